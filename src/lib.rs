@@ -1,1 +1,6 @@
-//! seriald.
+//! seriald owns the serial consoles of thousands of Cloud Hypervisor VMs: one thread, one event
+//! loop, one log per VM.
+
+pub mod config;
+pub mod env;
+pub mod limits;

@@ -1,0 +1,5 @@
+//! The real operating system: Linux, by mio and libc.
+//!
+//! Owns the epoll instance and every descriptor's type.
+//! **Invariant:** no other folder says `mio`, `libc`, `unsafe` or `Instant::now`.
+#![allow(unsafe_code)]
