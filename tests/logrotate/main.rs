@@ -43,7 +43,7 @@ impl Scene {
         let (vmm, serial) = (dir.path().join("vmm.sock"), dir.path().join("serial.sock"));
         let log = dir.path().join("logs/app.log");
         let relay = Relay::start(&vmm, &serial);
-        let options = json!({"max_bytes": 1 << 30, "check_interval_s": 1});
+        let options = json!({"max_bytes": 1 << 30, "keep": 50, "check_interval_s": 1});
         let configuration = seriald::configuration(&serial, &log, options);
         let seriald = seriald::run(dir.path(), &configuration);
         let rules = format!("{} {{\n rotate 100\n nocompress\n {directives}\n}}\n", log.display());
