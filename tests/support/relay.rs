@@ -71,30 +71,19 @@ impl Relay {
         self.state.lock().clients
     }
 
-    /// Waits until all that the VMM has printed so far has been handed to a client.
-    pub fn wait_until_handed_over(&self) {
-        self.wait_until("a client took every byte", |inner| {
-            inner.handed_over == inner.record.len()
-        });
-    }
-
     /// Waits until the VMM has gone and a client has got all it printed, and returns that.
     pub fn wait_for_end(&self) -> Vec<u8> {
-        self.wait_until("the VMM ended", |inner| inner.ended);
-        self.record()
-    }
-
-    fn wait_until(&self, what: &str, condition: impl Fn(&Inner) -> bool) {
-        let inner = self.state.lock();
-        let until = |inner: &mut Inner| !condition(inner);
-        let (inner, result) =
-            self.state.changed.wait_timeout_while(inner, PATIENCE, until).unwrap();
-        let (taken, printed) = (inner.handed_over, inner.record.len());
+        let goes_on = |inner: &mut Inner| !inner.ended;
+        let waited = self.state.changed.wait_timeout_while(self.state.lock(), PATIENCE, goes_on);
+        let (inner, result) = waited.expect("no thread of the relay panics with the lock held");
+        let (taken, printed, gone) = (inner.handed_over, inner.record.len(), inner.vmm_gone);
         drop(inner);
         assert!(
             !result.timed_out(),
-            "waited {PATIENCE:?} in vain until {what}: {taken} of {printed} bytes handed over"
+            "the relay's end: waited {PATIENCE:?} in vain; {taken} of {printed} bytes handed over, \
+             the VMM has gone: {gone}"
         );
+        self.record()
     }
 }
 
@@ -183,13 +172,15 @@ impl State {
             return;
         }
         inner.ended = true;
-        if let Some(client) = inner.client.take() {
-            let _ = client.shutdown(Shutdown::Write);
-        }
+        let client = inner.client.take();
         drop(inner);
         self.changed.notify_all();
-        // The accepting thread is woken by a last client and finds that all has ended.
+        // The accepting thread is woken by a last client and finds that all has ended. The path
+        // goes before the client sees the end, so that it can't dial a listener about to close.
         let _ = UnixStream::connect(serial);
         let _ = fs::remove_file(serial);
+        if let Some(client) = client {
+            let _ = client.shutdown(Shutdown::Write);
+        }
     }
 }
