@@ -1,1 +1,3 @@
 //! seriald.
+
+pub mod ch;
