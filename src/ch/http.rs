@@ -148,10 +148,7 @@ impl fmt::Display for HttpError {
             Self::BodyTooLong => write!(f, "the response's body exceeds {BODY_BYTES_MAX} bytes"),
             Self::NoResponse => write!(f, "the connection was closed without an answer"),
             Self::HeadCut { got } => {
-                write!(
-                    f,
-                    "the connection was closed {got} bytes into the response's head"
-                )
+                write!(f, "the connection was closed {got} bytes into the response's head")
             }
             Self::BodyCut { got, announced } => write!(
                 f,
@@ -216,11 +213,7 @@ impl Default for ResponseParser {
 impl ResponseParser {
     /// A parser that waits for the first byte of a response.
     pub fn new() -> Self {
-        Self {
-            state: State::Head,
-            head: Vec::new(),
-            skipped: 0,
-        }
+        Self { state: State::Head, head: Vec::new(), skipped: 0 }
     }
 
     /// Takes the next bytes of the connection. An empty chunk is no end of stream and changes
@@ -249,28 +242,11 @@ impl ResponseParser {
         {
             State::Head if got == 0 => HttpError::NoResponse,
             State::Head => HttpError::HeadCut { got },
-            State::Body(
-                Head {
-                    length: Length::Bytes(announced),
-                    ..
-                },
-                body,
-            ) => HttpError::BodyCut {
-                got: body.len(),
-                announced,
-            },
-            State::Body(
-                head @ Head {
-                    length: Length::UntilEof,
-                    ..
-                },
-                body,
-            ) => {
-                return Ok(Response {
-                    status: head.status,
-                    body,
-                    close: true,
-                });
+            State::Body(Head { length: Length::Bytes(announced), .. }, body) => {
+                HttpError::BodyCut { got: body.len(), announced }
+            }
+            State::Body(head @ Head { length: Length::UntilEof, .. }, body) => {
+                return Ok(Response { status: head.status, body, close: true });
             }
             State::Failed(error) => error,
         };
@@ -298,10 +274,7 @@ impl ResponseParser {
                         close: head.close,
                     };
                     *self = Self::new();
-                    return Ok(Fed::Done {
-                        response,
-                        used: bytes.len() - rest.len(),
-                    });
+                    return Ok(Fed::Done { response, used: bytes.len() - rest.len() });
                 }
             }
         }
@@ -379,14 +352,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, HttpError> {
         (_, Some(length)) => Length::Bytes(length),
         (_, None) => Length::UntilEof,
     };
-    Ok(Some((
-        Head {
-            status,
-            close,
-            length,
-        },
-        head_bytes,
-    )))
+    Ok(Some((Head { status, close, length }, head_bytes)))
 }
 
 /// Digits only: `usize::from_str` would take a sign too.

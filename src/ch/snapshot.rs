@@ -260,19 +260,13 @@ pub fn upgrade(dir: &Path, socket: &Path) -> Result<Upgrade, SnapshotError> {
         .map_err(malformed(&config.path))?
         .unwrap_or_default();
     let done = if serial.is_file() {
-        Upgrade::Upgraded {
-            from: serial.file,
-            to,
-        }
+        Upgrade::Upgraded { from: serial.file, to }
     } else if !serial.is_socket() {
         return Ok(Upgrade::NotFile { mode: serial.mode });
     } else if serial.socket.as_deref() == Some(&to) {
         return Ok(Upgrade::AlreadySocket { path: to });
     } else {
-        Upgrade::Moved {
-            from: serial.socket,
-            to,
-        }
+        Upgrade::Moved { from: serial.socket, to }
     };
     let text =
         vm_config::with_serial_socket(&config.text, socket).map_err(|error| match error {
@@ -296,10 +290,7 @@ pub fn upgrade(dir: &Path, socket: &Path) -> Result<Upgrade, SnapshotError> {
 pub fn fork(dir: &Path, old: &Path, new: &Path) -> Result<Fork, SnapshotError> {
     let (old, new) = (instance_dir(old)?, instance_dir(new)?);
     if old != new && (old.starts_with(new) || new.starts_with(old)) {
-        return Err(SnapshotError::Nested {
-            old: old.to_owned(),
-            new: new.to_owned(),
-        });
+        return Err(SnapshotError::Nested { old: old.to_owned(), new: new.to_owned() });
     }
     let config = files::read(dir, CONFIG)?;
     let state = files::read(dir, STATE)?;
@@ -364,15 +355,11 @@ fn malformed(path: &Path) -> impl FnOnce(JsonError) -> SnapshotError {
 }
 
 fn instance_dir(path: &Path) -> Result<&Path, SnapshotError> {
-    let up = path
-        .components()
-        .any(|component| component == Component::ParentDir);
+    let up = path.components().any(|component| component == Component::ParentDir);
     if path.is_absolute() && !up && path.to_str().is_some() {
         Ok(path)
     } else {
-        Err(SnapshotError::Directory {
-            path: path.to_owned(),
-        })
+        Err(SnapshotError::Directory { path: path.to_owned() })
     }
 }
 
@@ -388,11 +375,7 @@ fn moved(path: &Path, old: &Path, new: &Path) -> Option<String> {
             _ => {}
         }
     }
-    let moved = if below.as_os_str().is_empty() {
-        new.to_owned()
-    } else {
-        new.join(below)
-    };
+    let moved = if below.as_os_str().is_empty() { new.to_owned() } else { new.join(below) };
     moved.to_str().map(str::to_owned)
 }
 

@@ -130,10 +130,7 @@ impl<'t> Json<'t> {
     /// An error about a value of this text.
     pub fn error(&self, value: &RawValue, at: &str, what: String) -> JsonError {
         let before = &self.text.as_bytes()[..self.span(value).start];
-        let line_start = before
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |lf| lf + 1);
+        let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |lf| lf + 1);
         JsonError {
             line: before.iter().filter(|byte| **byte == b'\n').count() + 1,
             column: before.len() - line_start + 1,
@@ -162,9 +159,7 @@ pub fn is_null(value: &RawValue) -> bool {
 
 /// The member of that name, unless absent or null.
 pub fn member<'m, 't>(members: &'m [Member<'t>], key: &str) -> Option<&'m Member<'t>> {
-    members
-        .iter()
-        .find(|member| member.key == key && !is_null(member.value))
+    members.iter().find(|member| member.key == key && !is_null(member.value))
 }
 
 /// What the value is, for a person.
@@ -256,10 +251,7 @@ impl Edits {
         let place = |content_at| literal.start + raw_offset(raw, content_at);
         let lift_one = |(span, with): (Range<usize>, String)| {
             let with = quoted(&with);
-            (
-                place(span.start)..place(span.end),
-                with[1..with.len() - 1].to_owned(),
-            )
+            (place(span.start)..place(span.end), with[1..with.len() - 1].to_owned())
         };
         Self(self.0.into_iter().map(lift_one).collect())
     }

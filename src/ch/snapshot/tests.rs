@@ -84,25 +84,13 @@ fn an_upgrade_may_be_repeated_and_then_writes_nothing() {
 #[test]
 fn a_snapshot_of_mode_socket_gets_the_wanted_path() {
     for (serial, from) in [
-        (
-            r#"{"mode":"Socket","socket":"/old"}"#,
-            Some("/old".to_owned()),
-        ),
+        (r#"{"mode":"Socket","socket":"/old"}"#, Some("/old".to_owned())),
         (r#"{"mode":"Socket"}"#, None),
     ] {
         let dir = snapshot(&format!(r#"{{"serial":{serial}}}"#));
         let done = upgrade(dir.path(), Path::new("/new")).unwrap();
-        assert_eq!(
-            done,
-            Upgrade::Moved {
-                from,
-                to: "/new".into()
-            }
-        );
-        assert_eq!(
-            text(&dir, CONFIG),
-            r#"{"serial":{"mode":"Socket","socket":"/new"}}"#
-        );
+        assert_eq!(done, Upgrade::Moved { from, to: "/new".into() });
+        assert_eq!(text(&dir, CONFIG), r#"{"serial":{"mode":"Socket","socket":"/new"}}"#);
     }
 }
 
@@ -118,16 +106,8 @@ fn any_other_mode_is_reported_and_left_alone() {
         let dir = snapshot(config);
         let made = inode(&dir, CONFIG);
         let done = upgrade(dir.path(), Path::new("/s")).unwrap();
-        assert_eq!(
-            done,
-            Upgrade::NotFile {
-                mode: mode.map(str::to_owned)
-            }
-        );
-        assert_eq!(
-            (text(&dir, CONFIG).as_str(), inode(&dir, CONFIG)),
-            (config, made)
-        );
+        assert_eq!(done, Upgrade::NotFile { mode: mode.map(str::to_owned) });
+        assert_eq!((text(&dir, CONFIG).as_str(), inode(&dir, CONFIG)), (config, made));
     }
 }
 
@@ -188,18 +168,10 @@ fn a_fork_rewrites_every_path_under_the_old_directory_and_nothing_else() {
             "snapshots.device-manager.snapshots._disk0.snapshot_data.state.disk_path",
         ]
     );
-    let kept: Vec<_> = done
-        .kept
-        .iter()
-        .map(|p| (p.file, p.path.as_str()))
-        .collect();
+    let kept: Vec<_> = done.kept.iter().map(|p| (p.file, p.path.as_str())).collect();
     assert_eq!(
         kept,
-        [
-            (CONFIG, "/images/base.img"),
-            (CONFIG, "/vm/ab"),
-            (STATE, "/images/base.img")
-        ]
+        [(CONFIG, "/images/base.img"), (CONFIG, "/vm/ab"), (STATE, "/images/base.img")]
     );
     assert_eq!(names(&dir), [CONFIG, STATE]);
 }
@@ -211,16 +183,10 @@ fn a_fork_may_be_repeated_and_then_writes_nothing() {
     let before = (text(&dir, CONFIG), inode(&dir, CONFIG), inode(&dir, STATE));
     let again = fork_a_to_b(&dir).unwrap();
     assert!(again.rewritten.is_empty());
-    assert_eq!(
-        (text(&dir, CONFIG), inode(&dir, CONFIG), inode(&dir, STATE)),
-        before
-    );
+    assert_eq!((text(&dir, CONFIG), inode(&dir, CONFIG), inode(&dir, STATE)), before);
     let same = fork(dir.path(), Path::new("/vm/b"), Path::new("/vm/b")).unwrap();
     assert!(same.rewritten.is_empty());
-    assert_eq!(
-        (text(&dir, CONFIG), inode(&dir, CONFIG), inode(&dir, STATE)),
-        before
-    );
+    assert_eq!((text(&dir, CONFIG), inode(&dir, CONFIG), inode(&dir, STATE)), before);
 }
 
 #[test]
@@ -256,24 +222,9 @@ fn a_path_lies_under_a_directory_by_whole_components() {
 #[test]
 fn a_malformed_file_is_named_with_its_place_and_nothing_is_written() {
     for (config, state, file, wrong) in [
-        (
-            "{\n\"serial\": }",
-            STATE_TEXT,
-            CONFIG,
-            "line 2, column 11: expected value",
-        ),
-        (
-            "",
-            STATE_TEXT,
-            CONFIG,
-            "line 1, column 0: EOF while parsing a value",
-        ),
-        (
-            FULL,
-            "{\"disk_path\":",
-            STATE,
-            "line 1, column 13: EOF while parsing a value",
-        ),
+        ("{\n\"serial\": }", STATE_TEXT, CONFIG, "line 2, column 11: expected value"),
+        ("", STATE_TEXT, CONFIG, "line 1, column 0: EOF while parsing a value"),
+        (FULL, "{\"disk_path\":", STATE, "line 1, column 13: EOF while parsing a value"),
         (
             FULL,
             "{\"state\":\"{\\\"disk_path\\\":7}\"}",
@@ -298,17 +249,9 @@ fn a_malformed_file_is_named_with_its_place_and_nothing_is_written() {
         assert_eq!(fork_a_to_b(&dir).unwrap_err().to_string(), expected);
         assert_eq!(show(dir.path()).unwrap_err().to_string(), expected);
         if config.is_empty() || config.contains("}}}") {
-            assert_eq!(
-                upgrade(dir.path(), Path::new("/s"))
-                    .unwrap_err()
-                    .to_string(),
-                expected
-            );
+            assert_eq!(upgrade(dir.path(), Path::new("/s")).unwrap_err().to_string(), expected);
         }
-        assert_eq!(
-            (text(&dir, CONFIG).as_str(), text(&dir, STATE).as_str()),
-            (config, state)
-        );
+        assert_eq!((text(&dir, CONFIG).as_str(), text(&dir, STATE).as_str()), (config, state));
         assert_eq!((inode(&dir, CONFIG), inode(&dir, STATE)), before);
         assert_eq!(names(&dir), [CONFIG, STATE]);
     }
@@ -316,13 +259,8 @@ fn a_malformed_file_is_named_with_its_place_and_nothing_is_written() {
 
 #[test]
 fn a_state_nested_beyond_its_limit_is_refused() {
-    let nested = |levels| {
-        format!(
-            "{}{{\"state\":\"disk_path\"}}{}",
-            "[".repeat(levels),
-            "]".repeat(levels)
-        )
-    };
+    let nested =
+        |levels| format!("{}{{\"state\":\"disk_path\"}}{}", "[".repeat(levels), "]".repeat(levels));
     let dir = snapshot("{}");
     fs::write(dir.path().join(STATE), nested(DEPTH_MAX)).unwrap();
     let error = show(dir.path()).unwrap_err().to_string();
@@ -339,10 +277,7 @@ fn a_missing_file_is_named_with_a_way_out() {
     let config = dir.path().join(CONFIG);
     assert_eq!(
         error.to_string(),
-        format!(
-            "{}: no such file: name the directory that vm.snapshot wrote to",
-            config.display()
-        )
+        format!("{}: no such file: name the directory that vm.snapshot wrote to", config.display())
     );
     fs::write(&config, FULL).unwrap();
     assert!(
@@ -371,24 +306,15 @@ fn a_file_that_is_not_utf8_is_refused_with_the_byte() {
     let dir = snapshot("");
     fs::write(dir.path().join(CONFIG), b"{\"a\":\"\xff\"}").unwrap();
     let error = upgrade(dir.path(), Path::new("/s")).unwrap_err();
-    assert!(
-        matches!(error, SnapshotError::NotUtf8 { offset: 6, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, SnapshotError::NotUtf8 { offset: 6, .. }), "{error}");
 }
 
 #[test]
 fn a_file_may_not_be_larger_than_its_limit() {
     let dir = snapshot("");
-    let file = fs::OpenOptions::new()
-        .write(true)
-        .open(dir.path().join(CONFIG))
-        .unwrap();
+    let file = fs::OpenOptions::new().write(true).open(dir.path().join(CONFIG)).unwrap();
     file.set_len(FILE_BYTES_MAX + 1).unwrap();
-    assert!(matches!(
-        files::read(dir.path(), CONFIG),
-        Err(SnapshotError::TooLarge { .. })
-    ));
+    assert!(matches!(files::read(dir.path(), CONFIG), Err(SnapshotError::TooLarge { .. })));
     file.set_len(FILE_BYTES_MAX).unwrap();
     assert!(files::read(dir.path(), CONFIG).is_ok());
 }
@@ -399,17 +325,11 @@ fn a_file_that_someone_changed_meanwhile_is_not_replaced() {
     let path = dir.path().join(CONFIG);
     let read = files::read(dir.path(), CONFIG).unwrap();
     fs::write(&path, "{}").unwrap();
-    assert!(matches!(
-        files::replace(&read, "[]"),
-        Err(SnapshotError::Changed { .. })
-    ));
+    assert!(matches!(files::replace(&read, "[]"), Err(SnapshotError::Changed { .. })));
     assert_eq!(text(&dir, CONFIG), "{}");
     let read = files::read(dir.path(), CONFIG).unwrap();
     fs::rename(dir.path().join(STATE), &path).unwrap();
-    assert!(matches!(
-        files::replace(&read, "[]"),
-        Err(SnapshotError::Changed { .. })
-    ));
+    assert!(matches!(files::replace(&read, "[]"), Err(SnapshotError::Changed { .. })));
     assert_eq!(text(&dir, CONFIG), STATE_TEXT);
     assert_eq!(names(&dir), [CONFIG]);
 }
@@ -421,15 +341,10 @@ fn a_socket_path_that_gets_too_long_stops_a_fork_before_it_writes() {
     let error = fork(dir.path(), Path::new("/vm/a"), Path::new(&new)).unwrap_err();
     assert!(matches!(error, SnapshotError::Socket(_)), "{error}");
     assert!(
-        error
-            .to_string()
-            .contains("has 112 bytes, a Unix socket's has 107 at most"),
+        error.to_string().contains("has 112 bytes, a Unix socket's has 107 at most"),
         "{error}"
     );
-    assert_eq!(
-        (text(&dir, CONFIG).as_str(), text(&dir, STATE).as_str()),
-        (FULL, STATE_TEXT)
-    );
+    assert_eq!((text(&dir, CONFIG).as_str(), text(&dir, STATE).as_str()), (FULL, STATE_TEXT));
     let error = upgrade(dir.path(), Path::new(&new.repeat(2))).unwrap_err();
     assert!(matches!(error, SnapshotError::Socket(_)), "{error}");
 }
@@ -442,12 +357,7 @@ fn directories_that_could_rewrite_twice_or_not_at_all_are_refused() {
     for (old, new) in [("/vm", "/vm/a"), ("/vm/a", "/vm"), ("/", "/vm")] {
         assert!(matches!(refused(old, new), SnapshotError::Nested { .. }));
     }
-    for (old, new) in [
-        ("vm/a", "/vm/b"),
-        ("/vm/a", "vm/b"),
-        ("/vm/../a", "/b"),
-        ("", "/b"),
-    ] {
+    for (old, new) in [("vm/a", "/vm/b"), ("/vm/a", "vm/b"), ("/vm/../a", "/b"), ("", "/b")] {
         assert!(matches!(refused(old, new), SnapshotError::Directory { .. }));
     }
     assert_eq!(text(&dir, CONFIG), FULL);
@@ -462,18 +372,7 @@ fn show_lists_the_serial_section_and_every_path() {
     assert_eq!(serial.file.as_deref(), Some("/vm/a/logs/app.log"));
     assert_eq!(shown.paths.len(), 23);
     let last = shown.paths.last().unwrap();
-    assert_eq!(
-        (last.file, last.path.as_str(), last.of),
-        (STATE, "/images/base.img", Use::File)
-    );
-    assert!(
-        shown
-            .paths
-            .iter()
-            .any(|p| p.at == "tpm.socket" && p.of == Use::Socket)
-    );
-    assert_eq!(
-        (text(&dir, CONFIG).as_str(), text(&dir, STATE).as_str()),
-        (FULL, STATE_TEXT)
-    );
+    assert_eq!((last.file, last.path.as_str(), last.of), (STATE, "/images/base.img", Use::File));
+    assert!(shown.paths.iter().any(|p| p.at == "tpm.socket" && p.of == Use::Socket));
+    assert_eq!((text(&dir, CONFIG).as_str(), text(&dir, STATE).as_str()), (FULL, STATE_TEXT));
 }
