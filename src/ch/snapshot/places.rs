@@ -1,4 +1,5 @@
-//! Where a snapshot names paths: a table of places in `config.json`, and `disk_path` in `state.json`.
+//! Where a snapshot names paths: a table of places in `config.json`, and `disk_path` in
+//! `state.json`.
 //!
 //! Owns the table. Finds what stands there; changes nothing.
 //!
