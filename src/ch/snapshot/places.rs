@@ -45,6 +45,9 @@ const PLACES: &[(&str, Use)] = &[
     ("tpm.socket", Use::Socket),
     ("memory.zones[].file", Use::File),
     ("landlock_rules[].path", Use::File),
+    ("generic_vhost_user[].socket", Use::Socket),
+    ("payload.igvm", Use::File),
+    ("payload.fw_cfg_config.items.item_list[].file", Use::File),
 ];
 
 /// A path and where it stands.

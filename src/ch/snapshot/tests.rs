@@ -7,11 +7,13 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 /// A snapshot of mode File as v52 writes it, nulls included, with a path at every known place.
 const FULL: &str = r#"{
   "payload": {"kernel":"/vm/a/vmlinux","initramfs":"/vm/a/initrd","firmware":"/vm/a/fw",
+    "igvm":"/vm/a/igvm","fw_cfg_config":{"items":{"item_list":[{"name":"n","file":"/vm/a/f"}]}},
     "cmdline":"root=/vm/a"},
   "disks": [{"path":"/vm/a/disk.img","id":"_disk0","vhost_socket":"/vm/a/blk.sock"},
     {"path":"/images/base.img"}, {"path":null}],
   "net": [{"vhost_socket":null}, {"vhost_socket":"/vm/a/net.sock","mac":"12:34:56:78:90:ab"}],
   "rng": {"src":"/vm/a/rng"}, "fs": [{"tag":"t","socket":"/vm/a/fs.sock"}],
+  "generic_vhost_user": [{"socket":"/vm/a/gvu.sock"}],
   "pmem": [{"file":"/vm/a/pmem"}],
   "serial": {"file":"/vm/a/logs/app.log","mode":"File","iommu":false,"socket":null},
   "console": {"file":"/vm/a/console","mode":"File"},
@@ -195,6 +197,9 @@ fn a_fork_rewrites_every_path_under_the_old_directory_and_nothing_else() {
             "tpm.socket",
             "memory.zones[0].file",
             "landlock_rules[0].path",
+            "generic_vhost_user[0].socket",
+            "payload.igvm",
+            "payload.fw_cfg_config.items.item_list[0].file",
             "snapshots.device-manager.snapshots._disk0.snapshot_data.state.disk_path",
         ]
     );
@@ -483,7 +488,7 @@ fn show_lists_the_serial_section_and_every_path() {
     let serial = shown.serial.unwrap();
     assert!(serial.is_file());
     assert_eq!(serial.file.as_deref(), Some("/vm/a/logs/app.log"));
-    assert_eq!(shown.paths.len(), 23);
+    assert_eq!(shown.paths.len(), 26);
     let last = shown.paths.last().unwrap();
     assert_eq!(
         (last.file, last.path.as_str(), last.of),
