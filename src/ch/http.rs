@@ -2,7 +2,8 @@
 //! parser in.
 //!
 //! Owns the bytes of one response until it is complete; never a connection, which belongs to the
-//! caller: one short-lived connection a question, because CH serves ten at most, idle ones included.
+//! caller: one short-lived connection a question, because CH serves ten at most, idle ones
+//! included.
 //!
 //! **Invariant:** pure. Holds at most [`HEAD_BYTES_MAX`] and [`BODY_BYTES_MAX`], whatever the peer
 //! sends; no input panics; how the bytes were cut into chunks never changes the response.
@@ -220,8 +221,8 @@ impl ResponseParser {
     /// nothing.
     ///
     /// # Errors
-    /// Any but the first of [`HttpError`] and the three of [`Self::on_eof`]. The same error is given
-    /// to every later call.
+    /// Any but the first of [`HttpError`] and the three of [`Self::on_eof`]. The same error is
+    /// given to every later call.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<Fed, HttpError> {
         let fed = self.advance(bytes);
         if let Err(error) = fed {
@@ -280,8 +281,8 @@ impl ResponseParser {
         }
     }
 
-    /// Moves bytes of a head out of `rest`; `Some` when the head is complete, and then `rest` begins
-    /// behind it.
+    /// Moves bytes of a head out of `rest`; `Some` when the head is complete, and then `rest`
+    /// begins behind it.
     fn take_head(&mut self, rest: &mut &[u8]) -> Result<Option<Head>, HttpError> {
         let room = HEAD_BYTES_MAX - self.skipped - self.head.len();
         let before = self.head.len();
@@ -306,7 +307,8 @@ impl ResponseParser {
     }
 }
 
-/// Refuses a peer that is no HTTP/1 server at its first wrong byte instead of at the first line end.
+/// Refuses a peer that is no HTTP/1 server at its first wrong byte instead of at the first line
+/// end.
 fn check_start(head: &[u8]) -> Result<(), HttpError> {
     const START: &[u8] = b"HTTP/1.";
     let known = head.len().min(START.len());

@@ -4,9 +4,9 @@
 //! Reading a configuration into a tree and writing it again would lose key order, number spelling
 //! and white space, and with them the proof that nothing else has changed.
 //!
-//! **Invariant:** an edited text differs from its source in the edited spans only. A key that occurs
-//! twice in an object that is looked into is an error, because the two readers of such a text need
-//! not agree which of the values counts.
+//! **Invariant:** an edited text differs from its source in the edited spans only. A key that
+//! occurs twice in an object that is looked into is an error, because the two readers of such a
+//! text need not agree which of the values counts.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -244,8 +244,8 @@ impl Edits {
         }
     }
 
-    /// Edits of a string's *content* as edits of the text that holds the string as a JSON literal at
-    /// `literal`: how a text inside a JSON string is changed without respelling the rest of it.
+    /// Edits of a string's *content* as edits of the text that holds the string as a JSON literal
+    /// at `literal`: how a text inside a JSON string is changed without respelling the rest of it.
     pub fn lift(self, text: &str, literal: Range<usize>) -> Self {
         let raw = &text[literal.clone()];
         let place = |content_at| literal.start + raw_offset(raw, content_at);

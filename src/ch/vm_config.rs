@@ -4,8 +4,8 @@
 //! Owns nothing: texts in, texts out.
 //!
 //! **Invariant:** only the spans of `serial` (and of an unset `console`) are changed, every other
-//! byte of the text stays; what is already as wanted is not changed at all. No result names a socket
-//! path that CH can't bind.
+//! byte of the text stays; what is already as wanted is not changed at all. No result names a
+//! socket path that CH can't bind.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ use serde_json::value::RawValue;
 
 use super::spans::{self, Edits, Json, JsonError, Member};
 
-/// Longest socket path, in bytes: `sun_path` has 108, the last one is a NUL. CH answers a longer one
-/// with a 500, "path must be shorter than SUN_LEN" (measured, v52 and v53).
+/// Longest socket path, in bytes: `sun_path` has 108, the last one is a NUL. CH answers a longer
+/// one with a 500, "path must be shorter than SUN_LEN" (measured, v52 and v53).
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// The serial section, as far as it matters here. A null counts as absent, as v52 writes it.
@@ -161,8 +161,8 @@ pub fn serial_section(config: &str) -> Result<Option<SerialSection>, JsonError> 
     Ok(Some(SerialSection { mode: text("mode")?, file: text("file")?, socket: text("socket")? }))
 }
 
-/// The configuration with `serial` in mode Socket at that path. `file` is dropped, other keys of the
-/// section are kept.
+/// The configuration with `serial` in mode Socket at that path. `file` is dropped, other keys of
+/// the section are kept.
 ///
 /// # Errors
 /// [`ConfigError`] if the text is malformed or the path can't be bound.

@@ -59,7 +59,8 @@ fn an_array_of_errors_is_joined_outermost_first() {
         words(
             Call::Create("{}".into()),
             500,
-            br#"["The VM could not be created","Error creating console device","Address already in use (os error 98)"]"#
+            br#"["The VM could not be created","Error creating console device",
+                "Address already in use (os error 98)"]"#
         ),
         "vm.create: HTTP 500: The VM could not be created: Error creating console device: \
          Address already in use (os error 98)"

@@ -3,8 +3,8 @@
 //! Owns a temporary file beside the one it replaces, for the length of one call.
 //!
 //! **Invariant:** a name always shows the old text or the new one, complete, with the same mode and
-//! owner; a symbolic link, or anything else that is no regular file, is neither read nor replaced; a
-//! failure leaves no temporary file. (A crash may leave one, `.NAME.<16 digits>.seriald`, of no
+//! owner; a symbolic link, or anything else that is no regular file, is neither read nor replaced;
+//! a failure leaves no temporary file. (A crash may leave one, `.NAME.<16 digits>.seriald`, of no
 //! further use.)
 
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
@@ -65,13 +65,13 @@ pub fn read(dir: &Path, name: &str) -> Result<Text, SnapshotError> {
     }
 }
 
-/// Puts `text` in the place of the file: a temporary file in the same directory, fsync, rename, fsync
-/// of the directory.
+/// Puts `text` in the place of the file: a temporary file in the same directory, fsync, rename,
+/// fsync of the directory.
 ///
 /// # Errors
 /// [`SnapshotError::Changed`] if another file has taken the name since [`read`], and
-/// [`SnapshotError::Io`] for whatever fails; the old file then stands as it was, except that a failed
-/// fsync of the directory comes after the rename.
+/// [`SnapshotError::Io`] for whatever fails; the old file then stands as it was, except that a
+/// failed fsync of the directory comes after the rename.
 pub fn replace(old: &Text, text: &str) -> Result<(), SnapshotError> {
     let failed = |op, path: &Path| {
         let path = path.to_owned();

@@ -1,4 +1,5 @@
-//! Where a snapshot names paths: a table of places in `config.json`, and `disk_path` in `state.json`.
+//! Where a snapshot names paths: a table of places in `config.json`, and `disk_path` in
+//! `state.json`.
 //!
 //! Owns the table. Finds what stands there; changes nothing.
 //!
@@ -44,6 +45,9 @@ const PLACES: &[(&str, Use)] = &[
     ("tpm.socket", Use::Socket),
     ("memory.zones[].file", Use::File),
     ("landlock_rules[].path", Use::File),
+    ("generic_vhost_user[].socket", Use::Socket),
+    ("payload.igvm", Use::File),
+    ("payload.fw_cfg_config.items.item_list[].file", Use::File),
 ];
 
 /// A path and where it stands.

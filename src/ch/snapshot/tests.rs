@@ -6,14 +6,20 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
 /// A snapshot of mode File as v52 writes it, nulls included, with a path at every known place.
 const FULL: &str = r#"{
-  "payload": {"kernel":"/vm/a/vmlinux","initramfs":"/vm/a/initrd","firmware":"/vm/a/fw","cmdline":"root=/vm/a"},
-  "disks": [{"path":"/vm/a/disk.img","id":"_disk0","vhost_socket":"/vm/a/blk.sock"}, {"path":"/images/base.img"}, {"path":null}],
+  "payload": {"kernel":"/vm/a/vmlinux","initramfs":"/vm/a/initrd","firmware":"/vm/a/fw",
+    "igvm":"/vm/a/igvm","fw_cfg_config":{"items":{"item_list":[{"name":"n","file":"/vm/a/f"}]}},
+    "cmdline":"root=/vm/a"},
+  "disks": [{"path":"/vm/a/disk.img","id":"_disk0","vhost_socket":"/vm/a/blk.sock"},
+    {"path":"/images/base.img"}, {"path":null}],
   "net": [{"vhost_socket":null}, {"vhost_socket":"/vm/a/net.sock","mac":"12:34:56:78:90:ab"}],
   "rng": {"src":"/vm/a/rng"}, "fs": [{"tag":"t","socket":"/vm/a/fs.sock"}],
+  "generic_vhost_user": [{"socket":"/vm/a/gvu.sock"}],
   "pmem": [{"file":"/vm/a/pmem"}],
   "serial": {"file":"/vm/a/logs/app.log","mode":"File","iommu":false,"socket":null},
-  "console": {"file":"/vm/a/console","mode":"File"}, "debug_console": {"file":"/vm/a/debug","mode":"File"},
-  "devices": [{"path":"/vm/a/dev"}], "user_devices": [{"socket":"/vm/a/ud.sock"}], "vdpa": [{"path":"/vm/a/vdpa"}],
+  "console": {"file":"/vm/a/console","mode":"File"},
+  "debug_console": {"file":"/vm/a/debug","mode":"File"},
+  "devices": [{"path":"/vm/a/dev"}], "user_devices": [{"socket":"/vm/a/ud.sock"}],
+  "vdpa": [{"path":"/vm/a/vdpa"}],
   "vsock": {"cid":3,"socket":"/vm/a/vsock.sock"}, "tpm": {"socket":"/vm/a/tpm.sock"},
   "memory": {"size":1073741824,"zones":[{"id":"z","file":"/vm/a/zone"}]},
   "landlock_rules": [{"path":"/vm/a","access":"rw"}, {"path":"/vm/ab","access":"r"}],
@@ -21,7 +27,13 @@ const FULL: &str = r#"{
 }
 "#;
 
-const STATE_TEXT: &str = r#"{"id":"","snapshots":{"device-manager":{"id":"device-manager","snapshots":{"_disk0":{"snapshots":{},"snapshot_data":{"state":"{\"disk_path\":\"\/vm\/a/disk.img\",\"n\":\"\u00e9\\\"\"}"}},"_disk1":{"snapshot_data":{"state":"{\"disk_path\":\"/images/base.img\"}"}}},"snapshot_data":{"state":"{\"device_id_cnt\":1}"}}}}"#;
+const STATE_TEXT: &str = concat!(
+    r#"{"id":"","snapshots":{"device-manager":{"id":"device-manager","snapshots":{"#,
+    r#""_disk0":{"snapshots":{},"snapshot_data":{"#,
+    r#""state":"{\"disk_path\":\"\/vm\/a/disk.img\",\"n\":\"\u00e9\\\"\"}"}},"#,
+    r#""_disk1":{"snapshot_data":{"state":"{\"disk_path\":\"/images/base.img\"}"}}},"#,
+    r#""snapshot_data":{"state":"{\"device_id_cnt\":1}"}}}}"#
+);
 
 fn snapshot(config: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -165,6 +177,9 @@ fn a_fork_rewrites_every_path_under_the_old_directory_and_nothing_else() {
             "tpm.socket",
             "memory.zones[0].file",
             "landlock_rules[0].path",
+            "generic_vhost_user[0].socket",
+            "payload.igvm",
+            "payload.fw_cfg_config.items.item_list[0].file",
             "snapshots.device-manager.snapshots._disk0.snapshot_data.state.disk_path",
         ]
     );
@@ -229,8 +244,8 @@ fn a_malformed_file_is_named_with_its_place_and_nothing_is_written() {
             FULL,
             "{\"state\":\"{\\\"disk_path\\\":7}\"}",
             STATE,
-            "line 1, column 10: state: inside the string: line 1, column 14: disk_path: should be a \
-             string, is a number",
+            "line 1, column 10: state: inside the string: line 1, column 14: disk_path: should be \
+             a string, is a number",
         ),
         (
             r#"{"disks":{"path":"/vm/a"}}"#,
@@ -330,6 +345,15 @@ fn a_file_that_someone_changed_meanwhile_is_not_replaced() {
     let read = files::read(dir.path(), CONFIG).unwrap();
     fs::rename(dir.path().join(STATE), &path).unwrap();
     assert!(matches!(files::replace(&read, "[]"), Err(SnapshotError::Changed { .. })));
+    // Another file of the same length and time.
+    let read = files::read(dir.path(), CONFIG).unwrap();
+    let modified = fs::metadata(&path).unwrap().modified().unwrap();
+    let other = dir.path().join("other");
+    fs::write(&other, STATE_TEXT).unwrap();
+    let file = fs::File::options().write(true).open(&other).unwrap();
+    file.set_times(fs::FileTimes::new().set_modified(modified)).unwrap();
+    fs::rename(&other, &path).unwrap();
+    assert!(matches!(files::replace(&read, "[]"), Err(SnapshotError::Changed { .. })));
     assert_eq!(text(&dir, CONFIG), STATE_TEXT);
     assert_eq!(names(&dir), [CONFIG]);
 }
@@ -370,7 +394,7 @@ fn show_lists_the_serial_section_and_every_path() {
     let serial = shown.serial.unwrap();
     assert!(serial.is_file());
     assert_eq!(serial.file.as_deref(), Some("/vm/a/logs/app.log"));
-    assert_eq!(shown.paths.len(), 23);
+    assert_eq!(shown.paths.len(), 26);
     let last = shown.paths.last().unwrap();
     assert_eq!((last.file, last.path.as_str(), last.of), (STATE, "/images/base.img", Use::File));
     assert!(shown.paths.iter().any(|p| p.at == "tpm.socket" && p.of == Use::Socket));

@@ -157,4 +157,35 @@ proptest! {
         let new = format!(r#""serial":{{"socket":{},"mode":"Socket"}}"#, spans::quoted(&path));
         prop_assert_eq!(changed, config.replace(old, &new));
     }
+
+    #[test]
+    fn whatever_the_section_held_it_is_one_of_mode_socket_and_its_other_keys_stay(
+        members in prop::sample::subsequence(
+            vec!["mode", "file", "socket", "iommu", "tcp"], 0..=5,
+        ).prop_shuffle(),
+        values in prop::collection::vec(
+            prop::sample::select(vec!["null", "\"/s\"", "\"File\"", "[ ]", "false"]), 5,
+        ),
+        space in prop::sample::select(vec!["", " ", "\n\t"]),
+    ) {
+        let inner: Vec<_> = members
+            .iter()
+            .zip(&values)
+            .map(|(key, value)| format!("{space}\"{key}\"{space}:{space}{value}{space}"))
+            .collect();
+        let config = format!("{{\"serial\":{{{}}}}}", inner.join(","));
+        let changed = for_launch(&config, Path::new("/s")).unwrap();
+        prop_assert_eq!(&for_launch(&changed, Path::new("/s")).unwrap(), &changed);
+        let tree: serde_json::Value = serde_json::from_str(&changed).unwrap();
+        let serial = tree["serial"].as_object().unwrap();
+        prop_assert_eq!(&serial["mode"], "Socket");
+        prop_assert_eq!(&serial["socket"], "/s");
+        prop_assert!(!serial.contains_key("file"));
+        for (key, spelled) in members.iter().zip(&inner) {
+            if matches!(*key, "iommu" | "tcp") {
+                prop_assert!(changed.contains(spelled.trim()), "{}", changed);
+            }
+        }
+        prop_assert_eq!(&tree["console"]["mode"], "Off");
+    }
 }
