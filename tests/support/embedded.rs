@@ -25,8 +25,18 @@ impl Loop {
     }
 
     /// Turns until `done` holds.
-    pub fn turn_until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
+    pub fn turn_until(&mut self, what: &str, done: impl FnMut(&mut Self) -> bool) {
+        self.turn_until_within(PATIENCE, what, done);
+    }
+
+    /// The same, with a deadline of its own.
+    pub fn turn_until_within(
+        &mut self,
+        patience: Duration,
+        what: &str,
+        mut done: impl FnMut(&mut Self) -> bool,
+    ) {
+        let deadline = Instant::now() + patience;
         while !done(self) {
             assert!(Instant::now() < deadline, "turned in vain for {what}; {:?}", self.events);
             self.reactor.turn(Some(Duration::from_millis(5))).expect("a turn");

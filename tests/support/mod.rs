@@ -16,4 +16,5 @@ pub mod qemu;
 pub mod relay;
 pub mod seriald;
 pub mod skip;
+pub mod vmm;
 pub mod wait;

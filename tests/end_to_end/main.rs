@@ -1,0 +1,16 @@
+//! VMs from their launch to their end, against ch-sim in both versions and, where
+//! `CLOUD_HYPERVISOR` names one, a real Cloud Hypervisor.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+// The judge: what ch-sim says that it handed over.
+#[allow(dead_code)]
+#[path = "../../tools/ch-sim/mod.rs"]
+mod ch_sim;
+
+mod failures;
+mod file_mode;
+mod fleet;
+mod life;
+mod snapshots;

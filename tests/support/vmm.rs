@@ -1,0 +1,75 @@
+//! The VMMs that end-to-end tests launch: ch-sim in both versions, and a real Cloud Hypervisor.
+//!
+//! **Invariant:** a test asks for the same guest in the same words, whichever VMM runs it.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use seriald::{LaunchSpec, LogSpec, Start, VmSpec};
+
+use super::{guest, skip};
+
+/// One VMM and the guest that it boots.
+#[derive(Clone, Debug)]
+pub struct Vmm {
+    pub name: &'static str,
+    pub command: Vec<OsString>,
+    kernel: PathBuf,
+}
+
+impl Vmm {
+    /// ch-sim as `v52` or `v53`, at its usual 80 kB/s.
+    pub fn sim(version: &'static str) -> Self {
+        let sim = env!("CARGO_BIN_EXE_ch-sim");
+        let command = [sim, "--as", version].map(OsString::from).to_vec();
+        Vmm { name: version, command, kernel: "/dev/null".into() }
+    }
+
+    /// The same, printing as fast as it can.
+    pub fn flat_out(version: &'static str) -> Self {
+        let mut sim = Vmm::sim(version);
+        sim.command.push("--flat-out".into());
+        sim
+    }
+
+    /// ch-sim in both versions, and a real Cloud Hypervisor where there is one; what it boots is
+    /// built into `dir`.
+    pub fn all(dir: &Path) -> Vec<Self> {
+        [Vmm::sim("v52"), Vmm::sim("v53")].into_iter().chain(Vmm::real(dir)).collect()
+    }
+
+    /// The Cloud Hypervisor that `CLOUD_HYPERVISOR` names.
+    pub fn real(dir: &Path) -> Option<Self> {
+        let program = skip::cloud_hypervisor()?;
+        skip::guest_compiler()?;
+        let kernel = guest::build(dir);
+        Some(Vmm { name: "real", command: vec![program.into()], kernel })
+    }
+
+    pub fn is_real(&self) -> bool {
+        self.name == "real"
+    }
+
+    /// The body of vm.create for a guest with this command line.
+    pub fn config(&self, cmdline: &str) -> Value {
+        json!({
+            "payload": {"kernel": self.kernel, "cmdline": cmdline},
+            "cpus": {"boot_vcpus": 1, "max_vcpus": 1},
+            "memory": {"size": 64 << 20},
+        })
+    }
+
+    /// A launch in the instance directory `dir`, which is made.
+    pub fn launch(&self, id: &str, dir: &Path, cmdline: &str) -> LaunchSpec {
+        self.start(id, dir, Start::Create(self.config(cmdline).to_string()))
+    }
+
+    /// A launch with any start.
+    pub fn start(&self, id: &str, dir: &Path, start: Start) -> LaunchSpec {
+        std::fs::create_dir_all(dir).expect("an instance directory");
+        let mut vm = VmSpec::instance(id, dir);
+        vm.log = LogSpec { keep: 1000, ..LogSpec::new(dir.join("logs/app.log")) };
+        LaunchSpec { vm, vmm: self.command.clone(), start, timeout: None }
+    }
+}
