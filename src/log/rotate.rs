@@ -85,7 +85,8 @@ impl<F: Files> Log<F> {
             Err(error) => {
                 self.counters.rotation_failures += 1;
                 if self.rotating.fail(now) {
-                    ::log::warn!("rotation of log {}: {error}", self.spec.path.display());
+                    let (path, lost) = (self.spec.path.display(), self.counters.lost_bytes);
+                    ::log::warn!("rotation of log {path}: {error} ({lost} bytes lost so far)");
                 }
             }
         }
