@@ -92,8 +92,9 @@ fn a_crash_after_failed_calls_doubles_nothing_though_all_lines_are_the_same() {
 #[test]
 fn a_copy_whose_bytes_the_log_still_has_is_not_doubled() {
     let place = Place::in_memory(RotateMode::CopyTruncate);
-    let cases: [(&[u8], &[u8], &[&[u8]]); 6] = [
-        // The log, the complete copy, the generations after a successor has come.
+    /// The log, the complete copy, the generations after a successor has come.
+    type Case<'a> = (&'a [u8], &'a [u8], &'a [&'a [u8]]);
+    let cases: [Case<'_>; 6] = [
         (b"one\ntwo\n", b"one\ntwo\n", &[b"one\ntwo\n", b""]),
         (b"one\ntwo\nthree\n", b"one\ntwo\n", &[b"one\ntwo\nthree\n"]),
         (b"", b"one\ntwo\n", &[b"one\ntwo\n", b""]),
