@@ -10,7 +10,7 @@ use super::rotate::Stage;
 use super::{Counters, Log};
 use crate::config::LogSpec;
 use crate::env::{Files, Moment, Open, Stat};
-use crate::limits::{AGE_SPREAD_MAX, LOG_DIR_MODE};
+use crate::limits::{AGE_SPREAD_MAX, LOG_DIR_MODE, MAX_BYTES_MIN};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -44,8 +44,10 @@ impl<F: Files> Log<F> {
             },
         };
         let (file, stat) = open_generation(env, &dir, spec, &names, group)?;
+        // Whoever skipped `VmSpec::validate` shall not make a cut that takes nothing, for ever.
+        let max_bytes = spec.max_bytes.max(MAX_BYTES_MIN);
         let mut log = Log {
-            spec: spec.clone(),
+            spec: LogSpec { max_bytes, ..spec.clone() },
             names,
             group,
             dir,

@@ -19,6 +19,11 @@ fn an_append_is_one_write() {
     assert_eq!(env.calls - before, 100);
     assert_eq!((log.deadline(), log.held.capacity()), (None, 0));
     assert_eq!(log.counters().written_bytes, 100);
+    // The look at the name is one call more, once in an interval.
+    for _ in 0..100 {
+        log.append(&mut env, b"x", secs(1) + place.spec.check_interval);
+    }
+    assert_eq!(env.calls - before, 201);
 }
 
 #[test]
@@ -119,6 +124,62 @@ fn what_is_no_longer_kept_and_what_was_being_dropped_goes_at_the_opening() {
     turn(&mut log, &mut OsFiles, secs(1));
     assert_eq!(place.names(), ["app.log", "app.log.07", "app.log.1", "app.log.2", "app.log.7.zst"]);
     assert_eq!(log.deadline(), None);
+}
+
+#[test]
+fn the_backup_by_which_the_excess_is_noticed_goes_last() {
+    let mut place = Place::new(RotateMode::Rename);
+    for k in 1..10 {
+        fs::write(place.path(&format!("app.log.{k}")), "x").unwrap();
+    }
+    place.spec.keep = 2;
+    for left in (2..9).rev() {
+        let mut log = place.open();
+        assert!(log.step(&mut OsFiles, secs(1)));
+        // It stops here: a successor sees what is left.
+        let names = place.names();
+        let kept = (1..=left).filter(|k| names.contains(&format!("app.log.{k}"))).count();
+        assert_eq!(kept, left, "{names:?}");
+        assert!(!names.contains(&format!("app.log.{}", left + 1)));
+    }
+}
+
+#[test]
+fn a_drop_that_fails_is_tried_again() {
+    let mut place = Place::new(RotateMode::Rename);
+    place.spec.keep = 0;
+    let mut env = Faulty::new(0..0, 13);
+    let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
+    log.append(&mut env, b"x\n", secs(1));
+    (env.only, env.failing) = ("unlink", 0..u64::MAX);
+    log.rotate(&mut env, secs(1));
+    assert!(log.has_work() && !log.step(&mut env, secs(1)));
+    let due = log.deadline().unwrap();
+    log.on_timer(&mut env, due);
+    assert!(!log.has_work() && log.deadline().unwrap() > due);
+    env.failing = 0..0;
+    log.on_timer(&mut env, secs(9));
+    assert_eq!((place.names(), log.deadline()), (vec!["app.log".to_owned()], None));
+}
+
+#[test]
+fn a_dropped_log_is_not_shrunk_while_it_is_written() {
+    let mut place = Place::new(RotateMode::Rename);
+    place.spec.keep = 0;
+    let mut env = Faulty::new(0..0, 24);
+    let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
+    log.append(&mut env, b"one\n", secs(1));
+    (env.only, env.failing) = ("stat", 0..u64::MAX);
+    log.rotate(&mut env, secs(1));
+    log.append(&mut env, b"two\n", secs(1));
+    assert!(!log.step(&mut env, secs(1)));
+    assert_eq!(place.read("app.log.dropped"), b"one\ntwo\n");
+    env.failing = 0..0;
+    // A request does not wait for the back-off to end.
+    log.rotate(&mut env, secs(1));
+    turn(&mut log, &mut env, secs(1));
+    assert_eq!((place.names(), log.deadline()), (vec!["app.log".to_owned()], None));
+    assert_eq!(log.counters().rotations, 1);
 }
 
 #[test]
