@@ -27,6 +27,11 @@ fn an_append_is_one_write() {
 }
 
 #[test]
+fn a_log_takes_a_few_hundred_bytes_of_memory() {
+    assert!(size_of::<Log<OsFiles>>() <= 512, "{}", size_of::<Log<OsFiles>>());
+}
+
+#[test]
 fn a_rotation_by_request_leaves_an_empty_log_alone() {
     for mode in MODES {
         let place = Place::new(mode);
