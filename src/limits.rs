@@ -88,3 +88,5 @@ pub const KEEP_MAX: u32 = 1000;
 
 const _: () = assert!(HOLD_BYTES >= TURN_BUDGET);
 const _: () = assert!(MAX_BYTES_MIN <= LINE_SLACK);
+// A deadline must lie in the future, and a cut must make progress.
+const _: () = assert!(!LOG_RETRY_MIN.is_zero() && MAX_BYTES_MIN >= 16);

@@ -61,7 +61,8 @@ pub trait Files {
 
     /// Opens a directory; it and its parents are made with `mode` where they are absent.
     fn open_dir(&mut self, path: &Path, mode: u32) -> io::Result<Self::Dir>;
-    /// Opens a file. Never blocks on a FIFO; the caller checks [`Stat::regular`].
+    /// Opens a file. Never blocks on a FIFO; the caller checks [`Stat::regular`]. A symbolic link
+    /// is refused, with an error that says so.
     fn open(&mut self, dir: &Self::Dir, name: &str, how: Open) -> io::Result<Self::File>;
     /// What the descriptor stands for.
     fn stat(&mut self, file: &Self::File) -> io::Result<Stat>;

@@ -28,6 +28,7 @@ use dropped::Dropped;
 use names::Names;
 use retry::Retry;
 use rotate::{Stage, Why};
+use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -53,7 +54,6 @@ pub struct Counters {
 }
 
 /// One VM's log.
-#[derive(Debug)]
 pub struct Log<F: Files> {
     /// As it was asked for.
     spec: LogSpec,
@@ -87,6 +87,15 @@ pub struct Log<F: Files> {
     rotating: Retry,
     /// A file on its way out.
     dropped: Option<Box<Dropped<F::File>>>,
+}
+
+// Not derived: that would ask Debug of the whole environment.
+impl<F: Files> fmt::Debug for Log<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut fields = f.debug_struct("Log");
+        fields.field("path", &self.spec.path).field("size", &self.size);
+        fields.field("counters", &self.counters).finish_non_exhaustive()
+    }
 }
 
 impl<F: Files> Log<F> {
@@ -136,7 +145,8 @@ impl<F: Files> Log<F> {
         self.has_work()
     }
 
-    /// Whether [`Log::step`] has something to do at once.
+    /// Whether [`Log::step`] has something to do at once: to be asked after an append, a rotation
+    /// and a timer.
     pub fn has_work(&self) -> bool {
         let copying = self.stage.is_copying() && self.rotating.due().is_none();
         copying || self.may_shrink()

@@ -10,7 +10,7 @@ use super::rotate::Stage;
 use super::{Counters, Log};
 use crate::config::LogSpec;
 use crate::env::{Files, Moment, Open, Stat};
-use crate::limits::{AGE_SPREAD_MAX, LOG_DIR_MODE};
+use crate::limits::{AGE_SPREAD_MAX, LOG_DIR_MODE, MAX_BYTES_MIN};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -28,7 +28,8 @@ impl<F: Files> Log<F> {
             return Err(fail(Step::Open, Cause::NoName));
         };
         let names = Names { log: name.to_owned() };
-        let parent = spec.path.parent().unwrap_or(Path::new(""));
+        let parent = spec.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = parent.unwrap_or(Path::new("."));
         let dir = env.open_dir(parent, LOG_DIR_MODE).map_err(|error| LogError {
             path: parent.to_owned(),
             step: Step::OpenDirectory,
@@ -43,8 +44,10 @@ impl<F: Files> Log<F> {
             },
         };
         let (file, stat) = open_generation(env, &dir, spec, &names, group)?;
+        // Whoever skipped `VmSpec::validate` shall not make a cut that takes nothing, for ever.
+        let max_bytes = spec.max_bytes.max(MAX_BYTES_MIN);
         let mut log = Log {
-            spec: spec.clone(),
+            spec: LogSpec { max_bytes, ..spec.clone() },
             names,
             group,
             dir,
@@ -62,7 +65,7 @@ impl<F: Files> Log<F> {
             dropped: None,
         };
         log.recover(env, now)?;
-        log.resume_age(env, stat.age, jitter, now);
+        log.resume_age(env, stat.age, now);
         Ok(log)
     }
 
@@ -88,13 +91,13 @@ impl<F: Files> Log<F> {
 
     /// The age of a generation that was there before us: it began when `.1` was written last, and
     /// not later than its own last byte.
-    fn resume_age(&mut self, env: &mut F, own_age: Duration, jitter: u64, now: Moment) {
+    fn resume_age(&mut self, env: &mut F, own_age: Duration, now: Moment) {
         let Some(max) = self.age_max.filter(|_| self.size > 0) else { return };
         let newest = env.stat_at(&self.dir, &self.names.backup(1));
         let age = newest.map_or(own_age, |stat| stat.age.max(own_age));
         // After a long stop every log is overdue: not all in one turn.
-        let overdue_by = (max - spread(max, jitter)).min(AGE_SPREAD_MAX);
-        self.age_due = Some(now + max.saturating_sub(age).max(overdue_by));
+        let spread = self.spec.max_age.unwrap_or(max).saturating_sub(max).min(AGE_SPREAD_MAX);
+        self.age_due = Some(now + max.saturating_sub(age).max(spread));
     }
 
     /// An error about the file `name` beside the log.

@@ -30,7 +30,8 @@ pub(super) enum Stage<File> {
     /// It is to begin: nothing has been done, or backups were shifted up and the way is free.
     Wanted(Why),
     /// The log's name does not stand for our file: a new one is to be opened there. We moved it to
-    /// `.1` (or away, without backups) if `by_us`, else somebody moved or deleted it.
+    /// `.1` if `by_us` (to `.dropped` where no backups are kept: what is appended until the new
+    /// one is open goes with it), else somebody moved or deleted it.
     Away {
         /// It was our rotation.
         by_us: bool,
@@ -85,7 +86,8 @@ impl<F: Files> Log<F> {
             Err(error) => {
                 self.counters.rotation_failures += 1;
                 if self.rotating.fail(now) {
-                    ::log::warn!("rotation of log {}: {error}", self.spec.path.display());
+                    let (path, lost) = (self.spec.path.display(), self.counters.lost_bytes);
+                    ::log::warn!("rotation of log {path}: {error} ({lost} bytes lost so far)");
                 }
             }
         }

@@ -1,1 +1,0 @@
-//! Tests of the whole log over real files, faults and crashes included.

@@ -1,0 +1,122 @@
+//! A disk that takes nothing.
+
+use super::faulty::Faulty;
+use super::*;
+use crate::limits::{HOLD_BYTES, LOG_RETRY_MAX};
+
+fn failing(only: &'static str) -> Faulty {
+    let mut env = Faulty::new(0..u64::MAX, 28);
+    env.only = only;
+    env
+}
+
+#[test]
+fn what_cannot_be_written_is_held_to_the_bound_and_the_rest_is_counted() {
+    let mut place = Place::new(RotateMode::Rename);
+    place.spec.max_bytes = 1 << 20;
+    let mut env = failing("write");
+    let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
+    let bytes = stream(HOLD_BYTES);
+    log.append(&mut env, &bytes[..HOLD_BYTES - 1], secs(1));
+    assert_eq!(log.held_bytes(), HOLD_BYTES - 1);
+    log.append(&mut env, &bytes[HOLD_BYTES - 1..], secs(1));
+    assert_eq!((log.held_bytes(), log.counters().lost_bytes), (HOLD_BYTES, 0));
+    log.append(&mut env, b"lost\n", secs(1));
+    assert_eq!((log.held_bytes(), log.counters().lost_bytes), (HOLD_BYTES, 5));
+    assert_eq!(log.counters().lost_rotation_failed, 0);
+    // An append between does not try: the deadline does.
+    assert_eq!(log.counters().write_failures, 1);
+    let due = log.deadline().unwrap();
+    log.on_timer(&mut env, due);
+    assert_eq!(log.counters().write_failures, 2);
+    env.failing = 0..0;
+    let due = log.deadline().unwrap();
+    assert!(due <= secs(1) + LOG_RETRY_MAX);
+    log.on_timer(&mut env, due);
+    log.append(&mut env, b"after\n", due);
+    assert_same(&place.bytes(), &[&bytes[..], b"after\n"].concat(), "held first");
+    assert_eq!((log.held_bytes(), log.deadline()), (0, None));
+    assert_eq!(log.held.capacity(), 0);
+}
+
+#[test]
+fn an_interrupted_write_goes_on() {
+    let place = Place::new(RotateMode::Rename);
+    let mut env = Faulty::new(0..0, 4);
+    let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
+    env.failing = env.calls + 1..env.calls + 4;
+    log.append(&mut env, b"bytes\n", secs(1));
+    assert_eq!((place.bytes(), env.failed.len()), (b"bytes\n".to_vec(), 3));
+    assert_eq!(log.counters().write_failures, 0);
+}
+
+#[test]
+fn while_rotation_fails_the_log_grows_to_twice_its_size_and_no_further() {
+    for (mode, call) in
+        [(RotateMode::Rename, "rename"), (RotateMode::Rename, "lock"), (MODES[1], "copy")]
+    {
+        let place = Place::new(mode);
+        let mut env = failing(call);
+        env.failing = 0..0;
+        let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
+        env.failing = 0..u64::MAX;
+        let bytes = stream(3000 + HOLD_BYTES);
+        let mut now = secs(1);
+        for chunk in bytes.chunks(100) {
+            log.append(&mut env, chunk, now);
+            now += Duration::from_millis(100);
+            turn(&mut log, &mut env, now);
+        }
+        let lost = bytes.len() - 2048 - HOLD_BYTES;
+        assert_eq!((log.size(), log.held_bytes()), (2048, HOLD_BYTES), "{call}");
+        assert_eq!(log.counters().lost_bytes, lost as u64, "{call}");
+        assert_eq!(log.counters().lost_rotation_failed, lost as u64, "{call}");
+        env.failing = 0..0;
+        now = log.deadline().unwrap();
+        turn(&mut log, &mut env, now);
+        assert_same(&place.bytes(), &bytes[..bytes.len() - lost], call);
+        assert_eq!((log.held_bytes(), log.deadline()), (0, None), "{call}");
+    }
+}
+
+#[test]
+fn the_close_tries_once_more_and_counts_what_is_left() {
+    let place = Place::new(RotateMode::Rename);
+    for works in [false, true] {
+        let mut env = failing("write");
+        let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
+        log.append(&mut env, b"bytes\n", secs(1));
+        if works {
+            env.failing = 0..0;
+        }
+        log.close(&mut env, secs(1));
+        let lost = if works { 0 } else { 6 };
+        assert_eq!((log.counters().lost_bytes, log.held_bytes()), (lost, 0));
+        assert_eq!((log.counters().lost_rotation_failed, log.deadline()), (0, None));
+    }
+    assert_eq!(place.bytes(), b"bytes\n");
+}
+
+#[test]
+fn the_close_leaves_no_copy_and_no_dropped_file() {
+    let slice = usize::try_from(crate::limits::ROTATION_SLICE).unwrap();
+    let mut place = Place::new(RotateMode::CopyTruncate);
+    place.spec.max_bytes = slice as u64 * 3;
+    let bytes = stream(slice * 2);
+    let mut log = place.open();
+    log.append(&mut OsFiles, &bytes, secs(1));
+    log.rotate(&mut OsFiles, secs(1));
+    log.close(&mut OsFiles, secs(1));
+    drop(log);
+    place.spec.mode = RotateMode::Rename;
+    place.spec.keep = 1;
+    assert_eq!(place.generations(), [&bytes[..]]);
+    let mut log = place.open();
+    for _ in 0..3 {
+        log.append(&mut OsFiles, &bytes, secs(1));
+        log.rotate(&mut OsFiles, secs(1));
+    }
+    assert!(log.has_work());
+    log.close(&mut OsFiles, secs(1));
+    assert_eq!(place.names(), ["app.log", "app.log.1"]);
+}
