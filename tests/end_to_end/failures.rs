@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use seriald::{CloseReason, EventKind, Start};
 
+use super::LEEWAY;
 use super::support::embedded::Loop;
 use super::support::vmm::Vmm;
 
@@ -77,7 +78,7 @@ fn a_stale_serial_socket_is_removed_and_the_launch_goes_on() {
     for vmm in Vmm::all(dir.path()) {
         let home = dir.path().join(vmm.name);
         let mut turns = Loop::new();
-        let spec = vmm.launch("a", &home, "lines=5 wait=20000000");
+        let spec = vmm.launch("a", &home, &format!("lines=5 wait={}", vmm.loops(LEEWAY)));
         drop(UnixListener::bind(home.join("serial.sock")).expect("a stale socket"));
         drop(UnixListener::bind(home.join("ch.sock")).expect("a stale socket"));
         let vm = turns.reactor.launch(spec).expect("it begins");
@@ -107,7 +108,8 @@ fn a_living_vms_serial_socket_is_left_in_order_and_the_launch_refused() {
     for vmm in Vmm::all(dir.path()) {
         let (home, other) = (dir.path().join(vmm.name), dir.path().join("other"));
         let mut turns = Loop::new();
-        let living = vmm.launch("living", &home, "lines=0 delay=100000");
+        let living =
+            vmm.launch("living", &home, &format!("lines=0 delay={}", vmm.loops(LEEWAY / 20)));
         let serial = living.vm.serial.clone();
         let vm = turns.reactor.launch(living).expect("it begins");
         turns.turn_until("output", |this| {

@@ -2,6 +2,7 @@
 
 use seriald::{EventKind, RotateMode};
 
+use super::LEEWAY;
 use super::ch_sim::ledger::Ledger;
 use super::ch_sim::transcript;
 use super::support::embedded::Loop;
@@ -17,7 +18,8 @@ fn a_launched_guest_is_in_the_log_from_its_first_byte_to_its_last() {
             let home = dir.path().join(format!("{}-{mode:?}", vmm.name));
             let mut turns = Loop::new();
             // Room for the reader before the power-off: what v53 holds back then dies with it.
-            let mut launch = vmm.launch("guest", &home, "lines=300 wait=20000000");
+            let mut launch =
+                vmm.launch("guest", &home, &format!("lines=300 wait={}", vmm.loops(LEEWAY)));
             launch.vm.log.mode = mode;
             launch.vm.log.max_bytes = 4096;
             let vm = turns.reactor.launch(launch).expect("launched");
@@ -40,7 +42,11 @@ fn a_guest_that_resets_twenty_times_loses_no_boot() {
     for vmm in Vmm::all(dir.path()) {
         let home = dir.path().join(vmm.name);
         let mut turns = Loop::new();
-        let launch = vmm.launch("guest", &home, "lines=20 reboot=1 boots=20 wait=20000000");
+        let launch = vmm.launch(
+            "guest",
+            &home,
+            &format!("lines=20 reboot=1 boots=20 wait={}", vmm.loops(LEEWAY)),
+        );
         let vm = turns.reactor.launch(launch).expect("launched");
         let log = home.join("logs/app.log");
         let one_boot = expected_output(20);
@@ -96,7 +102,8 @@ fn a_released_console_can_be_adopted_again_and_its_vmm_is_unharmed() {
     for vmm in Vmm::all(dir.path()) {
         let home = dir.path().join(vmm.name);
         let mut launcher = Loop::new();
-        let launch = vmm.launch("guest", &home, "lines=0 delay=100000");
+        let launch =
+            vmm.launch("guest", &home, &format!("lines=0 delay={}", vmm.loops(LEEWAY / 20)));
         let mut spec = launch.vm.clone();
         let vm = launcher.reactor.launch(launch).expect("launched");
         launcher.turn_until("output", |this| {

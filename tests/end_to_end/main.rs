@@ -14,3 +14,6 @@ mod file_mode;
 mod fleet;
 mod life;
 mod snapshots;
+
+/// What a guest leaves its reader before it ends: what v53 still holds back then dies with it.
+const LEEWAY: std::time::Duration = std::time::Duration::from_millis(20);

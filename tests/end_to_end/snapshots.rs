@@ -8,6 +8,7 @@ use seriald::ch::api::Call;
 use seriald::ch::snapshot::{Upgrade, upgrade};
 use seriald::{EventKind, Start, VmId};
 
+use super::LEEWAY;
 use super::support::embedded::Loop;
 use super::support::guest::expected_output;
 use super::support::logs::{assert_same, whole};
@@ -37,7 +38,7 @@ fn restore(from: &Path) -> Start {
 fn take_snapshot(vmm: &Vmm, home: &Path, to: &Path) -> Vec<u8> {
     fs::create_dir_all(to).expect("a directory");
     let mut turns = Loop::new();
-    let launch = vmm.launch("guest", home, "lines=2000 wait=20000000");
+    let launch = vmm.launch("guest", home, &format!("lines=2000 wait={}", vmm.loops(LEEWAY)));
     let vm = turns.reactor.launch(launch).expect("launched");
     turns.turn_until("output", |this| {
         this.reactor.status(vm).is_some_and(|status| status.read_bytes > 5000)

@@ -70,6 +70,19 @@ impl Loop {
     }
 }
 
+impl Drop for Loop {
+    /// A test that fails leaves no VMM behind.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let pids = self.reactor.vms().filter_map(|vm| self.reactor.status(vm)?.pid);
+            let others = pids.filter(|pid| *pid != std::process::id());
+            for pid in others {
+                let _ = std::process::Command::new("kill").arg(pid.to_string()).status();
+            }
+        }
+    }
+}
+
 /// A VM of this directory, with a log that rotates at `max_bytes`.
 pub fn spec(id: &str, dir: &Path, max_bytes: u64) -> VmSpec {
     let mut log = LogSpec::new(dir.join(format!("{id}.log")));

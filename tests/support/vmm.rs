@@ -4,6 +4,8 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use seriald::{LaunchSpec, LogSpec, Start, VmSpec};
@@ -16,14 +18,20 @@ pub struct Vmm {
     pub name: &'static str,
     pub command: Vec<OsString>,
     kernel: PathBuf,
+    /// How many of its pause loops the guest makes in a millisecond.
+    loops_per_ms: u64,
 }
+
+/// ch-sim's pause loops take 5 ns each.
+const SIM_LOOPS_PER_MS: u64 = 200_000;
 
 impl Vmm {
     /// ch-sim as `v52` or `v53`, at its usual 80 kB/s.
     pub fn sim(version: &'static str) -> Self {
         let sim = env!("CARGO_BIN_EXE_ch-sim");
         let command = [sim, "--as", version].map(OsString::from).to_vec();
-        Vmm { name: version, command, kernel: "/dev/null".into() }
+        let (kernel, loops_per_ms) = ("/dev/null".into(), SIM_LOOPS_PER_MS);
+        Vmm { name: version, command, kernel, loops_per_ms }
     }
 
     /// The same, printing as fast as it can.
@@ -44,7 +52,13 @@ impl Vmm {
         let program = skip::cloud_hypervisor()?;
         skip::guest_compiler()?;
         let kernel = guest::build(dir);
-        Some(Vmm { name: "real", command: vec![program.into()], kernel })
+        let loops_per_ms = loops_per_ms(&program, &kernel);
+        Some(Vmm { name: "real", command: vec![program.into()], kernel, loops_per_ms })
+    }
+
+    /// The pause loops that last about so long: the argument of `wait=` and `delay=`.
+    pub fn loops(&self, pause: Duration) -> u64 {
+        (pause.as_micros() as u64 * self.loops_per_ms / 1000).max(1)
     }
 
     pub fn is_real(&self) -> bool {
@@ -71,5 +85,32 @@ impl Vmm {
         let mut vm = VmSpec::instance(id, dir);
         vm.log = LogSpec { keep: 1000, ..LogSpec::new(dir.join("logs/app.log")) };
         LaunchSpec { vm, vmm: self.command.clone(), start, timeout: None }
+    }
+}
+
+/// Measures the guest's pause loops: a KVM that emulates them needs microseconds for each, another
+/// one a nanosecond.
+fn loops_per_ms(program: &Path, kernel: &Path) -> u64 {
+    let boot = |wait: u64| {
+        let began = Instant::now();
+        let mut command = Command::new(program);
+        command.arg("--kernel").arg(kernel).arg("--cmdline").arg(format!("lines=1 wait={wait}"));
+        command.args(["--serial", "null", "--console", "off", "--memory", "size=64M"]);
+        let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        assert!(
+            status.expect("it starts").success(),
+            "{} did not run the guest",
+            program.display()
+        );
+        began.elapsed()
+    };
+    let without = boot(0);
+    let mut wait = 4000;
+    loop {
+        let took = boot(wait).saturating_sub(without);
+        if took > Duration::from_millis(100) {
+            return (wait / took.as_millis() as u64).max(1);
+        }
+        wait *= 4;
     }
 }
