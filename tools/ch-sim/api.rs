@@ -188,7 +188,7 @@ fn carry_out(
             return Ok(plain(200, &json!({})));
         }
         Call::Ledger => {
-            let json = vmm.ledger.to_json();
+            let json = vmm.ledger.render();
             return Ok(plain_bytes(200, &json));
         }
         Call::Exit => {
