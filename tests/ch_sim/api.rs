@@ -56,13 +56,14 @@ fn pipelined_calls_are_answered_in_order_on_one_connection() {
 fn the_eleventh_connection_is_told_503_unasked_and_the_ten_stay_served() {
     for program in Program::all() {
         let vmm = Vmm::start(program);
-        let mut ten: Vec<_> = (0..10).map(|_| vmm.api()).collect();
-        // Served once, so that none of an earlier life takes a place.
-        for stream in &mut ten {
-            stream
-                .write_all(request("GET", "vmm.ping", None).as_bytes())
-                .expect("sent");
-            assert_eq!(read_answer(stream).expect("an answer").status(), 200);
+        // Each is served before the next comes, so that none of an earlier life takes a place.
+        let mut ten = Vec::new();
+        for _ in 0..10 {
+            let mut stream = vmm.api();
+            let ping = request("GET", "vmm.ping", None);
+            stream.write_all(ping.as_bytes()).expect("sent");
+            assert_eq!(read_answer(&mut stream).expect("an answer").status(), 200);
+            ten.push(stream);
         }
         let mut text = String::new();
         vmm.api().read_to_string(&mut text).expect("EOF");

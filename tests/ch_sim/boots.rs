@@ -21,7 +21,9 @@ fn a_reboot_gives_eof_and_a_new_listener_at_the_same_path() {
             assert!(read_until(&mut serial, "DONE\n").starts_with(b"GUEST-UP\n"));
         }
         vmm.done("vm.reboot");
-        assert_eq!(read_to_end(&mut serial), b"");
+        // v52: what was printed since this client came.
+        let rest = read_to_end(&mut serial);
+        assert!(program == Program::V52 || rest.is_empty());
         vmm.serial_when_there();
         assert_eq!(vmm.state(), "Running");
     }

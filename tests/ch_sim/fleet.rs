@@ -58,7 +58,10 @@ fn read_all(dir: &Path) -> Vec<Vec<u8>> {
             let mut chunk = [0; 65536];
             loop {
                 match streams[number].read(&mut chunk) {
-                    Ok(0) => break drop(open.remove(&number)),
+                    Ok(0) => {
+                        open.remove(&number);
+                        break;
+                    }
                     Ok(count) => logs[number].extend_from_slice(&chunk[..count]),
                     Err(_) => break,
                 }
@@ -119,7 +122,7 @@ fn sigterm_ends_a_fleet_in_order_with_its_ledgers_written() {
 #[test]
 fn the_ledger_is_at_most_moments_old_after_sigkill() {
     let mut vmm = Vmm::start(Program::V53);
-    let mut serial = vmm.boot("lines=20 echo=1");
+    let mut serial = vmm.boot("lines=3 echo=1");
     let log = read_until(&mut serial, "DONE\n");
     let path = vmm.path("ledger.json");
     wait_until("the ledger", || {
