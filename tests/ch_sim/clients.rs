@@ -158,6 +158,7 @@ fn output_is_discarded_once_the_serial_thread_is_dead() {
     let vmm = Vmm::start(Program::V53);
     let mut serial = vmm.boot("lines=0");
     read_bytes(&mut serial, 100);
+    wait_until("unread bytes", || vmm.ledger().sum().handed > 150);
     drop(serial);
     wait_until("dropped output", || {
         vmm.ledger().sum().dropped_no_client > 10_000

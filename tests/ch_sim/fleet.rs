@@ -12,7 +12,7 @@ use crate::ch_sim::ledger::Ledger;
 use crate::ch_sim::transcript;
 use crate::support::*;
 
-const VMS: usize = 200;
+const VMS: usize = 60;
 
 fn start(release: &str, dir: &Path, args: &[&str]) -> Child {
     let mut child = sim(release)

@@ -101,7 +101,7 @@ fn a_prompt_reader_gets_a_full_ring_and_then_live_output() {
     vmm.done("vm.boot");
     wait_until("a full ring", || vmm.ledger().sum().dropped_ring > 0);
     let mut serial = vmm.serial();
-    let log = read_bytes(&mut serial, 2 * RING_BYTES as usize);
+    let log = read_bytes(&mut serial, RING_BYTES as usize + 50_000);
     let handed = vmm.handed_over();
     assert_eq!(log, handed[..log.len()]);
 }

@@ -33,7 +33,7 @@ const SIMULATED: [Program; 2] = [Program::V53, Program::V52];
 fn output_continues_at_the_exact_next_byte() {
     for program in SIMULATED {
         let mut vmm = Vmm::start(program);
-        let mut serial = vmm.boot("lines=3000");
+        let mut serial = vmm.boot("lines=800");
         let mut log = read_bytes(&mut serial, 5000);
         let reading = std::thread::spawn(move || read_to_end(&mut serial));
         snapshot(&vmm);
@@ -46,7 +46,7 @@ fn output_continues_at_the_exact_next_byte() {
         let mut serial = vmm.serial();
         vmm.done("vm.resume");
         let rest = read_to_end(&mut serial);
-        let all = whole("lines=3000");
+        let all = whole("lines=800");
         assert_eq!(log, all[..log.len()]);
         assert_eq!(rest[..1000], all[log.len() + lost..][..1000]);
         vmm.exit();
