@@ -71,9 +71,7 @@ fn the_eleventh_connection_is_told_503_unasked_and_the_ten_stay_served() {
             Content-Length: 40\r\n\r\n{ \"error\": \"Too many open connections\" }";
         assert_eq!(text, expected);
         for stream in &mut ten {
-            stream
-                .write_all(request("GET", "vmm.ping", None).as_bytes())
-                .expect("sent");
+            stream.write_all(request("GET", "vmm.ping", None).as_bytes()).expect("sent");
             assert_eq!(read_answer(stream).expect("an answer").status(), 200);
         }
         ten.pop();
@@ -91,44 +89,16 @@ fn calls_without_a_vm_are_refused_in_words() {
         let vmm = Vmm::start(program);
         let absent = if program == Program::V52 { 500 } else { 404 };
         let cases = [
-            (
-                "vm.boot",
-                absent,
-                "The VM could not boot: VM config is missing",
-            ),
-            (
-                "vm.pause",
-                500,
-                "The VM could not be paused: VM is not running",
-            ),
-            (
-                "vm.resume",
-                500,
-                "The VM could not resume: VM is not running",
-            ),
-            (
-                "vm.reboot",
-                404,
-                "The VM could not reboot: VM is not created",
-            ),
-            (
-                "vm.shutdown",
-                500,
-                "The VM could not shutdown: VM is not running",
-            ),
-            (
-                "vm.power-button",
-                500,
-                "Error triggering power button: VM is not running",
-            ),
+            ("vm.boot", absent, "The VM could not boot: VM config is missing"),
+            ("vm.pause", 500, "The VM could not be paused: VM is not running"),
+            ("vm.resume", 500, "The VM could not resume: VM is not running"),
+            ("vm.reboot", 404, "The VM could not reboot: VM is not created"),
+            ("vm.shutdown", 500, "The VM could not shutdown: VM is not running"),
+            ("vm.power-button", 500, "Error triggering power button: VM is not running"),
         ];
         for (call, status, words) in cases {
             let answer = vmm.put(call);
-            assert_eq!(
-                answer.words(),
-                format!("Error from API: {words}"),
-                "{program:?}"
-            );
+            assert_eq!(answer.words(), format!("Error from API: {words}"), "{program:?}");
             assert_eq!(answer.status(), status, "{program:?} {call}");
         }
         assert_eq!(vmm.get("vm.info").status(), absent);
@@ -142,21 +112,11 @@ fn wrong_paths_methods_and_bodies_are_refused() {
         let vmm = Vmm::start(program);
         for path in ["nope", "vmm.ping?x=1"] {
             let answer = vmm.get(path);
-            assert_eq!(
-                (answer.status(), answer.words().as_str()),
-                (404, "Not Found")
-            );
+            assert_eq!((answer.status(), answer.words().as_str()), (404, "Not Found"));
         }
-        for (method, call) in [
-            ("PUT", "vmm.ping"),
-            ("PUT", "vm.info"),
-            ("GET", "vm.create"),
-        ] {
+        for (method, call) in [("PUT", "vmm.ping"), ("PUT", "vm.info"), ("GET", "vm.create")] {
             let answer = vmm.call(method, call, None);
-            assert_eq!(
-                (answer.status(), answer.words().as_str()),
-                (400, "Bad Request")
-            );
+            assert_eq!((answer.status(), answer.words().as_str()), (400, "Bad Request"));
         }
         assert_eq!(vmm.put_json("vm.boot", &json!({})).words(), "Bad Request");
         let answer = vmm.put("vm.create");
@@ -174,10 +134,7 @@ fn what_the_http_layer_refuses_is_no_json() {
         let vmm = Vmm::start(program);
         let cases: [(&[u8], &str); 3] = [
             (b"GARBAGE\r\n\r\n", "Invalid request."),
-            (
-                b"POST /x HTTP/1.1\r\n\r\n",
-                "Invalid HTTP Method: Unsupported HTTP method.",
-            ),
+            (b"POST /x HTTP/1.1\r\n\r\n", "Invalid HTTP Method: Unsupported HTTP method."),
             (
                 b"PUT /api/v1/vm.create HTTP/1.1\r\nContent-Length: 51201\r\n\r\n",
                 "Request payload with size 51201 is larger than the limit of 51200 allowed by \
@@ -201,13 +158,8 @@ fn lines_that_end_in_a_bare_newline_are_never_answered() {
     for program in Program::all() {
         let vmm = Vmm::start(program);
         let mut stream = vmm.api();
-        stream
-            .write_all(b"GET /api/v1/vmm.ping HTTP/1.1\n\n")
-            .expect("sent");
-        assert_eq!(
-            read_until_quiet(&mut stream, Duration::from_millis(100)),
-            b""
-        );
+        stream.write_all(b"GET /api/v1/vmm.ping HTTP/1.1\n\n").expect("sent");
+        assert_eq!(read_until_quiet(&mut stream, Duration::from_millis(100)), b"");
     }
 }
 
@@ -230,8 +182,7 @@ fn an_idle_api_client_gets_eof_at_exit() {
         for signal in ["TERM", "KILL"] {
             let mut vmm = Vmm::start(program);
             let mut idle = vmm.api();
-            idle.write_all(request("GET", "vmm.ping", None).as_bytes())
-                .expect("sent");
+            idle.write_all(request("GET", "vmm.ping", None).as_bytes()).expect("sent");
             read_answer(&mut idle).expect("an answer");
             vmm.signal(signal);
             assert_eq!(read_to_end(&mut idle), b"");
@@ -245,11 +196,7 @@ fn impossible_changes_of_state_are_refused_in_words() {
     for program in [Program::V53, Program::V52] {
         let vmm = Vmm::start(program);
         let _serial = vmm.boot("lines=1 echo=1");
-        assert!(
-            vmm.put("vm.boot")
-                .words()
-                .ends_with("VM is already created")
-        );
+        assert!(vmm.put("vm.boot").words().ends_with("VM is already created"));
         assert!(vmm.put("vm.resume").words().ends_with("(Running, Running)"));
         vmm.done("vm.pause");
         assert!(vmm.put("vm.pause").words().ends_with("(Paused, Paused)"));

@@ -55,15 +55,9 @@ fn a_boot_that_ends_before_a_client_comes_is_lost() {
     let vmm = Vmm::start_with(Program::V53, &["--no-shutdown"]);
     vmm.create("lines=5 reboot=1 boots=3");
     vmm.done("vm.boot");
-    wait_until("three boots", || {
-        vmm.state() == "Created" && vmm.ledger().boots.len() == 3
-    });
+    wait_until("three boots", || vmm.state() == "Created" && vmm.ledger().boots.len() == 3);
     let ledger = vmm.ledger();
-    let ends: Vec<_> = ledger
-        .boots
-        .iter()
-        .map(|boot| boot.ended.as_deref())
-        .collect();
+    let ends: Vec<_> = ledger.boots.iter().map(|boot| boot.ended.as_deref()).collect();
     assert_eq!(ends, [Some("reset"), Some("reset"), Some("power-off")]);
     for boot in &ledger.boots {
         assert_eq!(boot.counts.lost_at_end, whole("lines=5").len() as u64);
@@ -115,11 +109,7 @@ fn a_missing_kernel_leaves_path_and_client() {
                     No such file or directory (os error 2)";
     assert_eq!(words, expected);
     assert!(vmm.has("serial"));
-    assert!(
-        vmm.put("vm.boot")
-            .words()
-            .ends_with("VM is already created")
-    );
+    assert!(vmm.put("vm.boot").words().ends_with("VM is already created"));
     vmm.done("vm.delete");
     assert!(!vmm.has("serial"));
     assert_eq!(read_to_end(&mut serial), b"");

@@ -100,10 +100,7 @@ fn a_plain_close_makes_the_next_client_wait_half_a_second() {
         next.write_all(b"x").expect("written");
         read_until(&mut next, "x");
         let waited = closed.elapsed();
-        assert!(
-            waited >= Duration::from_millis(450),
-            "{program:?}: {waited:?}"
-        );
+        assert!(waited >= Duration::from_millis(450), "{program:?}: {waited:?}");
         assert!(waited < Duration::from_secs(3), "{program:?}: {waited:?}");
     }
 }
@@ -118,10 +115,7 @@ fn calls_that_end_the_vm_wait_for_the_half_second_too() {
         let closed = Instant::now();
         vmm.done("vm.shutdown");
         let waited = closed.elapsed();
-        assert!(
-            waited >= Duration::from_millis(400),
-            "{program:?}: {waited:?}"
-        );
+        assert!(waited >= Duration::from_millis(400), "{program:?}: {waited:?}");
     }
 }
 
@@ -160,9 +154,7 @@ fn output_is_discarded_once_the_serial_thread_is_dead() {
     read_bytes(&mut serial, 100);
     wait_until("unread bytes", || vmm.ledger().sum().handed > 150);
     drop(serial);
-    wait_until("dropped output", || {
-        vmm.ledger().sum().dropped_no_client > 10_000
-    });
+    wait_until("dropped output", || vmm.ledger().sum().dropped_no_client > 10_000);
     assert_eq!(read_until_quiet(&mut vmm.serial(), QUIET), b"");
     vmm.done("vm.shutdown");
 }
@@ -176,10 +168,7 @@ fn a_probe_of_a_vm_with_output_in_its_ring_kills_the_thread() {
     let probe = vmm.serial();
     wait_until("the flush", || vmm.ledger().sum().handed > 0);
     drop(probe);
-    assert_eq!(
-        read_until_quiet(&mut vmm.serial(), Duration::from_secs(1)),
-        b""
-    );
+    assert_eq!(read_until_quiet(&mut vmm.serial(), Duration::from_secs(1)), b"");
 }
 
 #[test]

@@ -29,17 +29,11 @@ fn the_log_is_truncated_at_create_and_reboot_and_written_byte_by_byte() {
         vmm.done("vm.boot");
         wait_until("the log", || size(&vmm) == whole("lines=20").len() as u64);
         assert_eq!(fs::read(vmm.path("log")).expect("read"), whole("lines=20"));
-        OpenOptions::new()
-            .append(true)
-            .open(vmm.path("log"))
-            .expect("open");
+        OpenOptions::new().append(true).open(vmm.path("log")).expect("open");
         fs::rename(vmm.path("log"), vmm.path("old")).expect("moved");
         vmm.done("vm.reboot");
         wait_until("the log", || size(&vmm) == whole("lines=20").len() as u64);
-        let mode = fs::metadata(vmm.path("log"))
-            .expect("a log")
-            .permissions()
-            .mode();
+        let mode = fs::metadata(vmm.path("log")).expect("a log").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 }
@@ -50,10 +44,7 @@ fn copytruncate_leaves_a_hole_of_nuls() {
         let vmm = boot(program, "lines=0");
         vmm.done("vm.boot");
         wait_until("some output", || size(&vmm) > 20_000);
-        let log = OpenOptions::new()
-            .write(true)
-            .open(vmm.path("log"))
-            .expect("open");
+        let log = OpenOptions::new().write(true).open(vmm.path("log")).expect("open");
         log.set_len(0).expect("truncated");
         wait_until("more output", || size(&vmm) > 20_000);
         vmm.done("vm.pause");

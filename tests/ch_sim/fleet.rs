@@ -25,10 +25,7 @@ fn start(release: &str, dir: &Path, args: &[&str]) -> Child {
     let mut line = String::new();
     let stdout = child.stdout.as_mut().expect("piped");
     BufReader::new(stdout).read_line(&mut line).expect("read");
-    assert!(
-        line.starts_with(&format!("ch-sim: {VMS} VMs run in ")),
-        "{line}"
-    );
+    assert!(line.starts_with(&format!("ch-sim: {VMS} VMs run in ")), "{line}");
     child
 }
 
@@ -42,9 +39,7 @@ fn read_all(dir: &Path) -> Vec<Vec<u8>> {
         stream.set_nonblocking(true).expect("set");
         let mut stream = mio::net::UnixStream::from_std(stream);
         let registry = poll.registry();
-        registry
-            .register(&mut stream, Token(number), Interest::READABLE)
-            .expect("registered");
+        registry.register(&mut stream, Token(number), Interest::READABLE).expect("registered");
         streams.push(stream);
     }
     let mut logs = vec![Vec::new(); VMS];
@@ -75,23 +70,14 @@ fn read_all(dir: &Path) -> Vec<Vec<u8>> {
 fn each_log_of_a_fleet_is_what_its_ledger_says_and_v52_misses_nothing() {
     for release in ["v53", "v52"] {
         let dir = tempfile::tempdir().expect("a directory");
-        let script = [
-            "--cmdline",
-            "lines=200",
-            "--flat-out",
-            "--boot-on-connect",
-            "--until-done",
-        ];
+        let script = ["--cmdline", "lines=200", "--flat-out", "--boot-on-connect", "--until-done"];
         let mut child = start(release, dir.path(), &script);
         let logs = read_all(dir.path());
         assert!(child.wait().expect("reaped").success());
         for (number, log) in logs.iter().enumerate() {
             let path = dir.path().join(format!("vm-{number:04}/ledger.json"));
             let ledger = Ledger::read(&path).expect("a ledger");
-            assert_eq!(
-                transcript::first_difference(&ledger, &log[..]).expect("read"),
-                None
-            );
+            assert_eq!(transcript::first_difference(&ledger, &log[..]).expect("read"), None);
             let sum = ledger.sum();
             assert_eq!(sum.printed, 11420);
             assert_eq!(sum.handed + sum.lost_at_end, sum.printed);
@@ -130,10 +116,7 @@ fn the_ledger_is_at_most_moments_old_after_sigkill() {
     });
     vmm.signal("KILL");
     vmm.exit();
-    assert_eq!(
-        transcript::bytes(&Ledger::read(&path).expect("a ledger")),
-        log
-    );
+    assert_eq!(transcript::bytes(&Ledger::read(&path).expect("a ledger")), log);
 }
 
 #[test]
@@ -147,9 +130,7 @@ fn verify_tells_a_right_log_from_a_wrong_one() {
         std::fs::write(vmm.path("log.1"), old).expect("written");
         std::fs::write(vmm.path("log"), new).expect("written");
         let mut command = sim("v53");
-        command
-            .arg("--verify")
-            .args(["ledger.json", "log.1", "log"].map(|name| vmm.path(name)));
+        command.arg("--verify").args(["ledger.json", "log.1", "log"].map(|name| vmm.path(name)));
         command.output().expect("run").status.success()
     };
     assert!(verify(&log));

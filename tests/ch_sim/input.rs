@@ -28,11 +28,7 @@ fn a_newline_alone_becomes_a_return() {
         read_until(&mut serial, "DONE\n");
         for (sent, echoed) in [("\n", "\r"), ("a\n", "a\n"), ("\n\n", "\n\n")] {
             serial.write_all(sent.as_bytes()).expect("written");
-            assert_eq!(
-                read_bytes(&mut serial, sent.len()),
-                echoed.as_bytes(),
-                "{program:?}"
-            );
+            assert_eq!(read_bytes(&mut serial, sent.len()), echoed.as_bytes(), "{program:?}");
         }
     }
 }

@@ -18,10 +18,7 @@ fn the_path_appears_in_vm_create_with_mode_srwx() {
         let vmm = Vmm::start(program);
         assert!(!vmm.has("serial"));
         vmm.create("lines=1 echo=1");
-        let mode = fs::metadata(vmm.path("serial"))
-            .expect("a path")
-            .permissions()
-            .mode();
+        let mode = fs::metadata(vmm.path("serial")).expect("a path").permissions().mode();
         assert_eq!(mode, 0o140_700, "{program:?}");
     }
 }
@@ -136,10 +133,7 @@ fn create_and_delete_without_a_boot_leave_a_listener_that_nobody_serves() {
         vmm.done("vm.delete");
         assert!(vmm.has("serial"));
         let mut waiting = vmm.serial();
-        assert_eq!(
-            vmm.put_json("vm.create", &vmm.config("lines=1")).words(),
-            IN_USE
-        );
+        assert_eq!(vmm.put_json("vm.create", &vmm.config("lines=1")).words(), IN_USE);
         vmm.done("vm.delete");
         fs::remove_file(vmm.path("serial")).expect("removed");
         vmm.create("lines=1 echo=1");
@@ -159,11 +153,7 @@ fn an_existing_path_is_refused_but_the_configuration_is_kept() {
         let config = vmm.config("lines=1 echo=1");
         let answer = vmm.put_json("vm.create", &config);
         assert_eq!((answer.status(), answer.words().as_str()), (500, IN_USE));
-        assert!(
-            vmm.put_json("vm.create", &config)
-                .words()
-                .ends_with("VM is already created")
-        );
+        assert!(vmm.put_json("vm.create", &config).words().ends_with("VM is already created"));
         assert_eq!(vmm.state(), "Created");
         assert!(vmm.has("serial"), "CH never unlinks a stale path");
         fs::remove_file(vmm.path("serial")).expect("removed");
@@ -189,30 +179,13 @@ fn bad_paths_and_a_console_socket_are_refused_in_words() {
             vmm.done("vm.delete");
             answer.words()
         };
-        let words = refused(
-            "serial",
-            json!({"mode": "Socket", "socket": vmm.path("no/p")}),
-        );
-        assert!(
-            words.ends_with("No such file or directory (os error 2)"),
-            "{words}"
-        );
-        let words = refused(
-            "serial",
-            json!({"mode": "Socket", "socket": vmm.path(&"p".repeat(120))}),
-        );
-        assert!(
-            words.ends_with("path must be shorter than SUN_LEN"),
-            "{words}"
-        );
-        let words = refused(
-            "console",
-            json!({"mode": "Socket", "socket": vmm.path("c")}),
-        );
-        assert!(
-            words.ends_with("No socket option support for console device"),
-            "{words}"
-        );
+        let words = refused("serial", json!({"mode": "Socket", "socket": vmm.path("no/p")}));
+        assert!(words.ends_with("No such file or directory (os error 2)"), "{words}");
+        let words =
+            refused("serial", json!({"mode": "Socket", "socket": vmm.path(&"p".repeat(120))}));
+        assert!(words.ends_with("path must be shorter than SUN_LEN"), "{words}");
+        let words = refused("console", json!({"mode": "Socket", "socket": vmm.path("c")}));
+        assert!(words.ends_with("No socket option support for console device"), "{words}");
     }
 }
 
@@ -249,30 +222,16 @@ fn removing_the_path_hurts_no_client_and_a_reboot_binds_it_again() {
 #[test]
 fn a_stale_api_path_is_replaced_in_v53_only() {
     let mut vmm = Vmm::start(Program::V53);
-    let second = sim("v53")
-        .args(["--api-socket"])
-        .arg(vmm.path("api"))
-        .output()
-        .expect("run");
+    let second = sim("v53").args(["--api-socket"]).arg(vmm.path("api")).output().expect("run");
     assert_eq!(second.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&second.stderr).contains("in use by another running instance"));
     vmm.signal("KILL");
     vmm.exit();
-    let second = sim("v52")
-        .args(["--api-socket"])
-        .arg(vmm.path("api"))
-        .output()
-        .expect("run");
+    let second = sim("v52").args(["--api-socket"]).arg(vmm.path("api")).output().expect("run");
     assert_eq!(second.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&second.stderr).contains("Address already in use"));
-    let mut third = sim("v53")
-        .args(["--api-socket"])
-        .arg(vmm.path("api"))
-        .spawn()
-        .expect("run");
-    wait_until("the API", || {
-        std::os::unix::net::UnixStream::connect(vmm.path("api")).is_ok()
-    });
+    let mut third = sim("v53").args(["--api-socket"]).arg(vmm.path("api")).spawn().expect("run");
+    wait_until("the API", || std::os::unix::net::UnixStream::connect(vmm.path("api")).is_ok());
     third.kill().expect("killed");
     third.wait().expect("reaped");
 }

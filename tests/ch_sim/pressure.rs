@@ -32,9 +32,7 @@ fn one_byte_writes_fill_the_socket_at_278() {
         if program == Program::V53 {
             vmm.wait_for_printed(printed(100));
         }
-        wait_until("a full socket", || {
-            vmm.ledger().sum().handed == SOCKET_BYTES
-        });
+        wait_until("a full socket", || vmm.ledger().sum().handed == SOCKET_BYTES);
     }
 }
 
@@ -47,10 +45,7 @@ fn the_ring_keeps_the_youngest_mebibyte_to_the_byte() {
     assert_eq!(all, 1_710_020);
     vmm.wait_for_printed(all);
     let sum = vmm.ledger().sum();
-    assert_eq!(
-        (sum.dropped_ring, sum.waiting),
-        (all - RING_BYTES, RING_BYTES)
-    );
+    assert_eq!((sum.dropped_ring, sum.waiting), (all - RING_BYTES, RING_BYTES));
     let mut serial = vmm.serial();
     let first = read_bytes(&mut serial, 200);
     assert_eq!(first, whole("lines=30000")[661_444..661_644]);
@@ -114,10 +109,7 @@ fn a_lagging_reader_loses_the_tail_at_power_off_in_v53() {
     let mut vmm = Vmm::start(Program::V53);
     let mut serial = vmm.boot("lines=20");
     vmm.exit();
-    assert_eq!(
-        read_to_end(&mut serial),
-        whole("lines=20")[..SOCKET_BYTES as usize]
-    );
+    assert_eq!(read_to_end(&mut serial), whole("lines=20")[..SOCKET_BYTES as usize]);
     let sum = vmm.ledger().sum();
     assert_eq!(sum.lost_at_end, printed(20) - SOCKET_BYTES);
     assert_eq!(sum.printed, printed(20));
@@ -156,8 +148,7 @@ fn in_v52_a_full_socket_holds_up_shutdown_and_every_call_behind_it() {
     let request = request("PUT", "vm.shutdown", None);
     shutdown.write_all(request.as_bytes()).expect("sent");
     let mut ping = vmm.api();
-    ping.write_all(crate::support::request("GET", "vmm.ping", None).as_bytes())
-        .expect("sent");
+    ping.write_all(crate::support::request("GET", "vmm.ping", None).as_bytes()).expect("sent");
     assert_eq!(read_until_quiet(&mut ping, QUIET), b"");
     // The client reads: the calls are answered.
     let reader = std::thread::spawn(move || read_to_end(&mut serial));

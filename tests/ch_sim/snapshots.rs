@@ -80,28 +80,13 @@ fn a_running_vm_or_a_bad_destination_is_refused() {
     let _serial = vmm.boot("lines=1 echo=1");
     let take = |url: &str| vmm.put_json("vm.snapshot", &json!({"destination_url": url}));
     let words = take(&url(&vmm, "snap")).words();
-    assert!(
-        words.ends_with("Trying to snapshot while VM is running"),
-        "{words}"
-    );
+    assert!(words.ends_with("Trying to snapshot while VM is running"), "{words}");
     vmm.done("vm.pause");
-    assert!(
-        take(&url(&vmm, "no"))
-            .words()
-            .contains("Destination is not a directory: \"/")
-    );
-    assert!(
-        take("/snap")
-            .words()
-            .ends_with("Could not extract path from URL: /snap")
-    );
+    assert!(take(&url(&vmm, "no")).words().contains("Destination is not a directory: \"/"));
+    assert!(take("/snap").words().ends_with("Could not extract path from URL: /snap"));
     fs::create_dir(vmm.path("snap")).expect("made");
     assert_eq!(take(&url(&vmm, "snap")).status(), 204);
-    assert!(
-        take(&url(&vmm, "snap"))
-            .words()
-            .ends_with("File exists (os error 17)")
-    );
+    assert!(take(&url(&vmm, "snap")).words().ends_with("File exists (os error 17)"));
 }
 
 #[test]
@@ -117,26 +102,16 @@ fn config_json_has_the_serial_section_as_given_and_state_json_the_disks_path() {
         let saved = read_json(&vmm, "snap/config.json");
         assert_eq!(saved["serial"]["mode"], "Socket");
         assert_eq!(saved["serial"]["socket"], config["serial"]["socket"]);
-        assert_eq!(
-            saved["serial"].get("file").is_some(),
-            program == Program::V52
-        );
+        assert_eq!(saved["serial"].get("file").is_some(), program == Program::V52);
         assert_eq!(saved["disks"][0]["path"], config["disks"][0]["path"]);
         let state = fs::read_to_string(vmm.path("snap/state.json")).expect("read");
         assert!(!state.contains("/serial"), "{state}");
         let state = read_json(&vmm, "snap/state.json");
         let disk = &state["snapshots"]["device-manager"]["snapshots"]["_disk0"];
-        let disk = disk["snapshot_data"]["state"]
-            .as_str()
-            .expect("JSON in a string");
+        let disk = disk["snapshot_data"]["state"].as_str().expect("JSON in a string");
         let disk: Value = serde_json::from_str(disk).expect("JSON");
         assert_eq!(disk["disk_path"], config["disks"][0]["path"]);
-        assert_eq!(
-            fs::metadata(vmm.path("snap/memory-ranges"))
-                .expect("there")
-                .len(),
-            67_108_864
-        );
+        assert_eq!(fs::metadata(vmm.path("snap/memory-ranges")).expect("there").len(), 67_108_864);
     }
 }
 
@@ -150,16 +125,8 @@ fn an_existing_path_refuses_the_restore_until_it_is_unlinked() {
         vmm.replace();
         let answer = restore(&vmm);
         assert_eq!(answer.status(), 500);
-        assert!(
-            answer
-                .words()
-                .contains("The VM could not be restored: Error creating console")
-        );
-        assert!(
-            answer
-                .words()
-                .ends_with("Address already in use (os error 98)")
-        );
+        assert!(answer.words().contains("The VM could not be restored: Error creating console"));
+        assert!(answer.words().ends_with("Address already in use (os error 98)"));
         let gone = if program == Program::V53 { 404 } else { 500 };
         assert_eq!(vmm.get("vm.info").status(), gone);
         fs::remove_file(vmm.path("serial")).expect("removed");
@@ -179,11 +146,7 @@ fn a_restore_that_fails_later_leaves_the_path_and_a_listener_nobody_serves() {
     assert_eq!(restore(&vmm).status(), 500);
     assert!(vmm.has("serial"));
     let _unserved = vmm.serial();
-    assert!(
-        restore(&vmm)
-            .words()
-            .ends_with("Address already in use (os error 98)")
-    );
+    assert!(restore(&vmm).words().ends_with("Address already in use (os error 98)"));
 }
 
 #[test]
@@ -194,9 +157,7 @@ fn a_file_snapshot_truncates_the_log_at_restore() {
         config["serial"] = json!({"mode": "File", "file": vmm.path("log")});
         assert_eq!(vmm.put_json("vm.create", &config).status(), 204);
         vmm.done("vm.boot");
-        wait_until("a log", || {
-            fs::metadata(vmm.path("log")).is_ok_and(|log| log.len() == 77)
-        });
+        wait_until("a log", || fs::metadata(vmm.path("log")).is_ok_and(|log| log.len() == 77));
         snapshot(&vmm);
         vmm.replace();
         assert_eq!(restore(&vmm).status(), 204);
@@ -226,9 +187,6 @@ fn a_file_snapshot_rewritten_to_socket_restores_with_a_stream() {
         vmm.done("vm.resume");
         let next = read_bytes(&mut serial, 200);
         assert_eq!(next, whole("lines=2000")[size..size + 200]);
-        assert_eq!(
-            fs::metadata(vmm.path("log")).expect("there").len() as usize,
-            size
-        );
+        assert_eq!(fs::metadata(vmm.path("log")).expect("there").len() as usize, size);
     }
 }

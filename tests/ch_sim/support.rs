@@ -52,9 +52,7 @@ impl Program {
 }
 
 fn real(variable: &str) -> Option<PathBuf> {
-    std::env::var_os(variable)
-        .filter(|value| !value.is_empty())
-        .map(PathBuf::from)
+    std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 /// A VMM and its directory.
@@ -95,11 +93,7 @@ impl Vmm {
     pub fn start_with(program: Program, args: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let child = Self::spawn(program, dir.path(), args);
-        Self {
-            program,
-            dir,
-            child,
-        }
+        Self { program, dir, child }
     }
 
     /// Ends this VMM and starts another in its directory.
@@ -141,10 +135,7 @@ impl Vmm {
 
     pub fn kernel(&self) -> String {
         match self.program {
-            Program::Real => real("CLOUD_HYPERVISOR_GUEST")
-                .expect("a path")
-                .display()
-                .to_string(),
+            Program::Real => real("CLOUD_HYPERVISOR_GUEST").expect("a path").display().to_string(),
             _ => "/dev/null".to_string(),
         }
     }
@@ -196,10 +187,7 @@ impl Vmm {
     }
 
     pub fn state(&self) -> String {
-        self.get("vm.info").json()["state"]
-            .as_str()
-            .expect("a state")
-            .to_string()
+        self.get("vm.info").json()["state"].as_str().expect("a state").to_string()
     }
 
     /// Connects to the serial socket, which must be there.
@@ -242,9 +230,7 @@ impl Vmm {
     }
 
     pub fn wait_for_printed(&self, bytes: u64) {
-        wait_until("the guest's output", || {
-            self.ledger().sum().printed >= bytes
-        });
+        wait_until("the guest's output", || self.ledger().sum().printed >= bytes);
     }
 
     pub fn exit(&mut self) -> ExitStatus {
@@ -271,9 +257,7 @@ impl Drop for Vmm {
 
 pub fn signal(child: &Child, name: &str) {
     let pid = child.id().to_string();
-    let done = Command::new("kill")
-        .args([&format!("-{name}"), &pid])
-        .status();
+    let done = Command::new("kill").args([&format!("-{name}"), &pid]).status();
     assert!(done.expect("kill").success());
 }
 
@@ -307,9 +291,7 @@ pub fn read_answer(stream: &mut UnixStream) -> io::Result<Answer> {
         head.push(byte[0]);
     }
     let head = String::from_utf8(head).expect("text");
-    let length = head
-        .lines()
-        .find_map(|line| line.strip_prefix("Content-Length: "));
+    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
     let mut body = vec![0; length.map_or(0, |length| length.parse().expect("a number"))];
     stream.read_exact(&mut body)?;
     Ok(Answer { head, body })

@@ -119,10 +119,7 @@ impl Call {
 
     /// Whether it ends the VM, and so joins the serial thread and the vCPU.
     pub fn ends_the_vm(self) -> bool {
-        matches!(
-            self,
-            Self::Reboot | Self::Shutdown | Self::Delete | Self::Exit
-        )
+        matches!(self, Self::Reboot | Self::Shutdown | Self::Delete | Self::Exit)
     }
 
     fn takes(self) -> Takes {
@@ -194,10 +191,7 @@ fn carry_out(
         }
         Call::Exit => {
             let answer = nothing(200);
-            return Ok(Answer {
-                then: Then::Exit,
-                ..answer
-            });
+            return Ok(Answer { then: Then::Exit, ..answer });
         }
         Call::Create => {
             let config = Config::parse(body, release).map_err(not_json)?;
@@ -224,21 +218,13 @@ fn carry_out(
         Call::PowerButton => vmm.need_running("Error triggering power button")?,
         Call::Resize => vmm.need_running("The VM could not be resized")?,
     }
-    Ok(Answer {
-        then,
-        ..nothing(204)
-    })
+    Ok(Answer { then, ..nothing(204) })
 }
 
 /// The answer to a `vm.pause` whose vCPU stands in send() (v52), after 1.1 s.
 pub fn pause_timed_out() -> Answer {
     let part = "Failed to pause migratable component";
-    let words = [
-        "Error from API",
-        "The VM could not be paused",
-        "Cannot pause VM",
-        part,
-    ];
+    let words = ["Error from API", "The VM could not be paused", "Cannot pause VM", part];
     plain(500, &json!(words))
 }
 
@@ -246,13 +232,7 @@ pub fn pause_timed_out() -> Answer {
 pub fn reboot_failed(error: &str) -> Answer {
     let devices = "Error creating console devices";
     let device = "Error creating console device";
-    let words = [
-        "Error from API",
-        "The VM could not reboot",
-        devices,
-        device,
-        error,
-    ];
+    let words = ["Error from API", "The VM could not reboot", devices, device, error];
     plain(500, &json!(words))
 }
 
@@ -287,8 +267,5 @@ fn nothing(status: u16) -> Answer {
 }
 
 fn plain_bytes(status: u16, body: &[u8]) -> Answer {
-    Answer {
-        response: http::response(status, Server::CloudHypervisor, body),
-        then: Then::Nothing,
-    }
+    Answer { response: http::response(status, Server::CloudHypervisor, body), then: Then::Nothing }
 }

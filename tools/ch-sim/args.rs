@@ -115,8 +115,7 @@ impl Args {
     /// What is wrong with it.
     pub fn parse(given: impl Iterator<Item = OsString>) -> Result<Job, String> {
         let mut given = given.map(|word| {
-            word.into_string()
-                .map_err(|word| format!("{}: not UTF-8", word.display()))
+            word.into_string().map_err(|word| format!("{}: not UTF-8", word.display()))
         });
         let mut args = Self::default();
         let mut words = Words::default();
@@ -137,18 +136,12 @@ impl Args {
                 _ => {
                     let value = match joined {
                         Some(value) => value,
-                        None => given
-                            .next()
-                            .transpose()?
-                            .ok_or(format!("{name}: no value"))?,
+                        None => given.next().transpose()?.ok_or(format!("{name}: no value"))?,
                     };
                     if name == "--verify" {
                         let logs: Result<Vec<String>, String> = given.collect();
                         let logs = logs?.into_iter().map(PathBuf::from).collect();
-                        return Ok(Job::Verify {
-                            ledger: PathBuf::from(value),
-                            logs,
-                        });
+                        return Ok(Job::Verify { ledger: PathBuf::from(value), logs });
                     }
                     args.option(&mut words, name, value)?;
                 }
@@ -198,9 +191,7 @@ impl Args {
             "--console" => words.console = Some(value),
             "--restore" => {
                 let mut parts = value.split(',');
-                let url = parts
-                    .next()
-                    .and_then(|part| part.strip_prefix("source_url="));
+                let url = parts.next().and_then(|part| part.strip_prefix("source_url="));
                 let url = url.ok_or("--restore: no source_url=")?.to_string();
                 let resume = parts.any(|part| part == "resume=true" || part == "resume=on");
                 self.restore = Some((url, resume));

@@ -82,11 +82,7 @@ impl Config {
 
     /// The serial port; without one in the configuration output goes nowhere.
     pub fn serial(&self) -> Console {
-        self.known.serial.clone().unwrap_or(Console {
-            mode: Mode::Null,
-            file: None,
-            socket: None,
-        })
+        self.known.serial.clone().unwrap_or(Console { mode: Mode::Null, file: None, socket: None })
     }
 
     /// Whether the console is wished on a socket, which CH refuses: only the serial port has it.
@@ -104,9 +100,7 @@ impl Config {
     /// The kernel's command line: the guest's script.
     pub fn cmdline(&self) -> &str {
         let payload = self.known.payload.as_ref();
-        payload
-            .and_then(|payload| payload.cmdline.as_deref())
-            .unwrap_or_default()
+        payload.and_then(|payload| payload.cmdline.as_deref()).unwrap_or_default()
     }
 
     /// The paths of the disks.
@@ -169,10 +163,7 @@ mod tests {
     fn the_serial_section_stays_as_given_and_v52_adds_nulls() {
         let text = br#"{"serial":{"mode":"Socket","socket":"p"}}"#;
         let config = Config::parse(text, Release::V53).expect("parsed");
-        assert_eq!(
-            config.json["serial"],
-            json!({"mode": "Socket", "socket": "p"})
-        );
+        assert_eq!(config.json["serial"], json!({"mode": "Socket", "socket": "p"}));
         let config = Config::parse(text, Release::V52).expect("parsed");
         let serial = json!({"mode": "Socket", "socket": "p", "file": null, "iommu": false});
         assert_eq!(config.json["serial"], serial);

@@ -33,14 +33,8 @@ pub fn open(
     let console = config.serial();
     let opened = match (console.mode, console.socket) {
         (Mode::Socket, None) => {
-            let words = [
-                "API response receive error",
-                "receiving on a closed channel",
-            ];
-            return Err(Refusal {
-                panics: true,
-                ..refuse(500, &words)
-            });
+            let words = ["API response receive error", "receiving on a closed channel"];
+            return Err(Refusal { panics: true, ..refuse(500, &words) });
         }
         (Mode::Socket, Some(path)) => socket(registry, release, &path, tokens),
         (Mode::File, _) => plain(release, console.file.as_deref()),

@@ -52,9 +52,8 @@ impl EventLoop {
     /// Those of the system.
     pub fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
-        let (mut end_signal, mut ledger_signal) = (signal_pipe(&[SIGTERM, SIGINT])?, {
-            signal_pipe(&[SIGUSR1])?
-        });
+        let (mut end_signal, mut ledger_signal) =
+            (signal_pipe(&[SIGTERM, SIGINT])?, { signal_pipe(&[SIGUSR1])? });
         let registry = poll.registry();
         registry.register(&mut end_signal, SIGNAL_END, Interest::READABLE)?;
         registry.register(&mut ledger_signal, SIGNAL_LEDGERS, Interest::READABLE)?;
@@ -122,10 +121,7 @@ impl EventLoop {
         if !self.queue.is_empty() {
             return Some(Duration::ZERO);
         }
-        let timer = self
-            .timers
-            .first()
-            .map(|(at, _)| at.saturating_duration_since(now));
+        let timer = self.timers.first().map(|(at, _)| at.saturating_duration_since(now));
         let stale = self.instances.iter().any(Instance::is_stale);
         let ledgers = stale.then(|| self.ledgers_due.saturating_duration_since(now));
         [timer, ledgers].into_iter().flatten().min()

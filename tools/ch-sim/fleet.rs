@@ -34,16 +34,9 @@ pub fn run(args: &Args) -> Result<(), String> {
         for instance in event_loop.instances() {
             sum.add(&instance.vmm.ledger.sum());
         }
-        println!(
-            "{}",
-            json!({"vms": event_loop.instances().len(), "total": sum})
-        );
+        println!("{}", json!({"vms": event_loop.instances().len(), "total": sum}));
     }
-    match event_loop
-        .instances()
-        .iter()
-        .all(|one| one.exit() == Some(Exit::Clean))
-    {
+    match event_loop.instances().iter().all(|one| one.exit() == Some(Exit::Clean)) {
         true => Ok(()),
         false => Err("the VMM thread has panicked or was killed".to_string()),
     }
@@ -71,9 +64,7 @@ fn start_one(event_loop: &mut EventLoop, args: &Args) -> Result<(), String> {
         one.vmm.create(registry, config).map_err(words)?;
         one.vmm.boot(registry, now).map_err(words)?;
     } else if let Some((url, resume)) = &args.restore {
-        one.vmm
-            .restore(registry, url, *resume, now)
-            .map_err(words)?;
+        one.vmm.restore(registry, url, *resume, now).map_err(words)?;
     }
     one.write_ledger();
     event_loop.push(one);
@@ -81,18 +72,11 @@ fn start_one(event_loop: &mut EventLoop, args: &Args) -> Result<(), String> {
 }
 
 fn start_fleet(event_loop: &mut EventLoop, args: &Args, fleet: &Fleet) -> Result<(), String> {
-    let manner = manner(
-        args,
-        args.boot_on_connect,
-        args.no_shutdown && !args.until_done,
-    );
+    let manner = manner(args, args.boot_on_connect, args.no_shutdown && !args.until_done);
     for number in 0..fleet.vms {
         let dir = fleet.dir.join(format!("vm-{number:04}"));
         start_member(event_loop, args, manner, &dir).map_err(|error| {
-            format!(
-                "{}: {error} (each VM takes three descriptors, see ulimit -n)",
-                dir.display()
-            )
+            format!("{}: {error} (each VM takes three descriptors, see ulimit -n)", dir.display())
         })?;
     }
     // Who started the fleet waits for this line.

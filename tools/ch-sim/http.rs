@@ -71,11 +71,7 @@ pub struct Parser {
 impl Parser {
     /// A parser at the start of a connection.
     pub fn new(release: Release) -> Self {
-        Self {
-            release,
-            buffer: Vec::new(),
-            state: State::RequestLine,
-        }
+        Self { release, buffer: Vec::new(), state: State::RequestLine }
     }
 
     /// Takes what one read gave. A refusal drops the requests that came with it, and the rest.
@@ -144,11 +140,7 @@ impl Parser {
         }
         let expects = head.expects;
         self.state = State::Body(head);
-        Ok(if expects {
-            vec![Parsed::Expects]
-        } else {
-            Vec::new()
-        })
+        Ok(if expects { vec![Parsed::Expects] } else { Vec::new() })
     }
 
     /// Takes a line off the buffer, its end removed.
@@ -190,16 +182,8 @@ impl Parser {
         if version != b"HTTP/1.0" && version != b"HTTP/1.1" {
             return Err("Invalid HTTP Version: Unsupported HTTP version.".to_string());
         }
-        let request = Request {
-            method,
-            path: absolute_path(uri).to_string(),
-            body: None,
-        };
-        Ok(Head {
-            request,
-            length: 0,
-            expects: false,
-        })
+        let request = Request { method, path: absolute_path(uri).to_string(), body: None };
+        Ok(Head { request, length: 0, expects: false })
     }
 }
 
@@ -217,9 +201,7 @@ fn header_line(line: &[u8], head: &mut Head) -> Result<(), String> {
     let line = std::str::from_utf8(line)
         .map_err(|error| invalid(format!("Header contains invalid characters. Key: {error}")))?;
     let Some((name, value)) = line.split_once(':') else {
-        return Err(invalid(format!(
-            "Header is incorrectly formatted. Key: {line}"
-        )));
+        return Err(invalid(format!("Header is incorrectly formatted. Key: {line}")));
     };
     match name.trim().to_ascii_lowercase().as_str() {
         "content-length" => {
@@ -252,10 +234,7 @@ pub fn response(status: u16, server: Server, body: &[u8]) -> Vec<u8> {
     };
     let mut text = format!("HTTP/1.1 {status} \r\nServer: {server}\r\nConnection: keep-alive\r\n");
     if status != 100 && status != 204 {
-        text += &format!(
-            "Content-Type: application/json\r\nContent-Length: {}\r\n",
-            body.len()
-        );
+        text += &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
     }
     text += "\r\n";
     let mut bytes = text.into_bytes();
@@ -279,11 +258,7 @@ mod tests {
     use super::*;
 
     fn get(path: &str) -> Parsed {
-        Parsed::Request(Request {
-            method: Method::Get,
-            path: path.to_string(),
-            body: None,
-        })
+        Parsed::Request(Request { method: Method::Get, path: path.to_string(), body: None })
     }
 
     fn put(path: &str, body: &[u8]) -> Parsed {

@@ -195,10 +195,7 @@ impl Instance {
             Some(_) => self.pause_until.or(asleep),
             None => None,
         };
-        [self.vmm.next_wake(now), end, calls]
-            .into_iter()
-            .flatten()
-            .min()
+        [self.vmm.next_wake(now), end, calls].into_iter().flatten().min()
     }
 
     /// Writes the ledger if anything changed. Returns whether it wrote.
@@ -207,10 +204,7 @@ impl Instance {
             return false;
         }
         if let Err(error) = self.vmm.ledger.write(&self.ledger_path) {
-            eprintln!(
-                "ch-sim: cannot write {}: {error}",
-                self.ledger_path.display()
-            );
+            eprintln!("ch-sim: cannot write {}: {error}", self.ledger_path.display());
         }
         true
     }

@@ -123,10 +123,7 @@ impl Boot {
 impl Ledger {
     /// A ledger without a boot.
     pub fn new(release: Release) -> Self {
-        Self {
-            release: release.word().to_string(),
-            ..Self::default()
-        }
+        Self { release: release.word().to_string(), ..Self::default() }
     }
 
     /// Reads a ledger file.
@@ -202,10 +199,7 @@ mod hex {
         if digits.len() % 2 != 0 {
             return Err(D::Error::custom("echo: half a byte"));
         }
-        Ok(digits
-            .chunks(2)
-            .map(|two| (two[0] * 16 + two[1]) as u8)
-            .collect())
+        Ok(digits.chunks(2).map(|two| (two[0] * 16 + two[1]) as u8).collect())
     }
 }
 

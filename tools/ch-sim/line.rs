@@ -203,10 +203,7 @@ impl Line {
         };
         self.close_client();
         if let Err(error) = registry.register(&mut stream, self.tokens.client, Interest::READABLE) {
-            eprintln!(
-                "ch-sim: cannot serve a client of {}: {error}",
-                self.path.display()
-            );
+            eprintln!("ch-sim: cannot serve a client of {}: {error}", self.path.display());
             return true;
         }
         self.client = Some(stream);

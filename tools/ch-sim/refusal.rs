@@ -16,9 +16,5 @@ pub struct Refusal {
 /// A refusal in CH's words, of which each has a level.
 pub fn refuse(status: u16, words: &[&str]) -> Refusal {
     let all = ["Error from API"].iter().chain(words);
-    Refusal {
-        status,
-        words: all.map(ToString::to_string).collect(),
-        panics: false,
-    }
+    Refusal { status, words: all.map(ToString::to_string).collect(), panics: false }
 }

@@ -95,9 +95,9 @@ impl Script {
 fn number_after(cmdline: &str, name: &str) -> Option<u32> {
     let at = cmdline.find(name)? + name.len();
     let digits = cmdline[at..].bytes().take_while(u8::is_ascii_digit);
-    Some(digits.fold(0_u32, |sum, digit| {
-        sum.wrapping_mul(10).wrapping_add(u32::from(digit - b'0'))
-    }))
+    Some(
+        digits.fold(0_u32, |sum, digit| sum.wrapping_mul(10).wrapping_add(u32::from(digit - b'0'))),
+    )
 }
 
 #[cfg(test)]

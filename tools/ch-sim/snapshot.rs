@@ -42,16 +42,8 @@ impl Snapshot {
     /// CH's words.
     pub fn write(&self, url: &str) -> Result<(), Words> {
         let dir = directory(url)?;
-        create(
-            &dir.join("config.json"),
-            "config",
-            self.config.json.to_string().as_bytes(),
-        )?;
-        create(
-            &dir.join("state.json"),
-            "state",
-            self.state().to_string().as_bytes(),
-        )?;
+        create(&dir.join("config.json"), "config", self.config.json.to_string().as_bytes())?;
+        create(&dir.join("state.json"), "state", self.state().to_string().as_bytes())?;
         // The guest's memory is empty; a hole of its size costs nothing.
         let memory = dir.join("memory-ranges");
         create(&memory, "memory", b"")?;
@@ -78,10 +70,7 @@ impl Snapshot {
         let guest = &vcpu["ch_sim_guest"];
         let bytes = |value: &Value| -> Vec<u8> {
             let numbers = value.as_array().into_iter().flatten();
-            numbers
-                .filter_map(Value::as_u64)
-                .map(|number| number as u8)
-                .collect()
+            numbers.filter_map(Value::as_u64).map(|number| number as u8).collect()
         };
         Ok(Self {
             config,
@@ -150,25 +139,15 @@ fn directory(url: &str) -> Result<PathBuf, Words> {
 
 fn create(path: &Path, what: &str, text: &[u8]) -> Result<(), Words> {
     let failed = |error: std::io::Error| {
-        vec![
-            format!("Error creating VM {what} snapshot file"),
-            error.to_string(),
-        ]
+        vec![format!("Error creating VM {what} snapshot file"), error.to_string()]
     };
     let mut how = OpenOptions::new();
-    let mut file = how
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed)?;
+    let mut file = how.write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
     file.write_all(text).map_err(failed)
 }
 
 fn load(path: &Path) -> Result<Vec<u8>, Words> {
-    let size = fs::metadata(path)
-        .map_err(|error| vec![error.to_string()])?
-        .len();
+    let size = fs::metadata(path).map_err(|error| vec![error.to_string()])?.len();
     if path.ends_with("memory-ranges") {
         return Ok(size.to_le_bytes().to_vec());
     }

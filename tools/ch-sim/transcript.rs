@@ -23,12 +23,7 @@ pub struct Transcript<'a> {
 impl<'a> Transcript<'a> {
     /// The transcript from its first byte.
     pub fn new(ledger: &'a Ledger) -> Self {
-        Self {
-            ledger,
-            boot: 0,
-            range: 0,
-            done: 0,
-        }
+        Self { ledger, boot: 0, range: 0, done: 0 }
     }
 }
 
@@ -107,10 +102,7 @@ pub fn first_difference(ledger: &Ledger, mut log: impl Read) -> io::Result<Optio
             return Ok((more != 0).then_some(offset));
         }
         let known = expected.read(&mut want[..count])?;
-        let same = want[..known]
-            .iter()
-            .zip(&got[..count])
-            .take_while(|(a, b)| a == b);
+        let same = want[..known].iter().zip(&got[..count]).take_while(|(a, b)| a == b);
         let same = same.count();
         offset += same as u64;
         if same < count {

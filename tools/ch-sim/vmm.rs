@@ -113,11 +113,7 @@ impl Vmm {
         };
         if self.kernel_failed && !self.manner.release.has_ring() {
             // v52 answers, and its VMM thread dies.
-            return Err(Refusal {
-                status: 204,
-                words: Vec::new(),
-                panics: true,
-            });
+            return Err(Refusal { status: 204, words: Vec::new(), panics: true });
         }
         if self.machine.is_some() || self.kernel_failed {
             return Err(refuse(500, &[FAILED, "VM is already created"]));
@@ -125,10 +121,7 @@ impl Vmm {
         let Some(boot_item) = config.boot_item() else {
             let why = "Payload configuration is not bootable";
             let what = "No bootitem provided: neither firmware nor kernel";
-            return Err(refuse(
-                500,
-                &[FAILED, "Failed to validate config", why, what],
-            ));
+            return Err(refuse(500, &[FAILED, "Failed to validate config", why, what]));
         };
         if self.serial.is_none() {
             self.open_console(registry, FAILED)?;
@@ -186,10 +179,7 @@ impl Vmm {
     /// `vm.reboot`: ends the boot and begins the next, which `advance` finishes.
     pub fn reboot(&mut self, why: &str, now: Instant) -> Done {
         if self.machine.is_none() {
-            return Err(refuse(
-                404,
-                &["The VM could not reboot", "VM is not created"],
-            ));
+            return Err(refuse(404, &["The VM could not reboot", "VM is not created"]));
         }
         self.end_machine(why);
         self.rebinding = Some(Rebinding::Unlinked(now + UNLINKED));
@@ -199,10 +189,7 @@ impl Vmm {
     /// `vm.shutdown`.
     pub fn shutdown(&mut self) -> Done {
         if self.machine.is_none() {
-            return Err(refuse(
-                500,
-                &["The VM could not shutdown", "VM is not running"],
-            ));
+            return Err(refuse(500, &["The VM could not shutdown", "VM is not running"]));
         }
         self.end_machine("shutdown");
         Ok(())
@@ -215,11 +202,7 @@ impl Vmm {
         } else if self.kernel_failed {
             self.abandon_clients(registry, now);
             self.serial = None;
-        } else if let Some(Serial {
-            sink: Sink::Socket(line),
-            ..
-        }) = self.serial.take()
-        {
+        } else if let Some(Serial { sink: Sink::Socket(line), .. }) = self.serial.take() {
             self.leftover = Some(line.into_listener(registry));
         }
         self.serial = None;
@@ -376,19 +359,11 @@ impl Vmm {
     }
 
     fn absent(&self) -> u16 {
-        if self.manner.release.says_not_found() {
-            404
-        } else {
-            500
-        }
+        if self.manner.release.says_not_found() { 404 } else { 500 }
     }
 
     fn start_anew(&mut self, now: Instant) {
-        let cmdline = self
-            .config
-            .as_ref()
-            .map(Config::cmdline)
-            .unwrap_or_default();
+        let cmdline = self.config.as_ref().map(Config::cmdline).unwrap_or_default();
         let boot = Boot::new(cmdline, 0, Vec::new());
         self.start(boot, Stage::Printing, now);
     }
@@ -404,11 +379,7 @@ impl Vmm {
         if let Some(line) = self.line() {
             line.start();
         }
-        self.machine = Some(Machine {
-            guest,
-            paused_at: None,
-            next: Next::Now,
-        });
+        self.machine = Some(Machine { guest, paused_at: None, next: Next::Now });
     }
 
     /// Ends a boot: the path goes first, then the client sees EOF; the ring dies.
@@ -438,13 +409,7 @@ impl Vmm {
             return Ok(());
         };
         let release = self.manner.release;
-        self.serial = Some(console::open(
-            registry,
-            config,
-            release,
-            self.tokens,
-            failed,
-        )?);
+        self.serial = Some(console::open(registry, config, release, self.tokens, failed)?);
         // Who waited at the forgotten listener gets ECONNRESET.
         self.leftover = None;
         Ok(())

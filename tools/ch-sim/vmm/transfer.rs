@@ -15,12 +15,9 @@ impl Vmm {
     /// `vm.snapshot`.
     pub fn snapshot(&self, url: &str) -> Done {
         const FAILED: &str = "The VM could not be snapshotted";
-        let (Some(machine), Some(config), Some(serial), Some(boot)) = (
-            &self.machine,
-            &self.config,
-            &self.serial,
-            self.ledger.boots.last(),
-        ) else {
+        let (Some(machine), Some(config), Some(serial), Some(boot)) =
+            (&self.machine, &self.config, &self.serial, self.ledger.boots.last())
+        else {
             return Err(refuse(500, &[FAILED, "VM is not running"]));
         };
         if machine.paused_at.is_none() {
@@ -33,12 +30,7 @@ impl Vmm {
             offset: boot.position(),
             stage: machine.guest.stage(),
             echo: boot.echo.clone(),
-            input: machine
-                .guest
-                .held()
-                .into_iter()
-                .chain(serial.unread_input())
-                .collect(),
+            input: machine.guest.held().into_iter().chain(serial.unread_input()).collect(),
         };
         snapshot.write(url).map_err(|why| {
             let part = "Failed to send migratable component snapshot";
