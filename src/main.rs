@@ -1,2 +1,5 @@
-//! The binary.
+//! The binary: arguments in, exit code out.
+
+mod cli;
+
 fn main() {}
