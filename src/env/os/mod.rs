@@ -3,3 +3,6 @@
 //! Owns the epoll instance and every descriptor's type.
 //! **Invariant:** no other folder says `mio`, `libc`, `unsafe` or `Instant::now`.
 #![allow(unsafe_code)]
+
+pub mod holes;
+pub mod stopwatch;

@@ -1,0 +1,190 @@
+//! What reading and changing a serial section promises.
+
+use super::*;
+use proptest::prelude::*;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+fn serial(config: &str) -> String {
+    with_serial_socket(config, Path::new("/s")).unwrap()
+}
+
+fn launch(config: &str) -> String {
+    for_launch(config, Path::new("/s")).unwrap()
+}
+
+#[test]
+fn only_the_spans_of_the_serial_section_change() {
+    for (config, expected) in [
+        (
+            r#"{"a" : 1.50e1, "serial":{"file":"/l","mode":"File"} ,"z":"\u00e9"}"#,
+            r#"{"a" : 1.50e1, "serial":{"socket":"/s","mode":"Socket"} ,"z":"\u00e9"}"#,
+        ),
+        (
+            r#"{"serial":{ "file":"/l", "iommu":false,"mode":"File","socket":null }}"#,
+            r#"{"serial":{ "iommu":false,"mode":"Socket","socket":"/s" }}"#,
+        ),
+        (
+            r#"{"serial":{"mode":"File","socket":"/old","file":"/l"}}"#,
+            r#"{"serial":{"mode":"Socket","socket":"/s"}}"#,
+        ),
+        (
+            r#"{"serial":{"mode":"Null"}}"#,
+            r#"{"serial":{"mode":"Socket","socket":"/s"}}"#,
+        ),
+        (
+            r#"{"serial":{"iommu":true}}"#,
+            r#"{"serial":{"iommu":true,"mode":"Socket","socket":"/s"}}"#,
+        ),
+        (
+            r#"{"serial":{"file":"/l"}}"#,
+            r#"{"serial":{"socket":"/s","mode":"Socket"}}"#,
+        ),
+        (
+            r#"{"serial":{"socket":"/s","file":null}}"#,
+            r#"{"serial":{"socket":"/s","mode":"Socket"}}"#,
+        ),
+        (
+            r#"{"serial":{ }}"#,
+            r#"{"serial":{"mode":"Socket","socket":"/s" }}"#,
+        ),
+        (
+            r#"{"serial":null,"x":1}"#,
+            r#"{"serial":{"mode":"Socket","socket":"/s"},"x":1}"#,
+        ),
+        (
+            "{\n  \"x\": 1\n}\n",
+            "{\n  \"x\": 1,\"serial\":{\"mode\":\"Socket\",\"socket\":\"/s\"}\n}\n",
+        ),
+        ("{}", r#"{"serial":{"mode":"Socket","socket":"/s"}}"#),
+    ] {
+        let changed = serial(config);
+        assert_eq!(changed, expected);
+        assert_eq!(serial(&changed), changed, "a second time changes nothing");
+        let section = serial_section(&changed).unwrap().unwrap();
+        assert!(section.is_socket() && section.file.is_none(), "{section:?}");
+        assert_eq!(section.socket.as_deref(), Some("/s"));
+    }
+}
+
+#[test]
+fn a_launch_turns_the_console_off_only_where_it_is_unset() {
+    let on = r#""serial":{"mode":"Socket","socket":"/s"}"#;
+    let off = r#""console":{"mode":"Off"}"#;
+    for (config, expected) in [
+        ("{}".to_owned(), format!("{{{on},{off}}}")),
+        (" { } ".to_owned(), format!(" {{{on},{off} }} ")),
+        ("{\"a\":1}".to_owned(), format!("{{\"a\":1,{on},{off}}}")),
+        ("{\"console\":null}".to_owned(), format!("{{{off},{on}}}")),
+        (format!("{{{on}}}"), format!("{{{on},{off}}}")),
+        (
+            "{\"console\":{\"mode\":\"Pty\"}}".to_owned(),
+            format!("{{\"console\":{{\"mode\":\"Pty\"}},{on}}}"),
+        ),
+    ] {
+        assert_eq!(launch(&config), expected);
+        assert_eq!(launch(&expected), expected, "a second time changes nothing");
+    }
+}
+
+#[test]
+fn a_text_as_wanted_is_not_respelled() {
+    let config = r#"{"serial" : {"socket":"\/s","mode":"\u0053ocket"},"console":{"mode":"Tty"}}"#;
+    assert_eq!(launch(config), config);
+}
+
+#[test]
+fn a_null_reads_as_absent_and_unknown_keys_are_ignored() {
+    let read = |config| serial_section(config).unwrap();
+    assert_eq!(read("{}"), None);
+    assert_eq!(read(r#"{"serial":null}"#), None);
+    let v52 = read(r#"{"serial":{"file":null,"mode":"Socket","iommu":false,"socket":"/s"}}"#);
+    assert_eq!(
+        v52,
+        Some(SerialSection {
+            mode: Some("Socket".into()),
+            file: None,
+            socket: Some("/s".into())
+        })
+    );
+}
+
+#[test]
+fn a_malformed_configuration_is_refused_with_its_place() {
+    for (config, expected) in [
+        (
+            "[]",
+            "the VM configuration: line 1, column 1: should be an object, is an array",
+        ),
+        (
+            "{\n\"serial\": 7}",
+            "the VM configuration: line 2, column 11: serial: should be an object, is a number",
+        ),
+        (
+            "{\"serial\":{},\"serial\":{}}",
+            "the VM configuration: line 1, column 14: the key \"serial\" occurs twice",
+        ),
+        (
+            "{\"a\":",
+            "the VM configuration: line 1, column 5: EOF while parsing a value",
+        ),
+    ] {
+        let error = with_serial_socket(config, Path::new("/s")).unwrap_err();
+        assert_eq!(error.to_string(), expected);
+    }
+    let error = serial_section(r#"{"serial":{"mode":1}}"#).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "line 1, column 19: serial.mode: should be a string, is a number"
+    );
+}
+
+#[test]
+fn a_path_may_have_the_bytes_of_sun_path_and_not_one_more() {
+    let at = format!("/{}", "p".repeat(SOCKET_PATH_BYTES_MAX - 1));
+    assert!(
+        with_serial_socket("{}", Path::new(&at))
+            .unwrap()
+            .contains(&at)
+    );
+    let over = format!("{at}p");
+    let error = with_serial_socket("{}", Path::new(&over)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "socket path \"{over}\" has 108 bytes, a Unix socket's has 107 at most: \
+             use a shorter directory"
+        )
+    );
+}
+
+#[test]
+fn a_path_that_json_or_a_socket_cannot_hold_is_refused() {
+    let fault = |bytes: &[u8]| {
+        socket_path(Path::new(OsStr::from_bytes(bytes)))
+            .unwrap_err()
+            .fault
+    };
+    assert_eq!(fault(b"/\xff"), SocketPathFault::NotUtf8);
+    assert_eq!(fault(b""), SocketPathFault::Empty);
+    assert_eq!(fault(b"/a\0b"), SocketPathFault::HasNul);
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_path_it_is_read_back_and_the_rest_is_the_same(
+        path in "[a-z\"\\\\\n\u{e9}/ ]{1,40}",
+        value in prop::sample::select(vec!["1e400", "\"\\ud83d\\ude00\"", "[ 1,{ } ]", "null"]),
+        place in 0usize..3,
+    ) {
+        let old = r#""serial":{"file":"/l","mode":"File"}"#;
+        let mut members = vec![format!("\"a\":{value}"), format!("\"b\" : {value}")];
+        members.insert(place, old.to_owned());
+        let config = format!("{{ {} }}", members.join(" , "));
+        let changed = with_serial_socket(&config, Path::new(&path)).unwrap();
+        let section = serial_section(&changed).unwrap().unwrap();
+        prop_assert_eq!(section.socket.as_deref(), Some(path.as_str()));
+        let new = format!(r#""serial":{{"socket":{},"mode":"Socket"}}"#, spans::quoted(&path));
+        prop_assert_eq!(changed, config.replace(old, &new));
+    }
+}
