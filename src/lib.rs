@@ -5,3 +5,4 @@ pub mod ch;
 pub mod config;
 pub mod env;
 pub mod limits;
+pub mod log;

@@ -74,6 +74,12 @@ pub const LOG_RETRY_MAX: Duration = Duration::from_secs(5);
 /// An ongoing failure is logged once in this time.
 pub const LOG_QUIET: Duration = Duration::from_secs(30);
 
+/// Permission bits of a directory that is made for a log.
+pub const LOG_DIR_MODE: u32 = 0o750;
+
+/// Logs that are overdue when they are opened are rotated within this time, not all at once.
+pub const AGE_SPREAD_MAX: Duration = Duration::from_secs(60);
+
 /// Smallest `max_bytes`: less would rotate at every line.
 pub const MAX_BYTES_MIN: u64 = 1024;
 

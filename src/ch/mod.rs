@@ -9,6 +9,6 @@
 
 pub mod api;
 pub mod http;
-//pub mod snapshot;
+pub mod snapshot;
 pub mod spans;
 pub mod vm_config;

@@ -5,9 +5,9 @@
 
 use crate::cli::json_file::{FileError, JsonFile, Node};
 use crate::cli::vm_keys::{LogKeys, VmDefaults, seconds_or_null};
-use seriald::config::{OnExit, VmSpec};
+use seriald::config::OnExit;
+use seriald::vm::launch::{LaunchSpec, Start};
 use std::ffi::OsString;
-use std::time::Duration;
 
 const KEYS: [&str; 10] = [
     "id",
@@ -22,54 +22,33 @@ const KEYS: [&str; 10] = [
     "restore",
 ];
 
-/// What the guest starts from.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Source {
-    /// The body of `vm.create`.
-    Config(String),
-    /// The body of `vm.restore`.
-    Restore(String),
-}
-
 /// What a launch file says.
-#[derive(Debug)]
-pub struct LaunchFile {
-    /// The VM.
-    pub vm: VmSpec,
-    /// The VMM's program and arguments.
-    pub vmm: Vec<OsString>,
-    /// What it starts from.
-    pub source: Source,
-    /// How long the launch may take; `None`: for ever.
-    pub timeout: Option<Duration>,
-}
-
-impl LaunchFile {
-    /// What a file says.
-    pub fn from_file(file: &JsonFile) -> Result<LaunchFile, FileError> {
-        let root = file.root()?;
-        let keys = root.object(&KEYS)?;
-        let defaults =
-            VmDefaults { log: LogKeys::default(), on_exit: OnExit::Close, dial_timeout: None };
-        let vm = defaults.from_keys(&root, &keys)?;
-        if vm.api.is_none() {
-            return Err(root.wrong("key \"api\" is missing, and no \"dir\""));
-        }
-        let source = match (keys.get("config"), keys.get("restore")) {
-            (Some(node), None) => node.any_object().map(|()| Source::Config(node.text().into())),
-            (None, Some(node)) => node.any_object().map(|()| Source::Restore(node.text().into())),
-            (None, None) => Err(root.wrong(
-                "\"config\" (the body of vm.create) or \"restore\" (of vm.restore) is missing",
-            )),
-            (Some(_), Some(node)) => {
-                Err(node.wrong("there is a \"config\" too: a VM is either made or restored"))
-            }
-        }?;
-        let vmm = keys.get("vmm").map(program).transpose()?;
-        let timeout = keys.get("launch_timeout_s").map(seconds_or_null).transpose()?.flatten();
-        let vmm = vmm.unwrap_or_else(|| vec!["cloud-hypervisor".into()]);
-        Ok(LaunchFile { vm, vmm, source, timeout })
+///
+/// # Errors
+/// The first thing that is wrong in it, with its place.
+pub fn read(file: &JsonFile) -> Result<LaunchSpec, FileError> {
+    let root = file.root()?;
+    let keys = root.object(&KEYS)?;
+    let defaults =
+        VmDefaults { log: LogKeys::default(), on_exit: OnExit::Close, dial_timeout: None };
+    let vm = defaults.from_keys(&root, &keys)?;
+    if vm.api.is_none() {
+        return Err(root.wrong("key \"api\" is missing, and no \"dir\""));
     }
+    let start = match (keys.get("config"), keys.get("restore")) {
+        (Some(node), None) => node.any_object().map(|()| Start::Create(node.text().into())),
+        (None, Some(node)) => node.any_object().map(|()| Start::Restore(node.text().into())),
+        (None, None) => Err(root.wrong(
+            "\"config\" (the body of vm.create) or \"restore\" (of vm.restore) is missing",
+        )),
+        (Some(_), Some(node)) => {
+            Err(node.wrong("there is a \"config\" too: a VM is either made or restored"))
+        }
+    }?;
+    let vmm = keys.get("vmm").map(program).transpose()?;
+    let vmm = vmm.unwrap_or_else(|| vec!["cloud-hypervisor".into()]);
+    let timeout = keys.get("launch_timeout_s").map(seconds_or_null).transpose()?.flatten();
+    Ok(LaunchSpec { vm, vmm, start, timeout })
 }
 
 fn program(node: &Node<'_>) -> Result<Vec<OsString>, FileError> {
@@ -85,18 +64,18 @@ mod tests {
     use super::*;
     use std::path::Path;
 
-    fn read(text: &str) -> Result<LaunchFile, String> {
-        LaunchFile::from_file(&JsonFile::of("a.json", text)).map_err(|e| e.to_string())
+    fn spec(text: &str) -> Result<LaunchSpec, String> {
+        read(&JsonFile::of("a.json", text)).map_err(|e| e.to_string())
     }
 
     #[test]
     fn a_directory_and_a_config_are_enough() {
-        let file = read(r#"{"dir": "/vms/a", "config": {"x" : 1}}"#).expect("valid");
+        let file = spec(r#"{"dir": "/vms/a", "config": {"x" : 1}}"#).expect("valid");
         assert_eq!(file.vm.id, "a");
         assert_eq!(file.vm.on_exit, OnExit::Close);
         assert_eq!(file.vm.api.as_deref(), Some(Path::new("/vms/a/ch.sock")));
         assert_eq!(file.vmm, ["cloud-hypervisor"]);
-        assert_eq!(file.source, Source::Config("{\"x\" : 1}".into()));
+        assert_eq!(file.start, Start::Create("{\"x\" : 1}".into()));
         assert_eq!(file.timeout, None);
     }
 
@@ -136,7 +115,7 @@ mod tests {
             ),
         ];
         for (text, message) in cases {
-            assert_eq!(read(text).err().as_deref(), Some(message), "{text}");
+            assert_eq!(spec(text).err().as_deref(), Some(message), "{text}");
         }
     }
 }

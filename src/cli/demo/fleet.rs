@@ -154,7 +154,9 @@ impl Plan {
             Kind::Outside => vm.log.max_bytes = u64::MAX / 2,
         }
         let config = match &self.vmm {
-            Vmm::Simulated(_) => json!({"payload": {"kernel": "none", "cmdline": self.cmdline()}}),
+            Vmm::Simulated(_) => {
+                json!({"payload": {"kernel": self.home.join("kernel"), "cmdline": self.cmdline()}})
+            },
             Vmm::Real(_, kernel) => json!({
                 "payload": {"kernel": kernel, "cmdline": self.cmdline()},
                 "cpus": {"boot_vcpus": 1, "max_vcpus": 1},

@@ -6,3 +6,5 @@
 
 pub mod holes;
 pub mod stopwatch;
+mod files;
+pub use files::{OsDir, OsFile, OsFiles};

@@ -1,0 +1,408 @@
+//! Files by libc, each reached by its name below a directory's descriptor.
+//!
+//! Owns nothing; an [`OsDir`] or [`OsFile`] owns one descriptor and closes it when dropped.
+//! **Invariant:** no call follows a symbolic link in a file's place, blocks on a FIFO, hands a
+//! descriptor to a child, or leaves a permission to the umask.
+
+use crate::env::{FileId, Files, Open, Stat};
+use std::ffi::{CStr, CString, c_int};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// What [`Files::copy`] moves at once where the kernel can't copy by itself, in bytes.
+const COPY_CHUNK: usize = 64 * 1024;
+
+/// Room for a group's entry, at first and at most, in bytes: a group may have many members.
+const GROUP_ENTRY_MIN: usize = 1024;
+/// See [`GROUP_ENTRY_MIN`].
+const GROUP_ENTRY_MAX: usize = 1024 * 1024;
+
+/// The file system of the machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OsFiles;
+
+/// An open directory.
+#[derive(Debug)]
+pub struct OsDir(OwnedFd);
+
+/// An open file.
+#[derive(Debug)]
+pub struct OsFile(OwnedFd);
+
+impl Files for OsFiles {
+    type Dir = OsDir;
+    type File = OsFile;
+
+    fn open_dir(&mut self, path: &Path, mode: u32) -> io::Result<OsDir> {
+        let whole = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        match open_directory(None, &c_path(whole)?, 0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => make_directories(whole, mode),
+            opened => opened,
+        }
+        .map(OsDir)
+    }
+
+    fn open(&mut self, dir: &OsDir, name: &str, how: Open) -> io::Result<OsFile> {
+        // O_NONBLOCK: the open of a FIFO must not wait for its other end. Regular files ignore it.
+        let safe = libc::O_RDWR | libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NOCTTY;
+        let (flags, mode) = match how {
+            Open::Append(mode) => (libc::O_APPEND | libc::O_CREAT, mode),
+            Open::New(mode) => (libc::O_CREAT | libc::O_EXCL, mode),
+            Open::Existing => (0, 0),
+        };
+        let opened = open_at(Some(&dir.0), &c_name(name)?, safe | libc::O_NONBLOCK | flags, mode);
+        opened.map(OsFile).map_err(|error| match error.raw_os_error() {
+            // A single component was opened: ELOOP can only mean that it is a link itself.
+            Some(libc::ELOOP) => io::Error::other("it is a symbolic link"),
+            _ => error,
+        })
+    }
+
+    fn stat(&mut self, file: &OsFile) -> io::Result<Stat> {
+        let mut raw = std::mem::MaybeUninit::<libc::stat>::uninit();
+        // SAFETY: the descriptor is open and `raw` has the room that fstat(2) fills.
+        retried(|| unsafe { libc::fstat(file.0.as_raw_fd(), raw.as_mut_ptr()) })?;
+        // SAFETY: fstat succeeded, so it has filled `raw`.
+        Ok(stat_of(unsafe { raw.assume_init_ref() }))
+    }
+
+    fn stat_at(&mut self, dir: &OsDir, name: &str) -> io::Result<Stat> {
+        let name = c_name(name)?;
+        let mut raw = std::mem::MaybeUninit::<libc::stat>::uninit();
+        let (fd, flags) = (dir.0.as_raw_fd(), libc::AT_SYMLINK_NOFOLLOW);
+        // SAFETY: the descriptor is open, `name` ends with NUL, `raw` has the room that is filled.
+        retried(|| unsafe { libc::fstatat(fd, name.as_ptr(), raw.as_mut_ptr(), flags) })?;
+        // SAFETY: fstatat succeeded, so it has filled `raw`.
+        Ok(stat_of(unsafe { raw.assume_init_ref() }))
+    }
+
+    fn names(&mut self, dir: &OsDir) -> io::Result<Vec<String>> {
+        // A description of its own, so that the position of the caller's directory stays.
+        let stream = Stream::open(open_directory(Some(&dir.0), c".", 0)?)?;
+        let mut names = Vec::new();
+        while let Some(name) = stream.next()? {
+            if name != "." && name != ".." {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn write(&mut self, file: &OsFile, bytes: &[u8]) -> io::Result<usize> {
+        // SAFETY: the descriptor is open and `bytes` is readable for its length.
+        counted(unsafe { libc::write(file.0.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) })
+    }
+
+    fn read_at(&mut self, file: &OsFile, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        let at = offset_of(offset)?;
+        let (fd, room) = (file.0.as_raw_fd(), into.len());
+        loop {
+            // SAFETY: the descriptor is open and `into` is writable for its length.
+            match counted(unsafe { libc::pread(fd, into.as_mut_ptr().cast(), room, at) }) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
+    }
+
+    fn copy(&mut self, from: &OsFile, offset: u64, to: &OsFile, len: u64) -> io::Result<u64> {
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        match copy_in_kernel(from, offset, to, len) {
+            Err(error) if kernel_cannot_copy(&error) => self.copy_by_hand(from, offset, to, len),
+            copied => copied.map(|n| n as u64),
+        }
+    }
+
+    fn truncate(&mut self, file: &OsFile, len: u64) -> io::Result<()> {
+        let len = offset_of(len)?;
+        // SAFETY: the descriptor is open; ftruncate touches no memory of ours.
+        retried(|| unsafe { libc::ftruncate(file.0.as_raw_fd(), len) })
+    }
+
+    fn rename(&mut self, dir: &OsDir, from: &str, to: &str) -> io::Result<()> {
+        let (from, to, fd) = (c_name(from)?, c_name(to)?, dir.0.as_raw_fd());
+        // SAFETY: the descriptor is open and both names end with NUL.
+        retried(|| unsafe { libc::renameat(fd, from.as_ptr(), fd, to.as_ptr()) })
+    }
+
+    fn unlink(&mut self, dir: &OsDir, name: &str) -> io::Result<()> {
+        let name = c_name(name)?;
+        // SAFETY: the descriptor is open and the name ends with NUL.
+        retried(|| unsafe { libc::unlinkat(dir.0.as_raw_fd(), name.as_ptr(), 0) })
+    }
+
+    fn lock(&mut self, file: &OsFile) -> io::Result<bool> {
+        let how = libc::LOCK_EX | libc::LOCK_NB;
+        // SAFETY: the descriptor is open; flock touches no memory of ours.
+        match retried(|| unsafe { libc::flock(file.0.as_raw_fd(), how) }) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn set_mode(&mut self, file: &OsFile, mode: u32) -> io::Result<()> {
+        // SAFETY: the descriptor is open; fchmod touches no memory of ours.
+        retried(|| unsafe { libc::fchmod(file.0.as_raw_fd(), mode) })
+    }
+
+    fn set_group(&mut self, file: &OsFile, gid: u32) -> io::Result<()> {
+        // SAFETY: the descriptor is open; the owner -1 stays as it is (chown(2)).
+        retried(|| unsafe { libc::fchown(file.0.as_raw_fd(), u32::MAX, gid) })
+    }
+
+    fn group_id(&mut self, name: &str) -> io::Result<Option<u32>> {
+        if let Ok(number) = name.parse() {
+            return Ok(Some(number));
+        }
+        let name = c_name(name)?;
+        let mut room = GROUP_ENTRY_MIN;
+        loop {
+            match group_by_name(&name, room) {
+                Err(error) if error.raw_os_error() == Some(libc::ERANGE) => room *= 4,
+                found => return found,
+            }
+            if room > GROUP_ENTRY_MAX {
+                return Err(io::Error::other("its entry in the group database is too long"));
+            }
+        }
+    }
+}
+
+impl OsFiles {
+    /// Copies by read and write. What was copied before an error is reported as copied.
+    fn copy_by_hand(
+        &mut self,
+        from: &OsFile,
+        offset: u64,
+        to: &OsFile,
+        len: usize,
+    ) -> io::Result<u64> {
+        let mut buffer = vec![0; len.min(COPY_CHUNK)];
+        let mut copied = 0;
+        while copied < len {
+            let want = buffer.len().min(len - copied);
+            let step = match self.read_at(from, offset + copied as u64, &mut buffer[..want]) {
+                // A short write is no matter: the rest is read again.
+                Ok(read) if read > 0 => self.write(to, &buffer[..read]),
+                end_or_error => end_or_error,
+            };
+            match step {
+                Ok(0) => break,
+                Ok(written) => copied += written,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if copied == 0 => return Err(error),
+                Err(_) => break,
+            }
+        }
+        Ok(copied as u64)
+    }
+}
+
+/// One copy_file_range(2) from `offset` to the position of `to`.
+fn copy_in_kernel(from: &OsFile, offset: u64, to: &OsFile, len: usize) -> io::Result<usize> {
+    let mut at = offset_of(offset)?;
+    let (source, target) = (from.0.as_raw_fd(), to.0.as_raw_fd());
+    loop {
+        // SAFETY: both descriptors are open; `at` outlives the call; a null offset means the
+        // target's own position.
+        let copied = counted(unsafe {
+            libc::copy_file_range(source, &mut at, target, std::ptr::null_mut(), len, 0)
+        });
+        match copied {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+/// Whether copy_file_range(2) refused these files as such, and not for want of space or the like.
+fn kernel_cannot_copy(error: &io::Error) -> bool {
+    let refusals = [libc::EXDEV, libc::EINVAL, libc::ENOSYS, libc::EOPNOTSUPP, libc::EPERM];
+    error.raw_os_error().is_some_and(|code| refusals.contains(&code))
+}
+
+/// Makes the directories of `path` that are absent, and opens the last one.
+fn make_directories(path: &Path, mode: u32) -> io::Result<OwnedFd> {
+    let start = if path.is_absolute() { c"/" } else { c"." };
+    let mut at = open_directory(None, start, libc::O_PATH)?;
+    let mut parts = path.components().peekable();
+    while let Some(part) = parts.next() {
+        if matches!(part, Component::RootDir | Component::CurDir) && parts.peek().is_some() {
+            continue;
+        }
+        // Only the last one is read; those on the way may be searchable and no more.
+        let how = if parts.peek().is_some() { libc::O_PATH } else { 0 };
+        let name = c_path(Path::new(part.as_os_str()))?;
+        at = match open_directory(Some(&at), &name, how) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_directory(&at, &name, mode)?
+            }
+            opened => opened?,
+        };
+    }
+    Ok(at)
+}
+
+/// Makes one directory and opens it. One that another made meanwhile keeps its mode.
+fn make_directory(parent: &OwnedFd, name: &CStr, mode: u32) -> io::Result<OwnedFd> {
+    // SAFETY: the descriptor is open and the name ends with NUL.
+    let made = retried(|| unsafe { libc::mkdirat(parent.as_raw_fd(), name.as_ptr(), mode) });
+    match made {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return open_directory(Some(parent), name, 0);
+        }
+        made => made?,
+    }
+    let opened = open_directory(Some(parent), name, libc::O_NOFOLLOW)?;
+    // SAFETY: the descriptor is open; fchmod touches no memory of ours.
+    retried(|| unsafe { libc::fchmod(opened.as_raw_fd(), mode) })?;
+    Ok(opened)
+}
+
+/// Opens a directory by its name below `parent`, or by its path.
+fn open_directory(parent: Option<&OwnedFd>, name: &CStr, how: c_int) -> io::Result<OwnedFd> {
+    open_at(parent, name, libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC | how, 0)
+}
+
+/// openat(2).
+fn open_at(dir: Option<&OwnedFd>, name: &CStr, flags: c_int, mode: u32) -> io::Result<OwnedFd> {
+    let dir = dir.map_or(libc::AT_FDCWD, AsRawFd::as_raw_fd);
+    loop {
+        // SAFETY: `dir` is open or AT_FDCWD, and the name ends with NUL.
+        let fd = unsafe { libc::openat(dir, name.as_ptr(), flags, mode) };
+        if fd >= 0 {
+            // SAFETY: the kernel has just made this descriptor, so nobody else owns it.
+            return Ok(unsafe { OwnedFd::from_raw_fd(fd) });
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// A directory stream, closed when dropped.
+struct Stream(*mut libc::DIR);
+
+impl Stream {
+    /// Takes the descriptor over.
+    fn open(dir: OwnedFd) -> io::Result<Stream> {
+        // SAFETY: the descriptor is an open directory; on success the stream owns it.
+        let stream = unsafe { libc::fdopendir(dir.as_raw_fd()) };
+        if stream.is_null() {
+            return Err(io::Error::last_os_error());
+        }
+        let _owned_by_the_stream = dir.into_raw_fd();
+        Ok(Stream(stream))
+    }
+
+    /// The next name in UTF-8; `None` at the end.
+    fn next(&self) -> io::Result<Option<String>> {
+        loop {
+            // SAFETY: errno is this thread's own; readdir leaves it alone at the end.
+            unsafe { *libc::__errno_location() = 0 };
+            // SAFETY: the stream is open, and no other thread has it.
+            let entry = unsafe { libc::readdir(self.0) };
+            if entry.is_null() {
+                let error = io::Error::last_os_error();
+                return if error.raw_os_error() == Some(0) { Ok(None) } else { Err(error) };
+            }
+            // SAFETY: readdir returned an entry, whose name ends with NUL and which stays until
+            // the next readdir; the name is copied before.
+            let name = unsafe { CStr::from_ptr((*entry).d_name.as_ptr()) };
+            if let Ok(name) = name.to_str() {
+                return Ok(Some(name.to_owned()));
+            }
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // SAFETY: the stream is open and is used no more.
+        unsafe { libc::closedir(self.0) };
+    }
+}
+
+/// getgrnam_r(3) with `room` bytes for the entry; ERANGE if that is too little.
+fn group_by_name(name: &CStr, room: usize) -> io::Result<Option<u32>> {
+    let mut entry = std::mem::MaybeUninit::<libc::group>::uninit();
+    let mut strings = vec![0; room];
+    let mut found = std::ptr::null_mut();
+    // SAFETY: the name ends with NUL; entry, strings (with their length) and found are writable
+    // and outlive the call.
+    let code = unsafe {
+        libc::getgrnam_r(
+            name.as_ptr(),
+            entry.as_mut_ptr(),
+            strings.as_mut_ptr(),
+            strings.len(),
+            &mut found,
+        )
+    };
+    match code {
+        // SAFETY: a result that is not null points to `entry`, which is filled then.
+        0 if !found.is_null() => Ok(Some(unsafe { (*found).gr_gid })),
+        // What getgrnam(3) lists as "not found" besides 0.
+        0 | libc::ENOENT | libc::ESRCH | libc::EBADF | libc::EPERM => Ok(None),
+        code => Err(io::Error::from_raw_os_error(code)),
+    }
+}
+
+/// Our part of a kernel's stat.
+fn stat_of(raw: &libc::stat) -> Stat {
+    let seconds = Duration::from_secs(u64::try_from(raw.st_mtime).unwrap_or(0));
+    let nanos = Duration::from_nanos(u64::try_from(raw.st_mtime_nsec).unwrap_or(0));
+    let modified = UNIX_EPOCH + seconds + nanos;
+    Stat {
+        id: FileId { device: raw.st_dev, inode: raw.st_ino },
+        size: u64::try_from(raw.st_size).unwrap_or(0),
+        regular: raw.st_mode & libc::S_IFMT == libc::S_IFREG,
+        links: raw.st_nlink,
+        age: SystemTime::now().duration_since(modified).unwrap_or_default(),
+    }
+}
+
+/// A call that returns 0 or -1, repeated while a signal interrupts it.
+fn retried(mut call: impl FnMut() -> c_int) -> io::Result<()> {
+    loop {
+        if call() == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// What a call that returns a number of bytes or -1 returned.
+fn counted(result: libc::ssize_t) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+/// An offset as the kernel takes it.
+fn offset_of(offset: u64) -> io::Result<libc::off_t> {
+    libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge.into())
+}
+
+/// A file name: one component, or a tenant could lead us out of the directory.
+fn c_name(name: &str) -> io::Result<CString> {
+    if name.contains('/') {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a file name with a slash"));
+    }
+    Ok(CString::new(name)?)
+}
+
+/// A path.
+fn c_path(path: &Path) -> io::Result<CString> {
+    Ok(CString::new(path.as_os_str().as_bytes())?)
+}
+
+#[cfg(test)]
+#[path = "files_tests.rs"]
+mod tests;

@@ -1,0 +1,104 @@
+//! What can go wrong with a log, with its path, the step and the cause.
+//!
+//! Owns nothing.
+//! **Invariant:** every message names the path as the operator wrote it.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// A step that failed.
+#[derive(Debug)]
+pub struct LogError {
+    /// The file that it was about.
+    pub path: PathBuf,
+    /// What was to be done.
+    pub step: Step,
+    /// Why it could not be done.
+    pub cause: Cause,
+}
+
+/// What was to be done with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Make or open the log's directory.
+    OpenDirectory,
+    /// Open the log, and make sure that it is ours.
+    Open,
+    /// Set its permission bits.
+    SetMode,
+    /// Set its group.
+    SetGroup,
+    /// Ask for its size and identity.
+    Examine,
+    /// Make a copy.
+    Create,
+    /// Copy the log to it.
+    Copy,
+    /// Compare it with the log.
+    Compare,
+    /// Cut it.
+    Truncate,
+    /// Give it another name.
+    Rename,
+    /// Remove it.
+    Remove,
+}
+
+/// Why a step failed.
+#[derive(Debug)]
+pub enum Cause {
+    /// The operating system said so.
+    Io(io::Error),
+    /// It is a FIFO, a device, a socket or a directory.
+    NotRegular,
+    /// It has more than one name: somebody may have linked a file of another's here.
+    Linked,
+    /// Another process holds its lock.
+    Locked,
+    /// There is no group of that name.
+    NoGroup(String),
+    /// The path has no file name in UTF-8.
+    NoName,
+}
+
+impl fmt::Display for LogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.step {
+            Step::OpenDirectory => "make or open log directory",
+            Step::Open => "open log",
+            Step::SetMode => "set the mode of",
+            Step::SetGroup => "set the group of",
+            Step::Examine => "examine",
+            Step::Create => "make",
+            Step::Copy => "copy the log to",
+            Step::Compare => "compare the log with",
+            Step::Truncate => "truncate",
+            Step::Rename => "rename",
+            Step::Remove => "remove",
+        };
+        write!(f, "cannot {what} {}: {}", self.path.display(), self.cause)
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::Io(error) => error.fmt(f),
+            Cause::NotRegular => f.write_str("not a regular file"),
+            Cause::Linked => f.write_str("it has more than one hard link"),
+            Cause::Locked => f.write_str("another process holds its lock (a second seriald?)"),
+            Cause::NoGroup(name) => write!(f, "there is no group {name:?}"),
+            Cause::NoName => f.write_str("it names no file in UTF-8"),
+        }
+    }
+}
+
+impl std::error::Error for LogError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.cause {
+            Cause::Io(error) => Some(error),
+            _ => None,
+        }
+    }
+}

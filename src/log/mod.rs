@@ -1,0 +1,187 @@
+//! One VM's log: append, rotation, retention, and what is held while the disk is full.
+//!
+//! Owns the log's descriptor, its directory's, and every name that [`names`] makes. Read `cut`,
+//! then `append`, `rotate` and `copytruncate`; `recover` says what a crash may leave behind.
+//! **Invariant:** a byte that was appended is in exactly one generation, in order, or is held, or
+//! is counted in [`Counters::lost_bytes`], whatever call fails, at whatever step a crash comes.
+//! No clock is read: `now` is always passed in.
+
+mod append;
+mod copytruncate;
+mod cut;
+mod dropped;
+mod error;
+mod names;
+mod open;
+mod recover;
+mod retry;
+mod rotate;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::{Cause, LogError, Step};
+
+use crate::config::LogSpec;
+use crate::env::{FileId, Files, Moment};
+use dropped::Dropped;
+use names::Names;
+use retry::Retry;
+use rotate::{Stage, Why};
+use std::path::Path;
+use std::time::Duration;
+
+/// What has happened to a log since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Bytes that are in a file.
+    pub written_bytes: u64,
+    /// Generations that were completed.
+    pub rotations: u64,
+    /// Times that a rotation, or a reopening, failed at some step; it is retried.
+    pub rotation_failures: u64,
+    /// Times that a write failed; what it left is held and retried.
+    pub write_failures: u64,
+    /// Bytes dropped for want of room in the held buffer, or at the close.
+    pub lost_bytes: u64,
+    /// Those of `lost_bytes` that were dropped because rotation kept failing, not writing.
+    pub lost_rotation_failed: u64,
+    /// Times that somebody moved or deleted the log, and it was opened anew.
+    pub reopened: u64,
+    /// Times that the log was found shorter than what we had written.
+    pub truncated_outside: u64,
+}
+
+/// One VM's log.
+#[derive(Debug)]
+pub struct Log<F: Files> {
+    /// As it was asked for.
+    spec: LogSpec,
+    /// The names beside it.
+    names: Names,
+    /// `spec.group` as a number.
+    group: Option<u32>,
+    /// Where all the names are.
+    dir: F::Dir,
+    /// The current generation, or the last one while its successor can't be opened.
+    file: F::File,
+    /// What `file` is.
+    id: FileId,
+    /// The size of `file`, as far as we know: others may truncate it.
+    size: u64,
+    /// See [`Counters`].
+    counters: Counters,
+    /// When the name is looked at next, if an append comes then.
+    check_at: Moment,
+    /// `spec.max_age`, less a part that differs from VM to VM.
+    age_max: Option<Duration>,
+    /// When the current generation is too old; `None` while it is empty.
+    age_due: Option<Moment>,
+    /// What could not be written yet, at most [`crate::limits::HOLD_BYTES`]. No memory while empty.
+    held: Vec<u8>,
+    /// Of the writes.
+    writing: Retry,
+    /// How far a rotation has come.
+    stage: Stage<F::File>,
+    /// Of the rotation.
+    rotating: Retry,
+    /// A file on its way out.
+    dropped: Option<Box<Dropped<F::File>>>,
+}
+
+impl<F: Files> Log<F> {
+    /// The log's device and inode: another after each rotation by `rename`.
+    pub fn id(&self) -> FileId {
+        self.id
+    }
+
+    /// The log's path as it was asked for.
+    pub fn path(&self) -> &Path {
+        &self.spec.path
+    }
+
+    /// The size of the current generation in bytes, as far as we know.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Bytes that wait in memory because they could not be written.
+    pub fn held_bytes(&self) -> usize {
+        self.held.len()
+    }
+
+    /// What has happened since the log was opened.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Rotates now, by request. An empty log is left as it is; a rotation under way goes on.
+    pub fn rotate(&mut self, env: &mut F, now: Moment) {
+        if self.stage.is_idle() {
+            self.begin(env, Why::Asked, now);
+        } else if self.rotating.due().is_some() {
+            self.advance(env, now);
+        }
+        self.drain_if_possible(env, now);
+    }
+
+    /// Does one bounded slice of the work under way. `true`: there is more to do at once.
+    pub fn step(&mut self, env: &mut F, now: Moment) -> bool {
+        if self.stage.is_copying() && self.rotating.due().is_none() {
+            self.advance(env, now);
+            self.drain_if_possible(env, now);
+        } else if self.may_shrink() {
+            self.shrink(env, now);
+        }
+        self.has_work()
+    }
+
+    /// Whether [`Log::step`] has something to do at once.
+    pub fn has_work(&self) -> bool {
+        let copying = self.stage.is_copying() && self.rotating.due().is_none();
+        copying || self.may_shrink()
+    }
+
+    /// When [`Log::on_timer`] is to be called; `None` for a log that is empty and well.
+    pub fn deadline(&self) -> Option<Moment> {
+        let age = self.age_due.filter(|_| self.stage.is_idle());
+        let shrink = self.dropped.as_ref().and_then(|dropped| dropped.retry.due());
+        [age, self.writing.due(), self.rotating.due(), shrink].into_iter().flatten().min()
+    }
+
+    /// Does what is due; before that it is a no-op. The next deadline is later than `now`.
+    pub fn on_timer(&mut self, env: &mut F, now: Moment) {
+        if self.rotating.is_due(now) {
+            self.advance(env, now);
+        }
+        if self.stage.is_idle() && self.age_due.is_some_and(|due| due <= now) {
+            self.begin(env, Why::Age, now);
+        }
+        if self.dropped.as_ref().is_some_and(|dropped| dropped.retry.is_due(now)) {
+            self.shrink(env, now);
+        }
+        if self.writing.is_due(now) {
+            self.writing.resume();
+        }
+        self.drain_if_possible(env, now);
+        debug_assert!(self.deadline().is_none_or(|next| next > now), "the loop would spin");
+    }
+
+    /// Tries once more to write what is held, and counts as lost what can't be written. Work that
+    /// a successor would have to clean up is cleaned up. The file is closed when `self` is dropped.
+    pub fn close(&mut self, env: &mut F, now: Moment) {
+        if self.rotating.due().is_some() {
+            self.advance(env, now);
+        }
+        self.drain(env, now);
+        let rotation_failed = self.writing.due().is_none();
+        let left = std::mem::take(&mut self.held).len();
+        self.lose(left, rotation_failed);
+        if left > 0 {
+            ::log::warn!("log {}: closed with {left} bytes unwritten", self.spec.path.display());
+        }
+        self.writing.succeed();
+        self.give_up_copy(env);
+        self.drop_at_once(env);
+    }
+}

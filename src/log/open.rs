@@ -1,0 +1,139 @@
+//! Opening a generation: ours alone, regular, with its mode and group.
+//!
+//! Owns nothing.
+//! **Invariant:** a file that is not ours (a link, a FIFO, locked by another) is not changed.
+
+use super::error::{Cause, LogError, Step};
+use super::names::Names;
+use super::retry::Retry;
+use super::rotate::Stage;
+use super::{Counters, Log};
+use crate::config::LogSpec;
+use crate::env::{Files, Moment, Open, Stat};
+use crate::limits::{AGE_SPREAD_MAX, LOG_DIR_MODE};
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+impl<F: Files> Log<F> {
+    /// Opens the log, makes its directory where that is absent, and finishes what a predecessor
+    /// was interrupted at. `jitter` is any number that differs from VM to VM: it spreads the
+    /// rotations by age.
+    ///
+    /// # Errors
+    /// The file, the step and the cause; nothing is left open then.
+    pub fn open(env: &mut F, spec: &LogSpec, jitter: u64, now: Moment) -> Result<Log<F>, LogError> {
+        let fail = |step, cause| LogError { path: spec.path.clone(), step, cause };
+        let Some(name) = spec.path.file_name().and_then(|name| name.to_str()) else {
+            return Err(fail(Step::Open, Cause::NoName));
+        };
+        let names = Names { log: name.to_owned() };
+        let parent = spec.path.parent().unwrap_or(Path::new(""));
+        let dir = env.open_dir(parent, LOG_DIR_MODE).map_err(|error| LogError {
+            path: parent.to_owned(),
+            step: Step::OpenDirectory,
+            cause: Cause::Io(error),
+        })?;
+        let group = match &spec.group {
+            None => None,
+            Some(group) => match env.group_id(group) {
+                Ok(Some(gid)) => Some(gid),
+                Ok(None) => return Err(fail(Step::SetGroup, Cause::NoGroup(group.clone()))),
+                Err(error) => return Err(fail(Step::SetGroup, Cause::Io(error))),
+            },
+        };
+        let (file, stat) = open_generation(env, &dir, spec, &names, group)?;
+        let mut log = Log {
+            spec: spec.clone(),
+            names,
+            group,
+            dir,
+            file,
+            id: stat.id,
+            size: stat.size,
+            counters: Counters::default(),
+            check_at: now + spec.check_interval,
+            age_max: spec.max_age.map(|max| spread(max, jitter)),
+            age_due: None,
+            held: Vec::new(),
+            writing: Retry::default(),
+            stage: Stage::Idle,
+            rotating: Retry::default(),
+            dropped: None,
+        };
+        log.recover(env, now)?;
+        log.resume_age(env, stat.age, jitter, now);
+        Ok(log)
+    }
+
+    /// Opens what the log's name now stands for, and only then lets go of the old file.
+    pub(super) fn reopen(&mut self, env: &mut F, now: Moment) -> Result<(), LogError> {
+        let opened = open_generation(env, &self.dir, &self.spec, &self.names, self.group);
+        let (file, stat) = opened?;
+        self.file = file;
+        self.id = stat.id;
+        self.size = stat.size;
+        self.age_due = None;
+        self.check_at = now + self.spec.check_interval;
+        self.start_age(now);
+        Ok(())
+    }
+
+    /// Notes that the generation has bytes: from its first one on it ages.
+    pub(super) fn start_age(&mut self, now: Moment) {
+        if self.age_due.is_none() && self.size > 0 {
+            self.age_due = self.age_max.map(|max| now + max);
+        }
+    }
+
+    /// The age of a generation that was there before us: it began when `.1` was written last, and
+    /// not later than its own last byte.
+    fn resume_age(&mut self, env: &mut F, own_age: Duration, jitter: u64, now: Moment) {
+        let Some(max) = self.age_max.filter(|_| self.size > 0) else { return };
+        let newest = env.stat_at(&self.dir, &self.names.backup(1));
+        let age = newest.map_or(own_age, |stat| stat.age.max(own_age));
+        // After a long stop every log is overdue: not all in one turn.
+        let overdue_by = (max - spread(max, jitter)).min(AGE_SPREAD_MAX);
+        self.age_due = Some(now + max.saturating_sub(age).max(overdue_by));
+    }
+
+    /// An error about the file `name` beside the log.
+    pub(super) fn error(&self, name: &str, step: Step, cause: io::Error) -> LogError {
+        LogError { path: self.spec.path.with_file_name(name), step, cause: Cause::Io(cause) }
+    }
+}
+
+/// Opens the log's name to append, and makes sure that it is ours.
+fn open_generation<F: Files>(
+    env: &mut F,
+    dir: &F::Dir,
+    spec: &LogSpec,
+    names: &Names,
+    group: Option<u32>,
+) -> Result<(F::File, Stat), LogError> {
+    let fail = |step, cause| LogError { path: spec.path.clone(), step, cause };
+    let io = |step| move |error| fail(step, Cause::Io(error));
+    let file = env.open(dir, &names.log, Open::Append(spec.file_mode)).map_err(io(Step::Open))?;
+    let stat = env.stat(&file).map_err(io(Step::Examine))?;
+    if !stat.regular {
+        return Err(fail(Step::Open, Cause::NotRegular));
+    }
+    if stat.links > 1 {
+        return Err(fail(Step::Open, Cause::Linked));
+    }
+    if !env.lock(&file).map_err(io(Step::Open))? {
+        return Err(fail(Step::Open, Cause::Locked));
+    }
+    env.set_mode(&file, spec.file_mode).map_err(io(Step::SetMode))?;
+    if let Some(gid) = group {
+        env.set_group(&file, gid).map_err(io(Step::SetGroup))?;
+    }
+    Ok((file, stat))
+}
+
+/// `max` less up to a tenth of it.
+fn spread(max: Duration, jitter: u64) -> Duration {
+    let part = u32::try_from(jitter % 1024).unwrap_or(0);
+    // Not zero: a deadline must lie in the future, or the loop would spin.
+    (max - max / 10 * part / 1024).max(Duration::from_millis(1))
+}

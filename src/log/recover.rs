@@ -1,0 +1,83 @@
+//! What a predecessor left: an interrupted rotation, or more backups than are kept now.
+//!
+//! Owns nothing.
+//! **Invariant:** runs under the log's lock, before the first append; no directory is listed
+//! unless backups are to be removed, as ten thousand logs may share one.
+
+use super::Log;
+use super::error::{Cause, LogError, Step};
+use super::rotate::Stage;
+use crate::env::{Files, Moment, Open};
+use std::io;
+
+/// What is read of the log and of the copy at once, to compare them, in bytes.
+const COMPARE_CHUNK: usize = 64 * 1024;
+
+impl<F: Files> Log<F> {
+    /// Finishes an interrupted rotation, and notes what is to be dropped.
+    pub(super) fn recover(&mut self, env: &mut F, now: Moment) -> Result<(), LogError> {
+        self.remove(env, &self.names.copying())?;
+        if let Some(stage) = self.judge_copy(env)? {
+            self.stage = stage;
+            self.run_stages(env, now)?;
+        }
+        if self.exists(env, &self.names.dropped())? {
+            self.begin_drop();
+        }
+        self.find_excess(env)
+    }
+
+    /// How far the rotation had come whose complete copy is there.
+    fn judge_copy(&mut self, env: &mut F) -> Result<Option<Stage<F::File>>, LogError> {
+        let name = self.names.copied();
+        if !self.exists(env, &name)? {
+            return Ok(None);
+        }
+        let fail = |step| {
+            let path = self.spec.path.with_file_name(&name);
+            move |error| LogError { path, step, cause: Cause::Io(error) }
+        };
+        let copy = env.open(&self.dir, &name, Open::Existing).map_err(fail(Step::Compare))?;
+        let bytes = env.stat(&copy).map_err(fail(Step::Compare))?.size;
+        let begins = self.begins_with(env, &copy, bytes).map_err(fail(Step::Compare))?;
+        if bytes == 0 || (begins && self.size > bytes) {
+            self.remove(env, &name)?;
+            return Ok(None);
+        }
+        Ok(Some(if begins { Stage::Copied { bytes } } else { Stage::Placing { bytes } }))
+    }
+
+    /// Whether the log begins with the `bytes` bytes of `copy`.
+    fn begins_with(&self, env: &mut F, copy: &F::File, bytes: u64) -> io::Result<bool> {
+        if self.size < bytes {
+            return Ok(false);
+        }
+        let (mut ours, mut theirs) = (vec![0; COMPARE_CHUNK], vec![0; COMPARE_CHUNK]);
+        let mut at = 0;
+        while at < bytes {
+            let want = usize::try_from(bytes - at).unwrap_or(usize::MAX).min(COMPARE_CHUNK);
+            let copied = env.read_at(copy, at, &mut theirs[..want])?;
+            let read = env.read_at(&self.file, at, &mut ours[..copied])?;
+            if read == 0 || ours[..read] != theirs[..read] {
+                return Ok(false);
+            }
+            at += read as u64;
+        }
+        Ok(true)
+    }
+
+    /// Notes the backups beyond `keep`. They go from the highest number down, so that the first
+    /// one, by which they are noticed, goes last.
+    fn find_excess(&mut self, env: &mut F) -> Result<(), LogError> {
+        if !self.exists(env, &self.names.backup(self.spec.keep + 1))? {
+            return Ok(());
+        }
+        let names = env.names(&self.dir);
+        let names = names.map_err(|error| self.error(".", Step::Examine, error))?;
+        let numbers = names.iter().filter_map(|name| self.names.backup_number(name));
+        let mut excess: Vec<u32> = numbers.filter(|&k| k > self.spec.keep).collect();
+        excess.sort_unstable();
+        self.drop_state().excess = excess;
+        Ok(())
+    }
+}

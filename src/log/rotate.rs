@@ -1,0 +1,227 @@
+//! Rotation: its stages, the shifting of backups, the mode `rename`.
+//!
+//! Owns the stage. It is derived from what has been *done*, so that a rotation that failed goes on
+//! where it stopped: once the log is `.1`, it is never shifted again.
+//! **Invariant:** at every stage, and after a crash in it, the generations read from the oldest
+//! backup to the log are all the bytes, once, in order.
+
+use super::Log;
+use super::error::{LogError, Step};
+use crate::config::RotateMode;
+use crate::env::{Files, Moment};
+use std::io;
+
+/// Why a rotation begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// The log has reached its size.
+    Size,
+    /// It has reached its age.
+    Age,
+    /// Somebody asked.
+    Asked,
+}
+
+/// How far a rotation has come.
+#[derive(Debug)]
+pub(super) enum Stage<File> {
+    /// None is under way: the log's name stands for our file.
+    Idle,
+    /// It is to begin: nothing has been done, or backups were shifted up and the way is free.
+    Wanted(Why),
+    /// The log's name does not stand for our file: a new one is to be opened there. We moved it to
+    /// `.1` (or away, without backups) if `by_us`, else somebody moved or deleted it.
+    Away {
+        /// It was our rotation.
+        by_us: bool,
+    },
+    /// The log is being copied; bytes go on being appended to it.
+    Copying {
+        /// The copy.
+        to: File,
+        /// So many bytes it has.
+        copied: u64,
+    },
+    /// The copy is complete and named so; the log is to be truncated.
+    Copied {
+        /// The copy's size.
+        bytes: u64,
+    },
+    /// The log was truncated: the copy is to become `.1`.
+    Placing {
+        /// The copy's size.
+        bytes: u64,
+    },
+}
+
+impl<File> Stage<File> {
+    /// No rotation is under way.
+    pub fn is_idle(&self) -> bool {
+        matches!(self, Stage::Idle)
+    }
+
+    /// A copy is under way, slice by slice.
+    pub fn is_copying(&self) -> bool {
+        matches!(self, Stage::Copying { .. })
+    }
+}
+
+impl<F: Files> Log<F> {
+    /// Begins a rotation, and goes as far as one call may.
+    pub(super) fn begin(&mut self, env: &mut F, why: Why, now: Moment) {
+        self.stage = Stage::Wanted(why);
+        self.advance(env, now);
+    }
+
+    /// Goes on with a rotation. A failure is noted, and retried by the timer.
+    pub(super) fn advance(&mut self, env: &mut F, now: Moment) {
+        match self.run_stages(env, now) {
+            Ok(()) if self.stage.is_idle() => {
+                if self.rotating.succeed() {
+                    ::log::info!("log {}: rotated again", self.spec.path.display());
+                }
+            }
+            Ok(()) => self.rotating.resume(),
+            Err(error) => {
+                self.counters.rotation_failures += 1;
+                if self.rotating.fail(now) {
+                    ::log::warn!("rotation of log {}: {error}", self.spec.path.display());
+                }
+            }
+        }
+    }
+
+    /// Runs stage after stage until none is left, one fails, or the next slice is to wait.
+    pub(super) fn run_stages(&mut self, env: &mut F, now: Moment) -> Result<(), LogError> {
+        loop {
+            let next = match self.stage {
+                Stage::Idle => return Ok(()),
+                Stage::Wanted(why) => self.start(env, why)?,
+                Stage::Away { by_us } => self.replace(env, by_us, now)?,
+                Stage::Copying { .. } => match self.copy_slice(env)? {
+                    Some(next) => next,
+                    None => return Ok(()),
+                },
+                Stage::Copied { bytes } => self.truncate_copied(env, bytes)?,
+                Stage::Placing { .. } => self.place_copy(env)?,
+            };
+            self.stage = next;
+        }
+    }
+
+    /// The first steps, up to the point of no return of either mode.
+    fn start(&mut self, env: &mut F, why: Why) -> Result<Stage<F::File>, LogError> {
+        if !self.look(env)? {
+            return Ok(Stage::Away { by_us: false });
+        }
+        let soft = super::cut::soft_limit(self.spec.max_bytes);
+        if self.size == 0 || (why == Why::Size && self.size < soft) {
+            return Ok(Stage::Idle);
+        }
+        if self.spec.mode == RotateMode::CopyTruncate {
+            return self.start_copy(env);
+        }
+        let to = if self.spec.keep == 0 { self.names.dropped() } else { self.names.backup(1) };
+        if self.spec.keep > 0 {
+            self.shift(env)?;
+        }
+        let log = self.names.log.clone();
+        self.rename(env, &log, &to)?;
+        if self.spec.keep == 0 {
+            self.begin_drop();
+        }
+        Ok(Stage::Away { by_us: true })
+    }
+
+    /// Opens the log anew, after which the old file is closed.
+    fn replace(
+        &mut self,
+        env: &mut F,
+        by_us: bool,
+        now: Moment,
+    ) -> Result<Stage<F::File>, LogError> {
+        self.reopen(env, now)?;
+        if by_us {
+            self.counters.rotations += 1;
+        } else {
+            self.counters.reopened += 1;
+            ::log::info!("log {}: was moved, opened anew", self.spec.path.display());
+        }
+        Ok(Stage::Idle)
+    }
+
+    /// Makes `.1` free. Where a name is free below `.keep` the backups above it stay, so that a
+    /// shift that was interrupted is taken up where it stopped.
+    pub(super) fn shift(&mut self, env: &mut F) -> Result<(), LogError> {
+        let keep = self.spec.keep;
+        let mut top = 1;
+        while top <= keep && self.exists(env, &self.names.backup(top))? {
+            top += 1;
+        }
+        if top > keep {
+            let (oldest, dropped) = (self.names.backup(keep), self.names.dropped());
+            self.rename(env, &oldest, &dropped)?;
+            self.begin_drop();
+            top = keep;
+        }
+        for k in (1..top).rev() {
+            let (from, to) = (self.names.backup(k), self.names.backup(k + 1));
+            self.rename(env, &from, &to)?;
+        }
+        Ok(())
+    }
+
+    /// Brings our idea of the log's size up to date. `false`: the name does not stand for it.
+    pub(super) fn look(&mut self, env: &mut F) -> Result<bool, LogError> {
+        match env.stat_at(&self.dir, &self.names.log) {
+            Ok(stat) if stat.id == self.id => {
+                if stat.size < self.size {
+                    self.counters.truncated_outside += 1;
+                }
+                self.size = stat.size;
+                if stat.size == 0 {
+                    self.age_due = None;
+                }
+                Ok(true)
+            }
+            Ok(_) => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(self.error(&self.names.log, Step::Examine, error)),
+        }
+    }
+
+    /// Looks whether the log was moved, deleted or truncated by somebody, and reopens it.
+    pub(super) fn check_name(&mut self, env: &mut F, now: Moment) {
+        self.check_at = now + self.spec.check_interval;
+        // A rotation under way looks for itself. A failure to look is no reason to stop writing.
+        if self.stage.is_idle() && matches!(self.look(env), Ok(false)) {
+            self.stage = Stage::Away { by_us: false };
+            self.advance(env, now);
+        }
+    }
+
+    /// Whether there is something of that name.
+    pub(super) fn exists(&self, env: &mut F, name: &str) -> Result<bool, LogError> {
+        match env.stat_at(&self.dir, name) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(self.error(name, Step::Examine, error)),
+        }
+    }
+
+    /// Renames, with the error's path.
+    pub(super) fn rename(&self, env: &mut F, from: &str, to: &str) -> Result<(), LogError> {
+        let renamed = env.rename(&self.dir, from, to);
+        renamed.map_err(|error| self.error(from, Step::Rename, error))
+    }
+
+    /// Removes a name, which may be gone already.
+    pub(super) fn remove(&self, env: &mut F, name: &str) -> Result<(), LogError> {
+        match env.unlink(&self.dir, name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(self.error(name, Step::Remove, error))
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Tests of the whole log over real files, faults and crashes included.
