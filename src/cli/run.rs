@@ -72,7 +72,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     if adopted == 0 {
         return Err(Failure::failed("no VM is left to run"));
     }
-    reactor.run(notice::log).map_err(Failure::failed)
+    reactor.run(|_, event| notice::log(event)).map_err(Failure::failed)
 }
 
 fn settings(args: Args) -> Result<Settings, Failure> {

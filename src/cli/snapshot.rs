@@ -100,10 +100,11 @@ fn as_json(shown: &Shown) -> serde_json::Value {
     let serial = shown.serial.as_ref().map(|serial| {
         json!({"mode": serial.mode, "file": serial.file, "socket": serial.socket})
     });
-    let paths: Vec<_> = shown.paths.iter().map(|path| {
-        json!({"file": path.file, "at": path.at, "path": path.path, "use": purpose(path.of)})
+    let paths = shown.paths.iter().map(|path| {
+        let socket = path.of == Use::Socket;
+        json!({"file": path.file, "at": path.at, "path": path.path, "socket": socket})
     });
-    json!({"serial": serial, "paths": paths})
+    json!({"serial": serial, "paths": paths.collect::<Vec<_>>()})
 }
 
 fn upgraded(done: &Upgrade) -> String {

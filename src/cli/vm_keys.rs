@@ -63,13 +63,6 @@ impl LogKeys {
         Ok(log)
     }
 
-    /// A log at `path`: the defaults, and what these keys say.
-    pub fn spec(&self, path: impl Into<PathBuf>) -> LogSpec {
-        let mut spec = LogSpec::new(path);
-        self.lay_over(&mut spec);
-        spec
-    }
-
     fn lay_over(&self, spec: &mut LogSpec) {
         spec.max_bytes = self.max_bytes.unwrap_or(spec.max_bytes);
         spec.max_age = self.max_age.unwrap_or(spec.max_age);

@@ -11,9 +11,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// What all simulated guests print together, in bytes per second: what two cores do with ease.
-const RATE_ALL: u64 = 400_000;
+const RATE_ALL: u64 = 100_000;
 /// What one of them prints at most and at least.
-const RATE_MAX: u64 = 40_000;
+const RATE_MAX: u64 = 10_000;
 const RATE_MIN: u64 = 200;
 
 /// What a real guest is told to print, lines per second of the demonstration.
@@ -22,8 +22,11 @@ const REAL_LINES_PER_S: u64 = 500;
 /// Length of a guest's line in bytes.
 const LINE: u64 = 57;
 
+/// What one of the guest's pause loops takes in the simulator.
+const LOOP_NS: u64 = 5;
+
 /// Size at which a log is rotated, at least; small, so that there is much to see.
-const MAX_BYTES: u64 = 4096;
+const MAX_BYTES: u64 = 1024;
 
 /// Which VMM runs the guests.
 pub enum Vmm {
@@ -170,7 +173,10 @@ impl Plan {
     /// The kernel command line: what the guest prints.
     pub fn cmdline(&self) -> String {
         match self.vmm {
-            Vmm::Simulated(_) => "lines=0".into(),
+            // Whole lines with a pause between them: a wake-up a line, not a byte.
+            Vmm::Simulated(_) => {
+                format!("lines=0 delay={}", LINE * 1_000_000_000 / self.rate() / LOOP_NS)
+            }
             Vmm::Real(..) => format!("lines={}", self.seconds * REAL_LINES_PER_S),
         }
     }
@@ -180,8 +186,7 @@ impl Plan {
             Vmm::Simulated(own) => vec![
                 own.into(),
                 "ch-sim".into(),
-                "--rate".into(),
-                self.rate().to_string().into(),
+                "--flat-out".into(),
                 "--ledger".into(),
                 member.ledger().into(),
             ],

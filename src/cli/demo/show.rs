@@ -95,25 +95,20 @@ impl Show<'_> {
             self.ids.push(launched.map_err(Failure::failed)?);
             self.members.push(member);
         }
-        while self.launched < self.members.len() && self.going_on(PATIENCE)? {}
-        if self.launched < self.members.len() && self.failure.is_none() {
-            let up = self.launched;
-            self.failure = Some(format!("only {up} VMs came up within {} s", PATIENCE.as_secs()));
+        while self.launched < self.members.len() && !self.is_over() {
+            let left = PATIENCE.saturating_sub(self.clock.elapsed());
+            if left.is_zero() {
+                let (up, within) = (self.launched, PATIENCE.as_secs());
+                self.failure = Some(format!("only {up} VMs came up within {within} s"));
+            }
+            self.turn(left)?;
         }
         Ok(())
     }
 
-    /// One turn; `false` when it is over: the time, an interruption, a failure.
-    fn going_on(&mut self, until: Duration) -> Result<bool, Failure> {
-        if self.failure.is_some() || self.reactor.is_stopping() {
-            return Ok(false);
-        }
-        let left = until.saturating_sub(self.clock.elapsed());
-        if left.is_zero() {
-            return Ok(false);
-        }
-        self.turn(left)?;
-        Ok(true)
+    /// An interruption or a failure ends it before its time.
+    fn is_over(&self) -> bool {
+        self.failure.is_some() || self.reactor.is_stopping()
     }
 
     fn turn(&mut self, wait: Duration) -> Result<(), Failure> {
@@ -146,22 +141,23 @@ impl Show<'_> {
         let real = matches!(self.plan.vmm, Vmm::Real(..));
         let end = if real { seconds * 20 + PATIENCE } else { seconds };
         let mut table = Table::new();
-        let mut outsider_at = seconds / 4;
         let mut tick = TICK.min(end);
-        while self.going_on(tick)? || (tick < end && self.clock.elapsed() >= tick) {
-            if real && self.reactor.is_empty() {
-                break;
-            }
-            if self.clock.elapsed() >= outsider_at {
+        let mut outsider_at = seconds / 4;
+        while !self.is_over() && !(real && self.reactor.is_empty()) {
+            let now = self.clock.elapsed();
+            if now >= outsider_at {
                 outsider_at += (seconds / 4).max(TICK / 4);
                 self.copytruncate()?;
             }
-            if self.clock.elapsed() >= tick {
+            if now >= tick {
                 self.draw(&mut table);
+                if tick >= end {
+                    break;
+                }
                 tick = (tick + TICK).min(end);
             }
+            self.turn(tick.min(outsider_at).saturating_sub(now))?;
         }
-        self.draw(&mut table);
         if real && !self.reactor.is_empty() && self.failure.is_none() {
             self.failure = Some(format!("the guests did not end within {} s", end.as_secs()));
         }
