@@ -6,3 +6,13 @@ pub mod config;
 pub mod env;
 pub mod limits;
 pub mod log;
+pub mod reactor;
+pub mod vm;
+
+pub use config::{Config, LogSpec, OnExit, RotateMode, VmSpec};
+pub use reactor::{AdoptError, Error, Event, EventKind, Handle, Reactor, Stats, VmId, VmStatus};
+pub use vm::CloseReason;
+pub use vm::launch::{LaunchSpec, Start};
+
+/// What a launcher embeds: the loop over the real system.
+pub type Seriald = Reactor<env::os::OsEnv>;

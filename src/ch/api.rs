@@ -105,11 +105,7 @@ impl Call {
             }
             _ => None,
         };
-        Request {
-            method,
-            path: self.path(),
-            body,
-        }
+        Request { method, path: self.path(), body }
     }
 
     fn path(&self) -> &'static str {
@@ -205,11 +201,7 @@ impl std::error::Error for ApiError {}
 /// # Errors
 /// [`ApiError`] for every status but 2xx, and for a ping or info whose body can't be read.
 pub fn interpret(call: &Call, response: Response) -> Result<Reply, ApiError> {
-    let refused = |words| ApiError {
-        call: call.name(),
-        status: response.status,
-        words,
-    };
+    let refused = |words| ApiError { call: call.name(), status: response.status, words };
     if !(200..300).contains(&response.status) {
         return Err(refused(error_words(&response.body)));
     }
@@ -241,11 +233,7 @@ fn info(body: &[u8]) -> Result<Info, String> {
         "Paused" => VmState::Paused,
         other => VmState::Other(clean(other)),
     };
-    Ok(Info {
-        state,
-        serial,
-        config: config.to_owned(),
-    })
+    Ok(Info { state, serial, config: config.to_owned() })
 }
 
 #[derive(Deserialize)]
@@ -283,11 +271,7 @@ fn clean(words: &str) -> String {
     const CUT: &str = " ...";
     let room = WORDS_BYTES_MAX - CUT.len();
     let fits = |(at, c): (usize, char)| at + c.len_utf8() <= room;
-    let kept: String = words
-        .char_indices()
-        .take_while(|&at| fits(at))
-        .map(|(_, c)| c)
-        .collect();
+    let kept: String = words.char_indices().take_while(|&at| fits(at)).map(|(_, c)| c).collect();
     kept + CUT
 }
 

@@ -2,7 +2,8 @@
 //! parser in.
 //!
 //! Owns the bytes of one response until it is complete; never a connection, which belongs to the
-//! caller: one short-lived connection a question, because CH serves ten at most, idle ones included.
+//! caller: one short-lived connection a question, because CH serves ten at most, idle ones
+//! included.
 //!
 //! **Invariant:** pure. Holds at most [`HEAD_BYTES_MAX`] and [`BODY_BYTES_MAX`], whatever the peer
 //! sends; no input panics; how the bytes were cut into chunks never changes the response.
@@ -148,10 +149,7 @@ impl fmt::Display for HttpError {
             Self::BodyTooLong => write!(f, "the response's body exceeds {BODY_BYTES_MAX} bytes"),
             Self::NoResponse => write!(f, "the connection was closed without an answer"),
             Self::HeadCut { got } => {
-                write!(
-                    f,
-                    "the connection was closed {got} bytes into the response's head"
-                )
+                write!(f, "the connection was closed {got} bytes into the response's head")
             }
             Self::BodyCut { got, announced } => write!(
                 f,
@@ -216,19 +214,15 @@ impl Default for ResponseParser {
 impl ResponseParser {
     /// A parser that waits for the first byte of a response.
     pub fn new() -> Self {
-        Self {
-            state: State::Head,
-            head: Vec::new(),
-            skipped: 0,
-        }
+        Self { state: State::Head, head: Vec::new(), skipped: 0 }
     }
 
     /// Takes the next bytes of the connection. An empty chunk is no end of stream and changes
     /// nothing.
     ///
     /// # Errors
-    /// Any but the first of [`HttpError`] and the three of [`Self::on_eof`]. The same error is given
-    /// to every later call.
+    /// Any but the first of [`HttpError`] and the three of [`Self::on_eof`]. The same error is
+    /// given to every later call.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<Fed, HttpError> {
         let fed = self.advance(bytes);
         if let Err(error) = fed {
@@ -249,28 +243,11 @@ impl ResponseParser {
         {
             State::Head if got == 0 => HttpError::NoResponse,
             State::Head => HttpError::HeadCut { got },
-            State::Body(
-                Head {
-                    length: Length::Bytes(announced),
-                    ..
-                },
-                body,
-            ) => HttpError::BodyCut {
-                got: body.len(),
-                announced,
-            },
-            State::Body(
-                head @ Head {
-                    length: Length::UntilEof,
-                    ..
-                },
-                body,
-            ) => {
-                return Ok(Response {
-                    status: head.status,
-                    body,
-                    close: true,
-                });
+            State::Body(Head { length: Length::Bytes(announced), .. }, body) => {
+                HttpError::BodyCut { got: body.len(), announced }
+            }
+            State::Body(head @ Head { length: Length::UntilEof, .. }, body) => {
+                return Ok(Response { status: head.status, body, close: true });
             }
             State::Failed(error) => error,
         };
@@ -298,17 +275,14 @@ impl ResponseParser {
                         close: head.close,
                     };
                     *self = Self::new();
-                    return Ok(Fed::Done {
-                        response,
-                        used: bytes.len() - rest.len(),
-                    });
+                    return Ok(Fed::Done { response, used: bytes.len() - rest.len() });
                 }
             }
         }
     }
 
-    /// Moves bytes of a head out of `rest`; `Some` when the head is complete, and then `rest` begins
-    /// behind it.
+    /// Moves bytes of a head out of `rest`; `Some` when the head is complete, and then `rest`
+    /// begins behind it.
     fn take_head(&mut self, rest: &mut &[u8]) -> Result<Option<Head>, HttpError> {
         let room = HEAD_BYTES_MAX - self.skipped - self.head.len();
         let before = self.head.len();
@@ -333,7 +307,8 @@ impl ResponseParser {
     }
 }
 
-/// Refuses a peer that is no HTTP/1 server at its first wrong byte instead of at the first line end.
+/// Refuses a peer that is no HTTP/1 server at its first wrong byte instead of at the first line
+/// end.
 fn check_start(head: &[u8]) -> Result<(), HttpError> {
     const START: &[u8] = b"HTTP/1.";
     let known = head.len().min(START.len());
@@ -379,14 +354,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, HttpError> {
         (_, Some(length)) => Length::Bytes(length),
         (_, None) => Length::UntilEof,
     };
-    Ok(Some((
-        Head {
-            status,
-            close,
-            length,
-        },
-        head_bytes,
-    )))
+    Ok(Some((Head { status, close, length }, head_bytes)))
 }
 
 /// Digits only: `usize::from_str` would take a sign too.

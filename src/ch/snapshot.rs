@@ -1,15 +1,15 @@
 //! Snapshots on disk: what paths they name, File to Socket, and a fork's change of directory.
 //!
-//! A snapshot is a directory with `config.json` (the VM's configuration), `state.json` (its devices)
-//! and memory files. CH restores it with the paths that stand there: one of serial mode File would
-//! truncate the VM's log at the restore (measured, v52 and v53), and a copy would share its source's
-//! disks and sockets.
+//! A snapshot is a directory with `config.json` (the VM's configuration), `state.json` (its
+//! devices) and memory files. CH restores it with the paths that stand there: one of serial mode
+//! File would truncate the VM's log at the restore (measured, v52 and v53), and a copy would share
+//! its source's disks and sockets.
 //!
 //! Owns nothing between calls; `files` replaces files, `places` knows where paths stand.
 //!
-//! **Invariant:** a file changes only in the spans of changed values, and only after every text that
-//! the call is about was read, understood and rewritten in memory. A call that has nothing to change
-//! writes nothing, so every call may be repeated.
+//! **Invariant:** a file changes only in the spans of changed values, and only after every text
+//! that the call is about was read, understood and rewritten in memory. A call that has nothing to
+//! change writes nothing, so every call may be repeated.
 
 use std::fmt;
 use std::io;
@@ -59,8 +59,8 @@ pub enum Upgrade {
         /// The socket's path.
         to: String,
     },
-    /// The mode was Socket with another path (or none, which would panic the VMM), and has the wanted
-    /// one now.
+    /// The mode was Socket with another path (or none, which would panic the VMM), and has the
+    /// wanted one now.
     Moved {
         /// The path before.
         from: Option<String>,
@@ -93,7 +93,8 @@ pub struct Rewritten {
 pub struct Fork {
     /// The paths that lay under the old directory. Empty: nothing was written.
     pub rewritten: Vec<Rewritten>,
-    /// All others, which the fork shares with its source: a kernel may be, a writable disk must not.
+    /// All others, which the fork shares with its source: a kernel may be, a writable disk must
+    /// not.
     pub kept: Vec<SnapshotPath>,
 }
 
@@ -260,19 +261,13 @@ pub fn upgrade(dir: &Path, socket: &Path) -> Result<Upgrade, SnapshotError> {
         .map_err(malformed(&config.path))?
         .unwrap_or_default();
     let done = if serial.is_file() {
-        Upgrade::Upgraded {
-            from: serial.file,
-            to,
-        }
+        Upgrade::Upgraded { from: serial.file, to }
     } else if !serial.is_socket() {
         return Ok(Upgrade::NotFile { mode: serial.mode });
     } else if serial.socket.as_deref() == Some(&to) {
         return Ok(Upgrade::AlreadySocket { path: to });
     } else {
-        Upgrade::Moved {
-            from: serial.socket,
-            to,
-        }
+        Upgrade::Moved { from: serial.socket, to }
     };
     let text =
         vm_config::with_serial_socket(&config.text, socket).map_err(|error| match error {
@@ -288,18 +283,16 @@ pub fn upgrade(dir: &Path, socket: &Path) -> Result<Upgrade, SnapshotError> {
 ///
 /// Under is meant by whole components (`/a/b` holds `/a/b/c`, not `/a/bc`) and by the letter: links
 /// are not resolved. Relative paths stay, as CH resolves them against its own working directory.
-/// `state.json` is replaced before `config.json`; a call that was cut short is completed by the next.
+/// `state.json` is replaced before `config.json`; a call that was cut short is completed by the
+/// next.
 ///
 /// # Errors
-/// [`SnapshotError`] if a directory is unfit, a file is missing or malformed, a rewritten socket path
-/// can't be bound (nothing is written then), or a file can't be replaced.
+/// [`SnapshotError`] if a directory is unfit, a file is missing or malformed, a rewritten socket
+/// path can't be bound (nothing is written then), or a file can't be replaced.
 pub fn fork(dir: &Path, old: &Path, new: &Path) -> Result<Fork, SnapshotError> {
     let (old, new) = (instance_dir(old)?, instance_dir(new)?);
     if old != new && (old.starts_with(new) || new.starts_with(old)) {
-        return Err(SnapshotError::Nested {
-            old: old.to_owned(),
-            new: new.to_owned(),
-        });
+        return Err(SnapshotError::Nested { old: old.to_owned(), new: new.to_owned() });
     }
     let config = files::read(dir, CONFIG)?;
     let state = files::read(dir, STATE)?;
@@ -364,15 +357,11 @@ fn malformed(path: &Path) -> impl FnOnce(JsonError) -> SnapshotError {
 }
 
 fn instance_dir(path: &Path) -> Result<&Path, SnapshotError> {
-    let up = path
-        .components()
-        .any(|component| component == Component::ParentDir);
+    let up = path.components().any(|component| component == Component::ParentDir);
     if path.is_absolute() && !up && path.to_str().is_some() {
         Ok(path)
     } else {
-        Err(SnapshotError::Directory {
-            path: path.to_owned(),
-        })
+        Err(SnapshotError::Directory { path: path.to_owned() })
     }
 }
 
@@ -388,11 +377,7 @@ fn moved(path: &Path, old: &Path, new: &Path) -> Option<String> {
             _ => {}
         }
     }
-    let moved = if below.as_os_str().is_empty() {
-        new.to_owned()
-    } else {
-        new.join(below)
-    };
+    let moved = if below.as_os_str().is_empty() { new.to_owned() } else { new.join(below) };
     moved.to_str().map(str::to_owned)
 }
 

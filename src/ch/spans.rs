@@ -4,9 +4,9 @@
 //! Reading a configuration into a tree and writing it again would lose key order, number spelling
 //! and white space, and with them the proof that nothing else has changed.
 //!
-//! **Invariant:** an edited text differs from its source in the edited spans only. A key that occurs
-//! twice in an object that is looked into is an error, because the two readers of such a text need
-//! not agree which of the values counts.
+//! **Invariant:** an edited text differs from its source in the edited spans only. A key that
+//! occurs twice in an object that is looked into is an error, because the two readers of such a
+//! text need not agree which of the values counts.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -130,10 +130,7 @@ impl<'t> Json<'t> {
     /// An error about a value of this text.
     pub fn error(&self, value: &RawValue, at: &str, what: String) -> JsonError {
         let before = &self.text.as_bytes()[..self.span(value).start];
-        let line_start = before
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |lf| lf + 1);
+        let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |lf| lf + 1);
         JsonError {
             line: before.iter().filter(|byte| **byte == b'\n').count() + 1,
             column: before.len() - line_start + 1,
@@ -162,9 +159,7 @@ pub fn is_null(value: &RawValue) -> bool {
 
 /// The member of that name, unless absent or null.
 pub fn member<'m, 't>(members: &'m [Member<'t>], key: &str) -> Option<&'m Member<'t>> {
-    members
-        .iter()
-        .find(|member| member.key == key && !is_null(member.value))
+    members.iter().find(|member| member.key == key && !is_null(member.value))
 }
 
 /// What the value is, for a person.
@@ -249,17 +244,14 @@ impl Edits {
         }
     }
 
-    /// Edits of a string's *content* as edits of the text that holds the string as a JSON literal at
-    /// `literal`: how a text inside a JSON string is changed without respelling the rest of it.
+    /// Edits of a string's *content* as edits of the text that holds the string as a JSON literal
+    /// at `literal`: how a text inside a JSON string is changed without respelling the rest of it.
     pub fn lift(self, text: &str, literal: Range<usize>) -> Self {
         let raw = &text[literal.clone()];
         let place = |content_at| literal.start + raw_offset(raw, content_at);
         let lift_one = |(span, with): (Range<usize>, String)| {
             let with = quoted(&with);
-            (
-                place(span.start)..place(span.end),
-                with[1..with.len() - 1].to_owned(),
-            )
+            (place(span.start)..place(span.end), with[1..with.len() - 1].to_owned())
         };
         Self(self.0.into_iter().map(lift_one).collect())
     }

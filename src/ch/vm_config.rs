@@ -4,8 +4,8 @@
 //! Owns nothing: texts in, texts out.
 //!
 //! **Invariant:** only the spans of `serial` (and of an unset `console`) are changed, every other
-//! byte of the text stays; what is already as wanted is not changed at all. No result names a socket
-//! path that CH can't bind.
+//! byte of the text stays; what is already as wanted is not changed at all. No result names a
+//! socket path that CH can't bind.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ use serde_json::value::RawValue;
 
 use super::spans::{self, Edits, Json, JsonError, Member};
 
-/// Longest socket path, in bytes: `sun_path` has 108, the last one is a NUL. CH answers a longer one
-/// with a 500, "path must be shorter than SUN_LEN" (measured, v52 and v53).
+/// Longest socket path, in bytes: `sun_path` has 108, the last one is a NUL. CH answers a longer
+/// one with a 500, "path must be shorter than SUN_LEN" (measured, v52 and v53).
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// The serial section, as far as it matters here. A null counts as absent, as v52 writes it.
@@ -116,10 +116,7 @@ impl fmt::Display for SocketPathError {
                  {SOCKET_PATH_BYTES_MAX} at most: use a shorter directory"
             ),
             SocketPathFault::NotUtf8 => {
-                write!(
-                    f,
-                    "socket path {path:?} is not UTF-8, which CH's JSON can't hold"
-                )
+                write!(f, "socket path {path:?} is not UTF-8, which CH's JSON can't hold")
             }
             SocketPathFault::HasNul => write!(f, "socket path {path:?} has a NUL byte"),
         }
@@ -141,10 +138,7 @@ pub fn socket_path(path: &Path) -> Result<&str, SocketPathError> {
         Some(text) if text.contains('\0') => SocketPathFault::HasNul,
         Some(text) => return Ok(text),
     };
-    Err(SocketPathError {
-        path: path.to_owned(),
-        fault,
-    })
+    Err(SocketPathError { path: path.to_owned(), fault })
 }
 
 /// Reads a configuration's serial section; `None` if it is absent or null.
@@ -164,15 +158,11 @@ pub fn serial_section(config: &str) -> Result<Option<SerialSection>, JsonError> 
             .map(|member| json.string(member.value, &format!("serial.{key}")))
             .transpose()
     };
-    Ok(Some(SerialSection {
-        mode: text("mode")?,
-        file: text("file")?,
-        socket: text("socket")?,
-    }))
+    Ok(Some(SerialSection { mode: text("mode")?, file: text("file")?, socket: text("socket")? }))
 }
 
-/// The configuration with `serial` in mode Socket at that path. `file` is dropped, other keys of the
-/// section are kept.
+/// The configuration with `serial` in mode Socket at that path. `file` is dropped, other keys of
+/// the section are kept.
 ///
 /// # Errors
 /// [`ConfigError`] if the text is malformed or the path can't be bound.
@@ -203,14 +193,7 @@ fn change(config: &str, path: &Path, console_too: bool) -> Result<String, Config
         None => set(&json, &members, "serial", &whole, &mut edits, &mut added),
     }
     if console_too && spans::member(&members, "console").is_none() {
-        set(
-            &json,
-            &members,
-            "console",
-            CONSOLE_OFF,
-            &mut edits,
-            &mut added,
-        );
+        set(&json, &members, "console", CONSOLE_OFF, &mut edits, &mut added);
     }
     if !added.is_empty() {
         edits.append(json.span(json.root()), &members, &added.join(","));
@@ -268,9 +251,7 @@ fn serial_edits<'t>(
 
 /// Replaces a member's value unless it is that string already, however it is spelled.
 fn replace_text<'t>(json: &Json<'t>, member: &Member<'t>, wanted: &str, edits: &mut Edits) {
-    let is = json
-        .string(member.value, "")
-        .map(|text| spans::quoted(&text));
+    let is = json.string(member.value, "").map(|text| spans::quoted(&text));
     if is.as_deref() != Ok(wanted) {
         edits.replace(json.span(member.value), wanted);
     }

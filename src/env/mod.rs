@@ -7,6 +7,8 @@
 
 pub mod os;
 
+use std::ffi::OsString;
+use std::fmt;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -95,3 +97,144 @@ pub trait Files {
     /// The number of a group; a decimal number stands for itself. `None`: there is no such group.
     fn group_id(&mut self, name: &str) -> io::Result<Option<u32>>;
 }
+
+/// Which socket a path leads to: its file and that file's birth. The inode number alone is no
+/// identity: a path that CH binds anew mostly gets the same one (measured on ext4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketId {
+    /// The socket's file.
+    pub file: FileId,
+    /// When that file was made, by the wall clock since 1970.
+    pub born: Duration,
+}
+
+/// What a stream's readiness is watched for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// Bytes to read.
+    Read,
+    /// Bytes to read, room to write.
+    ReadWrite,
+}
+
+/// Unix stream sockets, as a client.
+pub trait Sockets {
+    /// A connected, non-blocking socket; closed, and no longer watched, when dropped.
+    type Stream;
+
+    /// Connects and watches the stream under `token`. The last part of `path` may be no link.
+    ///
+    /// # Errors
+    /// NotFound, ConnectionRefused, WouldBlock (the backlog is full), PermissionDenied: each can
+    /// pass; ENOTSOCK, ELOOP: something else is at the path.
+    fn connect(
+        &mut self,
+        path: &Path,
+        token: u64,
+        interest: Interest,
+    ) -> io::Result<(Self::Stream, SocketId)>;
+    /// What is at the path now; an error if that is no socket.
+    fn socket_id(&mut self, path: &Path) -> io::Result<SocketId>;
+    /// One read(2); 0 is the end of the stream.
+    fn read(&mut self, stream: &Self::Stream, into: &mut [u8]) -> io::Result<usize>;
+    /// One send(2), never raising SIGPIPE.
+    fn send(&mut self, stream: &Self::Stream, bytes: &[u8]) -> io::Result<usize>;
+    /// shutdown(SHUT_WR): the peer reads an end of stream, and we can go on reading.
+    fn shutdown_write(&mut self, stream: &Self::Stream) -> io::Result<()>;
+    /// The process that called listen(2) at the other end (SO_PEERCRED); `None` if it is not of
+    /// our pid namespace.
+    fn peer_pid(&mut self, stream: &Self::Stream) -> io::Result<Option<u32>>;
+    /// Removes the path if a socket is there.
+    fn unlink_socket(&mut self, path: &Path) -> io::Result<()>;
+    /// How many one-byte messages fill a fresh socket: 278 by default (measured at start).
+    fn messages_that_fill(&mut self) -> io::Result<usize>;
+    /// A name for the place `path`: the same for two paths that lead to the same directory entry.
+    fn place(&mut self, path: &Path) -> (Option<FileId>, OsString);
+}
+
+/// What a process is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM.
+    Terminate,
+    /// SIGKILL.
+    Kill,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exit {
+    /// exit(2) with this code.
+    Code(i32),
+    /// Killed by this signal.
+    Signal(i32),
+    /// It is gone; only its parent knows how.
+    Unknown,
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Exit::Code(code) => write!(f, "exit code {code}"),
+            Exit::Signal(signal) => write!(f, "signal {signal}"),
+            Exit::Unknown => f.write_str("gone"),
+        }
+    }
+}
+
+/// Processes, each held by a pidfd.
+pub trait Processes: Sockets {
+    /// A process that is watched; its pid can't be another's while this is held.
+    type Process;
+
+    /// Watches the process `pid` at the other end of `stream` under `token`.
+    ///
+    /// # Errors
+    /// NotFound if it has ended already.
+    fn watch(&mut self, stream: &Self::Stream, pid: u32, token: u64) -> io::Result<Self::Process>;
+    /// Starts a child in a process group of its own, with an empty signal mask, the RLIMIT_NOFILE
+    /// that we were started with and no input; its output goes to ours.
+    fn spawn(&mut self, command: &[OsString], token: u64) -> io::Result<Self::Process>;
+    /// Its pid.
+    fn pid(&self, process: &Self::Process) -> u32;
+    /// Sends a signal; one that has ended takes it silently.
+    fn signal(&mut self, process: &Self::Process, signal: Signal) -> io::Result<()>;
+    /// How it ended, `None` while it runs. A child is reaped by this.
+    fn exit(&mut self, process: &mut Self::Process) -> Option<Exit>;
+}
+
+/// Wakes a loop that waits, from any thread.
+pub trait Wake: Clone + Send + Sync + 'static {
+    /// Makes the wait end, now or the next time.
+    fn wake(&self) -> io::Result<()>;
+}
+
+/// The world of one loop.
+pub trait Env: Processes {
+    /// Its files.
+    type Files: Files;
+    /// Its waker.
+    type Waker: Wake;
+
+    /// The files, which a log works on.
+    fn files(&mut self) -> &mut Self::Files;
+    /// The time since the environment began.
+    fn now(&self) -> Moment;
+    /// Waits for readiness, at most `timeout` (`None`: for ever), and appends the tokens of what
+    /// is ready, a bounded batch. A signal that interrupts it is an empty batch.
+    fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<u64>) -> io::Result<()>;
+    /// Sleeps until the moment, whatever becomes ready meanwhile.
+    fn sleep_until(&mut self, moment: Moment);
+    /// The waker, whose token is [`WAKE_TOKEN`].
+    fn waker(&self) -> Self::Waker;
+    /// How many descriptors this process may have.
+    fn descriptors_max(&self) -> u64;
+    /// A number that differs from start to start.
+    fn seed(&mut self) -> u64;
+}
+
+/// The token of the waker: no other source has it.
+pub const WAKE_TOKEN: u64 = u64::MAX;
+/// The token of the signals that end a run: no other source has it.
+pub const SIGNAL_TOKEN: u64 = u64::MAX - 1;

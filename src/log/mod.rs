@@ -32,7 +32,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// What has happened to a log since it was opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Counters {
     /// Bytes that are in a file.
     pub written_bytes: u64,

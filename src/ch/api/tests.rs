@@ -4,17 +4,11 @@ use super::*;
 use proptest::prelude::*;
 
 fn answer(status: u16, body: &[u8]) -> Response {
-    Response {
-        status,
-        body: body.to_vec(),
-        close: false,
-    }
+    Response { status, body: body.to_vec(), close: false }
 }
 
 fn words(call: Call, status: u16, body: &[u8]) -> String {
-    interpret(&call, answer(status, body))
-        .unwrap_err()
-        .to_string()
+    interpret(&call, answer(status, body)).unwrap_err().to_string()
 }
 
 #[test]
@@ -65,7 +59,8 @@ fn an_array_of_errors_is_joined_outermost_first() {
         words(
             Call::Create("{}".into()),
             500,
-            br#"["The VM could not be created","Error creating console device","Address already in use (os error 98)"]"#
+            br#"["The VM could not be created","Error creating console device",
+                "Address already in use (os error 98)"]"#
         ),
         "vm.create: HTTP 500: The VM could not be created: Error creating console device: \
          Address already in use (os error 98)"
@@ -75,14 +70,8 @@ fn an_array_of_errors_is_joined_outermost_first() {
 #[test]
 fn a_body_that_is_no_json_is_shown_cleaned() {
     for (body, expected) in [
-        (
-            &b"{ \"error\": \"Bad.\nAll requests dropped.\" }"[..],
-            "Bad. All requests dropped.",
-        ),
-        (
-            b"{ \"error\": \"Too many open connections\" }",
-            "Too many open connections",
-        ),
+        (&b"{ \"error\": \"Bad.\nAll requests dropped.\" }"[..], "Bad. All requests dropped."),
+        (b"{ \"error\": \"Too many open connections\" }", "Too many open connections"),
         (b"", "(no words)"),
         (b" \r\n", "(no words)"),
         (b"[]", "[]"),
@@ -90,36 +79,23 @@ fn a_body_that_is_no_json_is_shown_cleaned() {
         (b"\x1b[31mred\xff\0", "\u{fffd}[31mred\u{fffd}\u{fffd}"),
         (b"[\"a\\u001b[2J\\nb\\u202e\"]", "a\u{fffd}[2J b\u{fffd}"),
     ] {
-        assert_eq!(
-            words(Call::Boot, 400, body),
-            format!("vm.boot: HTTP 400: {expected}")
-        );
+        assert_eq!(words(Call::Boot, 400, body), format!("vm.boot: HTTP 400: {expected}"));
     }
 }
 
 #[test]
 fn words_may_have_their_limit_and_not_one_byte_more() {
-    let of = |words: &str| {
-        interpret(&Call::Boot, answer(500, words.as_bytes()))
-            .unwrap_err()
-            .words
-    };
+    let of = |words: &str| interpret(&Call::Boot, answer(500, words.as_bytes())).unwrap_err().words;
     let at = "x".repeat(WORDS_BYTES_MAX);
     assert_eq!(of(&at), at);
     let over = of(&"\u{20ac}".repeat(WORDS_BYTES_MAX));
-    assert!(
-        over.len() <= WORDS_BYTES_MAX && over.ends_with("\u{20ac} ..."),
-        "{over}"
-    );
+    assert!(over.len() <= WORDS_BYTES_MAX && over.ends_with("\u{20ac} ..."), "{over}");
 }
 
 #[test]
 fn every_success_of_an_operation_is_done() {
     assert_eq!(interpret(&Call::Boot, answer(204, b"")), Ok(Reply::Done));
-    assert_eq!(
-        interpret(&Call::VmmShutdown, answer(200, b"")),
-        Ok(Reply::Done)
-    );
+    assert_eq!(interpret(&Call::VmmShutdown, answer(200, b"")), Ok(Reply::Done));
 }
 
 #[test]
@@ -132,10 +108,7 @@ fn a_ping_names_the_vmm() {
         pid: Some(7),
         features: vec!["kvm".into()],
     };
-    assert_eq!(
-        interpret(&Call::Ping, answer(200, body)),
-        Ok(Reply::Ping(expected))
-    );
+    assert_eq!(interpret(&Call::Ping, answer(200, body)), Ok(Reply::Ping(expected)));
     let Ok(Reply::Ping(old)) = interpret(&Call::Ping, answer(200, br#"{"version":"1"}"#)) else {
         panic!("an old CH says less");
     };
@@ -155,9 +128,7 @@ fn an_info_has_state_serial_section_and_the_raw_configuration() {
         ("Paused", VmState::Paused),
         ("BreakPoint", VmState::Other("BreakPoint".into())),
     ] {
-        let info = info(&format!(
-            r#"{{"config": {config},"state":"{state}","new":[]}}"#
-        ));
+        let info = info(&format!(r#"{{"config": {config},"state":"{state}","new":[]}}"#));
         assert_eq!(info.state, expected);
         assert_eq!(info.config, config);
         assert_eq!(info.serial.unwrap().socket.as_deref(), Some("/s"));
@@ -175,11 +146,7 @@ fn an_answer_that_cannot_be_read_is_an_error_with_its_status() {
         words(Call::Info, 200, b"[").starts_with("vm.info: HTTP 200: the answer can't be read")
     );
     assert_eq!(
-        words(
-            Call::Info,
-            200,
-            br#"{"state":"Created","config":{"serial":1}}"#
-        ),
+        words(Call::Info, 200, br#"{"state":"Created","config":{"serial":1}}"#),
         "vm.info: HTTP 200: the answer can't be read: config: line 1, column 11: serial: \
          should be an object, is a number"
     );

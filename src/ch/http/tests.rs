@@ -4,11 +4,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn done(status: u16, body: &[u8], close: bool) -> Response {
-    Response {
-        status,
-        body: body.to_vec(),
-        close,
-    }
+    Response { status, body: body.to_vec(), close }
 }
 
 /// Complete responses as CH v52 and v53 send them, and what each means.
@@ -24,10 +20,7 @@ fn answers() -> Vec<(&'static [u8], Response)> {
               Content-Type: application/json\r\nContent-Length: 17\r\n\r\n{\"version\":\"v53\"}",
             done(200, b"{\"version\":\"v53\"}", false),
         ),
-        (
-            b"HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n",
-            done(200, b"", false),
-        ),
+        (b"HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n", done(200, b"", false)),
         (
             b"HTTP/1.1 503\r\nServer: Firecracker API\r\nConnection: close\r\n\
               Content-Type: application/json\r\nContent-Length: 40\r\n\r\n\
@@ -43,18 +36,12 @@ fn answers() -> Vec<(&'static [u8], Response)> {
               HTTP/1.1 404 Not Found\r\nContent-Length: 13\r\n\r\n[\"Not Found\"]",
             done(404, b"[\"Not Found\"]", false),
         ),
-        (
-            b"HTTP/1.1 204 \r\nContent-Length: 5\r\n\r\n",
-            done(204, b"", false),
-        ),
+        (b"HTTP/1.1 204 \r\nContent-Length: 5\r\n\r\n", done(204, b"", false)),
         (
             b"HTTP/1.1 500 \r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nhi",
             done(500, b"hi", false),
         ),
-        (
-            b"HTTP/1.1 500 \r\nContent-Length: 3\r\n\r\n\xff\0\x1b",
-            done(500, b"\xff\0\x1b", false),
-        ),
+        (b"HTTP/1.1 500 \r\nContent-Length: 3\r\n\r\n\xff\0\x1b", done(500, b"\xff\0\x1b", false)),
     ]
 }
 
@@ -91,11 +78,7 @@ fn every_answer_reads_the_same_whole_byte_by_byte_and_with_trailing_bytes() {
         let bytes = &bytes[..announced(bytes, &expected)];
         let shown = String::from_utf8_lossy(bytes);
         assert_eq!(run(&[bytes]), Ok(Some((expected.clone(), 0))), "{shown}");
-        assert_eq!(
-            run(&bytewise(bytes)),
-            Ok(Some((expected.clone(), 0))),
-            "{shown}"
-        );
+        assert_eq!(run(&bytewise(bytes)), Ok(Some((expected.clone(), 0))), "{shown}");
         for trailing in [&b"\0"[..], b"HTTP/1.1 204 \r\n\r\n", b"\r\n\xff garbage"] {
             let long = [bytes, trailing].concat();
             let expected = Ok(Some((expected.clone(), trailing.len())));
@@ -116,10 +99,7 @@ fn an_incomplete_answer_asks_for_more_and_is_named_at_end_of_stream() {
             let wanted = match cut {
                 0 => HttpError::NoResponse,
                 cut if cut < head => HttpError::HeadCut { got: cut },
-                cut => HttpError::BodyCut {
-                    got: cut - head,
-                    announced: expected.body.len(),
-                },
+                cut => HttpError::BodyCut { got: cut - head, announced: expected.body.len() },
             };
             assert_eq!(parser.on_eof(), Err(wanted));
             assert_eq!(parser.on_eof(), Err(wanted));
@@ -138,9 +118,7 @@ fn pipelined_answers_come_in_order_from_one_parser() {
     let mut parser = ResponseParser::new();
     let mut rest = &all[..];
     for (_, expected) in answers() {
-        let Ok(Fed::Done { response, used }) = parser.feed(rest) else {
-            panic!("incomplete")
-        };
+        let Ok(Fed::Done { response, used }) = parser.feed(rest) else { panic!("incomplete") };
         assert_eq!(response, expected);
         rest = &rest[used..];
     }
@@ -163,65 +141,27 @@ fn what_is_no_answer_is_refused_by_name() {
     let cases: &[(&[u8], HttpError)] = &[
         (b"SSH-2.0", BadHead(httparse::Error::Version)),
         (b"HTTP/2 200\r\n\r\n", BadHead(httparse::Error::Version)),
-        (
-            b"\r\nHTTP/1.1 200 \r\n\r\n",
-            BadHead(httparse::Error::Version),
-        ),
+        (b"\r\nHTTP/1.1 200 \r\n\r\n", BadHead(httparse::Error::Version)),
         (b"HTTP/1.1 abc\r\n\r\n", BadHead(httparse::Error::Status)),
         (b"HTTP/1.1 042 \r\n\r\n", BadHead(httparse::Error::Status)),
-        (
-            b"HTTP/1.1 200 \r\nno colon\r\n\r\n",
-            BadHead(httparse::Error::HeaderName),
-        ),
-        (
-            b"HTTP/1.1 200 \r\nContent-Length: -1\r\n\r\n",
-            BadContentLength,
-        ),
-        (
-            b"HTTP/1.1 200 \r\nContent-Length: +1\r\n\r\n",
-            BadContentLength,
-        ),
-        (
-            b"HTTP/1.1 200 \r\nContent-Length:\r\n\r\n",
-            BadContentLength,
-        ),
-        (
-            b"HTTP/1.1 200 \r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-            BadContentLength,
-        ),
-        (
-            b"HTTP/1.1 200 \r\nContent-Length: 99999999999999999999999\r\n\r\n",
-            BodyTooLong,
-        ),
-        (
-            b"HTTP/1.1 200 \r\nTransfer-Encoding: chunked\r\n\r\n",
-            TransferEncoding,
-        ),
+        (b"HTTP/1.1 200 \r\nno colon\r\n\r\n", BadHead(httparse::Error::HeaderName)),
+        (b"HTTP/1.1 200 \r\nContent-Length: -1\r\n\r\n", BadContentLength),
+        (b"HTTP/1.1 200 \r\nContent-Length: +1\r\n\r\n", BadContentLength),
+        (b"HTTP/1.1 200 \r\nContent-Length:\r\n\r\n", BadContentLength),
+        (b"HTTP/1.1 200 \r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", BadContentLength),
+        (b"HTTP/1.1 200 \r\nContent-Length: 99999999999999999999999\r\n\r\n", BodyTooLong),
+        (b"HTTP/1.1 200 \r\nTransfer-Encoding: chunked\r\n\r\n", TransferEncoding),
     ];
     for (bytes, expected) in cases {
-        assert_eq!(
-            run(&[bytes]),
-            Err(*expected),
-            "{}",
-            String::from_utf8_lossy(bytes)
-        );
-        assert_eq!(
-            run(&bytewise(bytes)),
-            Err(*expected),
-            "{}",
-            String::from_utf8_lossy(bytes)
-        );
+        assert_eq!(run(&[bytes]), Err(*expected), "{}", String::from_utf8_lossy(bytes));
+        assert_eq!(run(&bytewise(bytes)), Err(*expected), "{}", String::from_utf8_lossy(bytes));
     }
 }
 
 /// A 204 whose head has exactly `bytes` bytes.
 fn head_of(bytes: usize) -> Vec<u8> {
     let (start, end) = ("HTTP/1.1 204 \r\nX: ", "\r\n\r\n");
-    format!(
-        "{start}{}{end}",
-        "x".repeat(bytes - start.len() - end.len())
-    )
-    .into_bytes()
+    format!("{start}{}{end}", "x".repeat(bytes - start.len() - end.len())).into_bytes()
 }
 
 #[test]
@@ -258,14 +198,9 @@ fn a_head_may_have_as_many_lines_as_its_limit_and_not_one_more() {
 fn a_body_may_have_its_limit_and_not_one_byte_more() {
     let body = vec![b'x'; BODY_BYTES_MAX];
     let head = format!("HTTP/1.1 200 \r\nContent-Length: {BODY_BYTES_MAX}\r\n\r\n");
-    let Ok(Some((response, 1))) = run(&[head.as_bytes(), &body, b"x"]) else {
-        panic!()
-    };
+    let Ok(Some((response, 1))) = run(&[head.as_bytes(), &body, b"x"]) else { panic!() };
     assert_eq!(response.body.len(), BODY_BYTES_MAX);
-    let head = format!(
-        "HTTP/1.1 200 \r\nContent-Length: {}\r\n\r\n",
-        BODY_BYTES_MAX + 1
-    );
+    let head = format!("HTTP/1.1 200 \r\nContent-Length: {}\r\n\r\n", BODY_BYTES_MAX + 1);
     assert_eq!(run(&[head.as_bytes()]), Err(HttpError::BodyTooLong));
     let head = b"HTTP/1.1 200 \r\n\r\n";
     assert_eq!(run(&[head, &body]), Ok(None));
@@ -274,16 +209,8 @@ fn a_body_may_have_its_limit_and_not_one_byte_more() {
 
 #[test]
 fn a_request_says_its_length_only_where_a_body_is() {
-    let ask = Request {
-        method: Method::Get,
-        path: "/api/v1/vmm.ping",
-        body: None,
-    };
-    let act = Request {
-        method: Method::Put,
-        path: "/api/v1/vm.create",
-        body: Some(b"{}".into()),
-    };
+    let ask = Request { method: Method::Get, path: "/api/v1/vmm.ping", body: None };
+    let act = Request { method: Method::Put, path: "/api/v1/vm.create", body: Some(b"{}".into()) };
     assert_eq!(
         ask.encode().unwrap(),
         b"GET /api/v1/vmm.ping HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\n\r\n"

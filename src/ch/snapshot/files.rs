@@ -3,8 +3,8 @@
 //! Owns a temporary file beside the one it replaces, for the length of one call.
 //!
 //! **Invariant:** a name always shows the old text or the new one, complete, with the same mode and
-//! owner; a symbolic link, or anything else that is no regular file, is neither read nor replaced; a
-//! failure leaves no temporary file. (A crash may leave one, `.NAME.<16 digits>.seriald`, of no
+//! owner; a symbolic link, or anything else that is no regular file, is neither read nor replaced;
+//! a failure leaves no temporary file. (A crash may leave one, `.NAME.<16 digits>.seriald`, of no
 //! further use.)
 
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
@@ -34,11 +34,7 @@ pub struct Text {
 /// [`SnapshotError`] if it is missing, no regular file, too large, not UTF-8, or can't be read.
 pub fn read(dir: &Path, name: &str) -> Result<Text, SnapshotError> {
     let path = dir.join(name);
-    let failed = |op, source| SnapshotError::Io {
-        op,
-        path: dir.join(name),
-        source,
-    };
+    let failed = |op, source| SnapshotError::Io { op, path: dir.join(name), source };
     let named = match fs::symlink_metadata(&path) {
         Ok(meta) => meta,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -57,28 +53,25 @@ pub fn read(dir: &Path, name: &str) -> Result<Text, SnapshotError> {
     // The length may be stale by the time of the read: the bound is on what is read.
     let mut bytes = Vec::new();
     let mut bounded = file.take(FILE_BYTES_MAX + 1);
-    bounded
-        .read_to_end(&mut bytes)
-        .map_err(|error| failed("read", error))?;
+    bounded.read_to_end(&mut bytes).map_err(|error| failed("read", error))?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(SnapshotError::TooLarge { path });
     }
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Text { path, text, meta }),
-        Err(error) => Err(SnapshotError::NotUtf8 {
-            path,
-            offset: error.utf8_error().valid_up_to(),
-        }),
+        Err(error) => {
+            Err(SnapshotError::NotUtf8 { path, offset: error.utf8_error().valid_up_to() })
+        }
     }
 }
 
-/// Puts `text` in the place of the file: a temporary file in the same directory, fsync, rename, fsync
-/// of the directory.
+/// Puts `text` in the place of the file: a temporary file in the same directory, fsync, rename,
+/// fsync of the directory.
 ///
 /// # Errors
 /// [`SnapshotError::Changed`] if another file has taken the name since [`read`], and
-/// [`SnapshotError::Io`] for whatever fails; the old file then stands as it was, except that a failed
-/// fsync of the directory comes after the rename.
+/// [`SnapshotError::Io`] for whatever fails; the old file then stands as it was, except that a
+/// failed fsync of the directory comes after the rename.
 pub fn replace(old: &Text, text: &str) -> Result<(), SnapshotError> {
     let failed = |op, path: &Path| {
         let path = path.to_owned();
@@ -105,14 +98,11 @@ pub fn replace(old: &Text, text: &str) -> Result<(), SnapshotError> {
     // After the owner, because a change of owner clears the set-id bits.
     file.set_permissions(Permissions::from_mode(old.meta.mode() & 0o7777))
         .map_err(failed("set the mode of", at))?;
-    file.write_all(text.as_bytes())
-        .map_err(failed("write", at))?;
+    file.write_all(text.as_bytes()).map_err(failed("write", at))?;
     file.sync_all().map_err(failed("fsync", at))?;
     let named = fs::symlink_metadata(&old.path).map_err(failed("look at", &old.path))?;
     if !same_file(&named, &old.meta) || !same_content(&named, &old.meta) {
-        return Err(SnapshotError::Changed {
-            path: old.path.clone(),
-        });
+        return Err(SnapshotError::Changed { path: old.path.clone() });
     }
     fs::rename(at, &old.path).map_err(failed("replace", &old.path))?;
     let dir_file = File::open(dir).map_err(failed("open", dir))?;

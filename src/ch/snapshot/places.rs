@@ -1,4 +1,5 @@
-//! Where a snapshot names paths: a table of places in `config.json`, and `disk_path` in `state.json`.
+//! Where a snapshot names paths: a table of places in `config.json`, and `disk_path` in
+//! `state.json`.
 //!
 //! Owns the table. Finds what stands there; changes nothing.
 //!
@@ -44,6 +45,9 @@ const PLACES: &[(&str, Use)] = &[
     ("tpm.socket", Use::Socket),
     ("memory.zones[].file", Use::File),
     ("landlock_rules[].path", Use::File),
+    ("generic_vhost_user[].socket", Use::Socket),
+    ("payload.igvm", Use::File),
+    ("payload.fw_cfg_config.items.item_list[].file", Use::File),
 ];
 
 /// A path and where it stands.
@@ -72,12 +76,7 @@ pub fn config_edits<E: From<JsonError>>(
     let mut edits = Edits::new();
     let root = json.members(json.root(), "")?;
     for (place, of) in PLACES {
-        let mut walk = Walk {
-            json: &json,
-            of: *of,
-            rewrite,
-            edits: &mut edits,
-        };
+        let mut walk = Walk { json: &json, of: *of, rewrite, edits: &mut edits };
         walk.descend(&root, place, "")?;
     }
     Ok(edits)
@@ -98,20 +97,11 @@ impl<'t, E: From<JsonError>> Walk<'_, 't, '_, E> {
         let Some(member) = spans::member(members, key) else {
             return Ok(());
         };
-        let at = if at.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{at}.{key}")
-        };
+        let at = if at.is_empty() { key.to_owned() } else { format!("{at}.{key}") };
         if key == step {
             return self.arrive(member.value, rest, &at);
         }
-        for (index, element) in self
-            .json
-            .elements(member.value, &at)?
-            .into_iter()
-            .enumerate()
-        {
+        for (index, element) in self.json.elements(member.value, &at)?.into_iter().enumerate() {
             self.arrive(element, rest, &format!("{at}[{index}]"))?;
         }
         Ok(())
@@ -135,11 +125,7 @@ fn rewrite_at<'t, E: From<JsonError>>(
     edits: &mut Edits,
 ) -> Result<(), E> {
     let path = json.string(value, at)?;
-    if let Some(with) = rewrite(Found {
-        at: at.to_owned(),
-        path,
-        of,
-    })? {
+    if let Some(with) = rewrite(Found { at: at.to_owned(), path, of })? {
         edits.replace(json.span(value), spans::quoted(&with));
     }
     Ok(())
@@ -180,23 +166,13 @@ fn in_snapshot<'t, E: From<JsonError>>(
     match value.get().as_bytes().first() {
         Some(b'[') => {
             for (index, element) in json.elements(value, at)?.into_iter().enumerate() {
-                in_snapshot(
-                    json,
-                    element,
-                    &format!("{at}[{index}]"),
-                    deeper,
-                    rewrite,
-                    edits,
-                )?;
+                in_snapshot(json, element, &format!("{at}[{index}]"), deeper, rewrite, edits)?;
             }
         }
         Some(b'{') => {
             for member in json.members(value, at)? {
-                let inner_at = if at.is_empty() {
-                    member.key.clone()
-                } else {
-                    format!("{at}.{}", member.key)
-                };
+                let inner_at =
+                    if at.is_empty() { member.key.clone() } else { format!("{at}.{}", member.key) };
                 if member.key == "state" && spans::kind(member.value) == "a string" {
                     in_state(json, member.value, &inner_at, rewrite, edits)?;
                 } else {
@@ -232,11 +208,7 @@ fn in_state<'t, E: From<JsonError>>(
         return Ok(());
     };
     let found = inner.string(path.value, "disk_path").map_err(outer)?;
-    let found = Found {
-        at: format!("{at}.disk_path"),
-        path: found,
-        of: Use::File,
-    };
+    let found = Found { at: format!("{at}.disk_path"), path: found, of: Use::File };
     if let Some(with) = rewrite(found)? {
         let mut inner_edits = Edits::new();
         inner_edits.replace(inner.span(path.value), spans::quoted(&with));

@@ -6,14 +6,20 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
 /// A snapshot of mode File as v52 writes it, nulls included, with a path at every known place.
 const FULL: &str = r#"{
-  "payload": {"kernel":"/vm/a/vmlinux","initramfs":"/vm/a/initrd","firmware":"/vm/a/fw","cmdline":"root=/vm/a"},
-  "disks": [{"path":"/vm/a/disk.img","id":"_disk0","vhost_socket":"/vm/a/blk.sock"}, {"path":"/images/base.img"}, {"path":null}],
+  "payload": {"kernel":"/vm/a/vmlinux","initramfs":"/vm/a/initrd","firmware":"/vm/a/fw",
+    "igvm":"/vm/a/igvm","fw_cfg_config":{"items":{"item_list":[{"name":"n","file":"/vm/a/f"}]}},
+    "cmdline":"root=/vm/a"},
+  "disks": [{"path":"/vm/a/disk.img","id":"_disk0","vhost_socket":"/vm/a/blk.sock"},
+    {"path":"/images/base.img"}, {"path":null}],
   "net": [{"vhost_socket":null}, {"vhost_socket":"/vm/a/net.sock","mac":"12:34:56:78:90:ab"}],
   "rng": {"src":"/vm/a/rng"}, "fs": [{"tag":"t","socket":"/vm/a/fs.sock"}],
+  "generic_vhost_user": [{"socket":"/vm/a/gvu.sock"}],
   "pmem": [{"file":"/vm/a/pmem"}],
   "serial": {"file":"/vm/a/logs/app.log","mode":"File","iommu":false,"socket":null},
-  "console": {"file":"/vm/a/console","mode":"File"}, "debug_console": {"file":"/vm/a/debug","mode":"File"},
-  "devices": [{"path":"/vm/a/dev"}], "user_devices": [{"socket":"/vm/a/ud.sock"}], "vdpa": [{"path":"/vm/a/vdpa"}],
+  "console": {"file":"/vm/a/console","mode":"File"},
+  "debug_console": {"file":"/vm/a/debug","mode":"File"},
+  "devices": [{"path":"/vm/a/dev"}], "user_devices": [{"socket":"/vm/a/ud.sock"}],
+  "vdpa": [{"path":"/vm/a/vdpa"}],
   "vsock": {"cid":3,"socket":"/vm/a/vsock.sock"}, "tpm": {"socket":"/vm/a/tpm.sock"},
   "memory": {"size":1073741824,"zones":[{"id":"z","file":"/vm/a/zone"}]},
   "landlock_rules": [{"path":"/vm/a","access":"rw"}, {"path":"/vm/ab","access":"r"}],
@@ -21,7 +27,13 @@ const FULL: &str = r#"{
 }
 "#;
 
-const STATE_TEXT: &str = r#"{"id":"","snapshots":{"device-manager":{"id":"device-manager","snapshots":{"_disk0":{"snapshots":{},"snapshot_data":{"state":"{\"disk_path\":\"\/vm\/a/disk.img\",\"n\":\"\u00e9\\\"\"}"}},"_disk1":{"snapshot_data":{"state":"{\"disk_path\":\"/images/base.img\"}"}}},"snapshot_data":{"state":"{\"device_id_cnt\":1}"}}}}"#;
+const STATE_TEXT: &str = concat!(
+    r#"{"id":"","snapshots":{"device-manager":{"id":"device-manager","snapshots":{"#,
+    r#""_disk0":{"snapshots":{},"snapshot_data":{"#,
+    r#""state":"{\"disk_path\":\"\/vm\/a/disk.img\",\"n\":\"\u00e9\\\"\"}"}},"#,
+    r#""_disk1":{"snapshot_data":{"state":"{\"disk_path\":\"/images/base.img\"}"}}},"#,
+    r#""snapshot_data":{"state":"{\"device_id_cnt\":1}"}}}}"#
+);
 
 fn snapshot(config: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -84,25 +96,13 @@ fn an_upgrade_may_be_repeated_and_then_writes_nothing() {
 #[test]
 fn a_snapshot_of_mode_socket_gets_the_wanted_path() {
     for (serial, from) in [
-        (
-            r#"{"mode":"Socket","socket":"/old"}"#,
-            Some("/old".to_owned()),
-        ),
+        (r#"{"mode":"Socket","socket":"/old"}"#, Some("/old".to_owned())),
         (r#"{"mode":"Socket"}"#, None),
     ] {
         let dir = snapshot(&format!(r#"{{"serial":{serial}}}"#));
         let done = upgrade(dir.path(), Path::new("/new")).unwrap();
-        assert_eq!(
-            done,
-            Upgrade::Moved {
-                from,
-                to: "/new".into()
-            }
-        );
-        assert_eq!(
-            text(&dir, CONFIG),
-            r#"{"serial":{"mode":"Socket","socket":"/new"}}"#
-        );
+        assert_eq!(done, Upgrade::Moved { from, to: "/new".into() });
+        assert_eq!(text(&dir, CONFIG), r#"{"serial":{"mode":"Socket","socket":"/new"}}"#);
     }
 }
 
@@ -118,16 +118,8 @@ fn any_other_mode_is_reported_and_left_alone() {
         let dir = snapshot(config);
         let made = inode(&dir, CONFIG);
         let done = upgrade(dir.path(), Path::new("/s")).unwrap();
-        assert_eq!(
-            done,
-            Upgrade::NotFile {
-                mode: mode.map(str::to_owned)
-            }
-        );
-        assert_eq!(
-            (text(&dir, CONFIG).as_str(), inode(&dir, CONFIG)),
-            (config, made)
-        );
+        assert_eq!(done, Upgrade::NotFile { mode: mode.map(str::to_owned) });
+        assert_eq!((text(&dir, CONFIG).as_str(), inode(&dir, CONFIG)), (config, made));
     }
 }
 
@@ -185,21 +177,16 @@ fn a_fork_rewrites_every_path_under_the_old_directory_and_nothing_else() {
             "tpm.socket",
             "memory.zones[0].file",
             "landlock_rules[0].path",
+            "generic_vhost_user[0].socket",
+            "payload.igvm",
+            "payload.fw_cfg_config.items.item_list[0].file",
             "snapshots.device-manager.snapshots._disk0.snapshot_data.state.disk_path",
         ]
     );
-    let kept: Vec<_> = done
-        .kept
-        .iter()
-        .map(|p| (p.file, p.path.as_str()))
-        .collect();
+    let kept: Vec<_> = done.kept.iter().map(|p| (p.file, p.path.as_str())).collect();
     assert_eq!(
         kept,
-        [
-            (CONFIG, "/images/base.img"),
-            (CONFIG, "/vm/ab"),
-            (STATE, "/images/base.img")
-        ]
+        [(CONFIG, "/images/base.img"), (CONFIG, "/vm/ab"), (STATE, "/images/base.img")]
     );
     assert_eq!(names(&dir), [CONFIG, STATE]);
 }
@@ -211,16 +198,10 @@ fn a_fork_may_be_repeated_and_then_writes_nothing() {
     let before = (text(&dir, CONFIG), inode(&dir, CONFIG), inode(&dir, STATE));
     let again = fork_a_to_b(&dir).unwrap();
     assert!(again.rewritten.is_empty());
-    assert_eq!(
-        (text(&dir, CONFIG), inode(&dir, CONFIG), inode(&dir, STATE)),
-        before
-    );
+    assert_eq!((text(&dir, CONFIG), inode(&dir, CONFIG), inode(&dir, STATE)), before);
     let same = fork(dir.path(), Path::new("/vm/b"), Path::new("/vm/b")).unwrap();
     assert!(same.rewritten.is_empty());
-    assert_eq!(
-        (text(&dir, CONFIG), inode(&dir, CONFIG), inode(&dir, STATE)),
-        before
-    );
+    assert_eq!((text(&dir, CONFIG), inode(&dir, CONFIG), inode(&dir, STATE)), before);
 }
 
 #[test]
@@ -256,30 +237,15 @@ fn a_path_lies_under_a_directory_by_whole_components() {
 #[test]
 fn a_malformed_file_is_named_with_its_place_and_nothing_is_written() {
     for (config, state, file, wrong) in [
-        (
-            "{\n\"serial\": }",
-            STATE_TEXT,
-            CONFIG,
-            "line 2, column 11: expected value",
-        ),
-        (
-            "",
-            STATE_TEXT,
-            CONFIG,
-            "line 1, column 0: EOF while parsing a value",
-        ),
-        (
-            FULL,
-            "{\"disk_path\":",
-            STATE,
-            "line 1, column 13: EOF while parsing a value",
-        ),
+        ("{\n\"serial\": }", STATE_TEXT, CONFIG, "line 2, column 11: expected value"),
+        ("", STATE_TEXT, CONFIG, "line 1, column 0: EOF while parsing a value"),
+        (FULL, "{\"disk_path\":", STATE, "line 1, column 13: EOF while parsing a value"),
         (
             FULL,
             "{\"state\":\"{\\\"disk_path\\\":7}\"}",
             STATE,
-            "line 1, column 10: state: inside the string: line 1, column 14: disk_path: should be a \
-             string, is a number",
+            "line 1, column 10: state: inside the string: line 1, column 14: disk_path: should be \
+             a string, is a number",
         ),
         (
             r#"{"disks":{"path":"/vm/a"}}"#,
@@ -298,17 +264,9 @@ fn a_malformed_file_is_named_with_its_place_and_nothing_is_written() {
         assert_eq!(fork_a_to_b(&dir).unwrap_err().to_string(), expected);
         assert_eq!(show(dir.path()).unwrap_err().to_string(), expected);
         if config.is_empty() || config.contains("}}}") {
-            assert_eq!(
-                upgrade(dir.path(), Path::new("/s"))
-                    .unwrap_err()
-                    .to_string(),
-                expected
-            );
+            assert_eq!(upgrade(dir.path(), Path::new("/s")).unwrap_err().to_string(), expected);
         }
-        assert_eq!(
-            (text(&dir, CONFIG).as_str(), text(&dir, STATE).as_str()),
-            (config, state)
-        );
+        assert_eq!((text(&dir, CONFIG).as_str(), text(&dir, STATE).as_str()), (config, state));
         assert_eq!((inode(&dir, CONFIG), inode(&dir, STATE)), before);
         assert_eq!(names(&dir), [CONFIG, STATE]);
     }
@@ -316,13 +274,8 @@ fn a_malformed_file_is_named_with_its_place_and_nothing_is_written() {
 
 #[test]
 fn a_state_nested_beyond_its_limit_is_refused() {
-    let nested = |levels| {
-        format!(
-            "{}{{\"state\":\"disk_path\"}}{}",
-            "[".repeat(levels),
-            "]".repeat(levels)
-        )
-    };
+    let nested =
+        |levels| format!("{}{{\"state\":\"disk_path\"}}{}", "[".repeat(levels), "]".repeat(levels));
     let dir = snapshot("{}");
     fs::write(dir.path().join(STATE), nested(DEPTH_MAX)).unwrap();
     let error = show(dir.path()).unwrap_err().to_string();
@@ -339,10 +292,7 @@ fn a_missing_file_is_named_with_a_way_out() {
     let config = dir.path().join(CONFIG);
     assert_eq!(
         error.to_string(),
-        format!(
-            "{}: no such file: name the directory that vm.snapshot wrote to",
-            config.display()
-        )
+        format!("{}: no such file: name the directory that vm.snapshot wrote to", config.display())
     );
     fs::write(&config, FULL).unwrap();
     assert!(
@@ -371,24 +321,15 @@ fn a_file_that_is_not_utf8_is_refused_with_the_byte() {
     let dir = snapshot("");
     fs::write(dir.path().join(CONFIG), b"{\"a\":\"\xff\"}").unwrap();
     let error = upgrade(dir.path(), Path::new("/s")).unwrap_err();
-    assert!(
-        matches!(error, SnapshotError::NotUtf8 { offset: 6, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, SnapshotError::NotUtf8 { offset: 6, .. }), "{error}");
 }
 
 #[test]
 fn a_file_may_not_be_larger_than_its_limit() {
     let dir = snapshot("");
-    let file = fs::OpenOptions::new()
-        .write(true)
-        .open(dir.path().join(CONFIG))
-        .unwrap();
+    let file = fs::OpenOptions::new().write(true).open(dir.path().join(CONFIG)).unwrap();
     file.set_len(FILE_BYTES_MAX + 1).unwrap();
-    assert!(matches!(
-        files::read(dir.path(), CONFIG),
-        Err(SnapshotError::TooLarge { .. })
-    ));
+    assert!(matches!(files::read(dir.path(), CONFIG), Err(SnapshotError::TooLarge { .. })));
     file.set_len(FILE_BYTES_MAX).unwrap();
     assert!(files::read(dir.path(), CONFIG).is_ok());
 }
@@ -399,17 +340,20 @@ fn a_file_that_someone_changed_meanwhile_is_not_replaced() {
     let path = dir.path().join(CONFIG);
     let read = files::read(dir.path(), CONFIG).unwrap();
     fs::write(&path, "{}").unwrap();
-    assert!(matches!(
-        files::replace(&read, "[]"),
-        Err(SnapshotError::Changed { .. })
-    ));
+    assert!(matches!(files::replace(&read, "[]"), Err(SnapshotError::Changed { .. })));
     assert_eq!(text(&dir, CONFIG), "{}");
     let read = files::read(dir.path(), CONFIG).unwrap();
     fs::rename(dir.path().join(STATE), &path).unwrap();
-    assert!(matches!(
-        files::replace(&read, "[]"),
-        Err(SnapshotError::Changed { .. })
-    ));
+    assert!(matches!(files::replace(&read, "[]"), Err(SnapshotError::Changed { .. })));
+    // Another file of the same length and time.
+    let read = files::read(dir.path(), CONFIG).unwrap();
+    let modified = fs::metadata(&path).unwrap().modified().unwrap();
+    let other = dir.path().join("other");
+    fs::write(&other, STATE_TEXT).unwrap();
+    let file = fs::File::options().write(true).open(&other).unwrap();
+    file.set_times(fs::FileTimes::new().set_modified(modified)).unwrap();
+    fs::rename(&other, &path).unwrap();
+    assert!(matches!(files::replace(&read, "[]"), Err(SnapshotError::Changed { .. })));
     assert_eq!(text(&dir, CONFIG), STATE_TEXT);
     assert_eq!(names(&dir), [CONFIG]);
 }
@@ -421,15 +365,10 @@ fn a_socket_path_that_gets_too_long_stops_a_fork_before_it_writes() {
     let error = fork(dir.path(), Path::new("/vm/a"), Path::new(&new)).unwrap_err();
     assert!(matches!(error, SnapshotError::Socket(_)), "{error}");
     assert!(
-        error
-            .to_string()
-            .contains("has 112 bytes, a Unix socket's has 107 at most"),
+        error.to_string().contains("has 112 bytes, a Unix socket's has 107 at most"),
         "{error}"
     );
-    assert_eq!(
-        (text(&dir, CONFIG).as_str(), text(&dir, STATE).as_str()),
-        (FULL, STATE_TEXT)
-    );
+    assert_eq!((text(&dir, CONFIG).as_str(), text(&dir, STATE).as_str()), (FULL, STATE_TEXT));
     let error = upgrade(dir.path(), Path::new(&new.repeat(2))).unwrap_err();
     assert!(matches!(error, SnapshotError::Socket(_)), "{error}");
 }
@@ -442,12 +381,7 @@ fn directories_that_could_rewrite_twice_or_not_at_all_are_refused() {
     for (old, new) in [("/vm", "/vm/a"), ("/vm/a", "/vm"), ("/", "/vm")] {
         assert!(matches!(refused(old, new), SnapshotError::Nested { .. }));
     }
-    for (old, new) in [
-        ("vm/a", "/vm/b"),
-        ("/vm/a", "vm/b"),
-        ("/vm/../a", "/b"),
-        ("", "/b"),
-    ] {
+    for (old, new) in [("vm/a", "/vm/b"), ("/vm/a", "vm/b"), ("/vm/../a", "/b"), ("", "/b")] {
         assert!(matches!(refused(old, new), SnapshotError::Directory { .. }));
     }
     assert_eq!(text(&dir, CONFIG), FULL);
@@ -460,20 +394,9 @@ fn show_lists_the_serial_section_and_every_path() {
     let serial = shown.serial.unwrap();
     assert!(serial.is_file());
     assert_eq!(serial.file.as_deref(), Some("/vm/a/logs/app.log"));
-    assert_eq!(shown.paths.len(), 23);
+    assert_eq!(shown.paths.len(), 26);
     let last = shown.paths.last().unwrap();
-    assert_eq!(
-        (last.file, last.path.as_str(), last.of),
-        (STATE, "/images/base.img", Use::File)
-    );
-    assert!(
-        shown
-            .paths
-            .iter()
-            .any(|p| p.at == "tpm.socket" && p.of == Use::Socket)
-    );
-    assert_eq!(
-        (text(&dir, CONFIG).as_str(), text(&dir, STATE).as_str()),
-        (FULL, STATE_TEXT)
-    );
+    assert_eq!((last.file, last.path.as_str(), last.of), (STATE, "/images/base.img", Use::File));
+    assert!(shown.paths.iter().any(|p| p.at == "tpm.socket" && p.of == Use::Socket));
+    assert_eq!((text(&dir, CONFIG).as_str(), text(&dir, STATE).as_str()), (FULL, STATE_TEXT));
 }

@@ -8,18 +8,8 @@ fn members_stand_where_their_spans_say() {
     let text = "\n { \"a\" : 1 ,\t\"\\u0062\":[ 2 ],\"c\":{} } ";
     let json = Json::new(text).unwrap();
     let members = json.members(json.root(), "").unwrap();
-    let found: Vec<_> = members
-        .iter()
-        .map(|m| (m.key.as_str(), &text[m.span.clone()]))
-        .collect();
-    assert_eq!(
-        found,
-        [
-            ("a", "\"a\" : 1"),
-            ("b", "\"\\u0062\":[ 2 ]"),
-            ("c", "\"c\":{}")
-        ]
-    );
+    let found: Vec<_> = members.iter().map(|m| (m.key.as_str(), &text[m.span.clone()])).collect();
+    assert_eq!(found, [("a", "\"a\" : 1"), ("b", "\"\\u0062\":[ 2 ]"), ("c", "\"c\":{}")]);
     assert_eq!(&text[json.span(members[1].value)], "[ 2 ]");
 }
 
@@ -41,15 +31,9 @@ fn a_value_of_another_kind_is_named_with_its_place_in_the_whole_text() {
     let json = Json::new(text).unwrap();
     let members = json.members(json.root(), "").unwrap();
     let error = json.members(members[0].value, "a").unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "line 2, column 8: a: should be an object, is a number"
-    );
+    assert_eq!(error.to_string(), "line 2, column 8: a: should be an object, is a number");
     let error = json.elements(members[0].value, "a").unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "line 2, column 8: a: should be an array, is a number"
-    );
+    assert_eq!(error.to_string(), "line 2, column 8: a: should be an array, is a number");
     assert!(json.string(members[1].value, "b").is_err());
 }
 
@@ -58,10 +42,7 @@ fn a_key_that_occurs_twice_is_refused_however_it_is_spelled() {
     let text = "{\"a\":1,\n\"\\u0061\":2}";
     let json = Json::new(text).unwrap();
     let error = json.members(json.root(), "x").unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "line 2, column 1: x: the key \"a\" occurs twice"
-    );
+    assert_eq!(error.to_string(), "line 2, column 1: x: the key \"a\" occurs twice");
 }
 
 #[test]
@@ -73,18 +54,9 @@ fn removing_a_member_takes_one_comma_with_it() {
         edits.remove_member(&members, index);
         edits.apply(text)
     };
-    assert_eq!(
-        removed("{ \"a\":1, \"b\":2, \"c\":3 }", 0),
-        "{ \"b\":2, \"c\":3 }"
-    );
-    assert_eq!(
-        removed("{ \"a\":1, \"b\":2, \"c\":3 }", 1),
-        "{ \"a\":1, \"c\":3 }"
-    );
-    assert_eq!(
-        removed("{ \"a\":1, \"b\":2, \"c\":3 }", 2),
-        "{ \"a\":1, \"b\":2 }"
-    );
+    assert_eq!(removed("{ \"a\":1, \"b\":2, \"c\":3 }", 0), "{ \"b\":2, \"c\":3 }");
+    assert_eq!(removed("{ \"a\":1, \"b\":2, \"c\":3 }", 1), "{ \"a\":1, \"c\":3 }");
+    assert_eq!(removed("{ \"a\":1, \"b\":2, \"c\":3 }", 2), "{ \"a\":1, \"b\":2 }");
     assert_eq!(removed("{ \"a\":1 }", 0), "{  }");
 }
 

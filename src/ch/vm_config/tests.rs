@@ -28,30 +28,18 @@ fn only_the_spans_of_the_serial_section_change() {
             r#"{"serial":{"mode":"File","socket":"/old","file":"/l"}}"#,
             r#"{"serial":{"mode":"Socket","socket":"/s"}}"#,
         ),
-        (
-            r#"{"serial":{"mode":"Null"}}"#,
-            r#"{"serial":{"mode":"Socket","socket":"/s"}}"#,
-        ),
+        (r#"{"serial":{"mode":"Null"}}"#, r#"{"serial":{"mode":"Socket","socket":"/s"}}"#),
         (
             r#"{"serial":{"iommu":true}}"#,
             r#"{"serial":{"iommu":true,"mode":"Socket","socket":"/s"}}"#,
         ),
-        (
-            r#"{"serial":{"file":"/l"}}"#,
-            r#"{"serial":{"socket":"/s","mode":"Socket"}}"#,
-        ),
+        (r#"{"serial":{"file":"/l"}}"#, r#"{"serial":{"socket":"/s","mode":"Socket"}}"#),
         (
             r#"{"serial":{"socket":"/s","file":null}}"#,
             r#"{"serial":{"socket":"/s","mode":"Socket"}}"#,
         ),
-        (
-            r#"{"serial":{ }}"#,
-            r#"{"serial":{"mode":"Socket","socket":"/s" }}"#,
-        ),
-        (
-            r#"{"serial":null,"x":1}"#,
-            r#"{"serial":{"mode":"Socket","socket":"/s"},"x":1}"#,
-        ),
+        (r#"{"serial":{ }}"#, r#"{"serial":{"mode":"Socket","socket":"/s" }}"#),
+        (r#"{"serial":null,"x":1}"#, r#"{"serial":{"mode":"Socket","socket":"/s"},"x":1}"#),
         (
             "{\n  \"x\": 1\n}\n",
             "{\n  \"x\": 1,\"serial\":{\"mode\":\"Socket\",\"socket\":\"/s\"}\n}\n",
@@ -101,21 +89,14 @@ fn a_null_reads_as_absent_and_unknown_keys_are_ignored() {
     let v52 = read(r#"{"serial":{"file":null,"mode":"Socket","iommu":false,"socket":"/s"}}"#);
     assert_eq!(
         v52,
-        Some(SerialSection {
-            mode: Some("Socket".into()),
-            file: None,
-            socket: Some("/s".into())
-        })
+        Some(SerialSection { mode: Some("Socket".into()), file: None, socket: Some("/s".into()) })
     );
 }
 
 #[test]
 fn a_malformed_configuration_is_refused_with_its_place() {
     for (config, expected) in [
-        (
-            "[]",
-            "the VM configuration: line 1, column 1: should be an object, is an array",
-        ),
+        ("[]", "the VM configuration: line 1, column 1: should be an object, is an array"),
         (
             "{\n\"serial\": 7}",
             "the VM configuration: line 2, column 11: serial: should be an object, is a number",
@@ -124,10 +105,7 @@ fn a_malformed_configuration_is_refused_with_its_place() {
             "{\"serial\":{},\"serial\":{}}",
             "the VM configuration: line 1, column 14: the key \"serial\" occurs twice",
         ),
-        (
-            "{\"a\":",
-            "the VM configuration: line 1, column 5: EOF while parsing a value",
-        ),
+        ("{\"a\":", "the VM configuration: line 1, column 5: EOF while parsing a value"),
     ] {
         let error = with_serial_socket(config, Path::new("/s")).unwrap_err();
         assert_eq!(error.to_string(), expected);
@@ -142,11 +120,7 @@ fn a_malformed_configuration_is_refused_with_its_place() {
 #[test]
 fn a_path_may_have_the_bytes_of_sun_path_and_not_one_more() {
     let at = format!("/{}", "p".repeat(SOCKET_PATH_BYTES_MAX - 1));
-    assert!(
-        with_serial_socket("{}", Path::new(&at))
-            .unwrap()
-            .contains(&at)
-    );
+    assert!(with_serial_socket("{}", Path::new(&at)).unwrap().contains(&at));
     let over = format!("{at}p");
     let error = with_serial_socket("{}", Path::new(&over)).unwrap_err();
     assert_eq!(
@@ -160,11 +134,7 @@ fn a_path_may_have_the_bytes_of_sun_path_and_not_one_more() {
 
 #[test]
 fn a_path_that_json_or_a_socket_cannot_hold_is_refused() {
-    let fault = |bytes: &[u8]| {
-        socket_path(Path::new(OsStr::from_bytes(bytes)))
-            .unwrap_err()
-            .fault
-    };
+    let fault = |bytes: &[u8]| socket_path(Path::new(OsStr::from_bytes(bytes))).unwrap_err().fault;
     assert_eq!(fault(b"/\xff"), SocketPathFault::NotUtf8);
     assert_eq!(fault(b""), SocketPathFault::Empty);
     assert_eq!(fault(b"/a\0b"), SocketPathFault::HasNul);
@@ -186,5 +156,36 @@ proptest! {
         prop_assert_eq!(section.socket.as_deref(), Some(path.as_str()));
         let new = format!(r#""serial":{{"socket":{},"mode":"Socket"}}"#, spans::quoted(&path));
         prop_assert_eq!(changed, config.replace(old, &new));
+    }
+
+    #[test]
+    fn whatever_the_section_held_it_is_one_of_mode_socket_and_its_other_keys_stay(
+        members in prop::sample::subsequence(
+            vec!["mode", "file", "socket", "iommu", "tcp"], 0..=5,
+        ).prop_shuffle(),
+        values in prop::collection::vec(
+            prop::sample::select(vec!["null", "\"/s\"", "\"File\"", "[ ]", "false"]), 5,
+        ),
+        space in prop::sample::select(vec!["", " ", "\n\t"]),
+    ) {
+        let inner: Vec<_> = members
+            .iter()
+            .zip(&values)
+            .map(|(key, value)| format!("{space}\"{key}\"{space}:{space}{value}{space}"))
+            .collect();
+        let config = format!("{{\"serial\":{{{}}}}}", inner.join(","));
+        let changed = for_launch(&config, Path::new("/s")).unwrap();
+        prop_assert_eq!(&for_launch(&changed, Path::new("/s")).unwrap(), &changed);
+        let tree: serde_json::Value = serde_json::from_str(&changed).unwrap();
+        let serial = tree["serial"].as_object().unwrap();
+        prop_assert_eq!(&serial["mode"], "Socket");
+        prop_assert_eq!(&serial["socket"], "/s");
+        prop_assert!(!serial.contains_key("file"));
+        for (key, spelled) in members.iter().zip(&inner) {
+            if matches!(*key, "iommu" | "tcp") {
+                prop_assert!(changed.contains(spelled.trim()), "{}", changed);
+            }
+        }
+        prop_assert_eq!(&tree["console"]["mode"], "Off");
     }
 }

@@ -1,10 +1,143 @@
 //! The real operating system: Linux, by mio and libc.
 //!
-//! Owns the epoll instance and every descriptor's type.
-//! **Invariant:** no other folder says `mio`, `libc`, `unsafe` or `Instant::now`.
+//! Owns the epoll instance, the clock's origin and every descriptor's type.
+//! **Invariant:** no other folder says `mio`, `libc`, `unsafe` or `Instant::now`; a descriptor has
+//! one owner, is never duplicated once it is watched, and is close-on-exec.
 #![allow(unsafe_code)]
 
 pub mod holes;
 pub mod stopwatch;
 mod files;
+mod process;
+mod rlimit;
+mod signals;
+mod socket;
+
 pub use files::{OsDir, OsFile, OsFiles};
+pub use process::OsProcess;
+pub use socket::OsStream;
+
+use super::{Env, Moment, WAKE_TOKEN, Wake};
+use crate::limits;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The real world of one loop: an epoll instance and what is watched by it.
+pub struct OsEnv {
+    poll: mio::Poll,
+    batch: mio::Events,
+    waker: OsWaker,
+    files: OsFiles,
+    began: Instant,
+    nofile: rlimit::Nofile,
+    signals: Option<signals::EndSignals>,
+}
+
+impl OsEnv {
+    /// Opens the epoll instance and raises RLIMIT_NOFILE to its hard limit; touches no signal.
+    ///
+    /// # Errors
+    /// What epoll_create1(2) or eventfd(2) say.
+    pub fn new() -> io::Result<Self> {
+        let poll = mio::Poll::new()?;
+        let waker = mio::Waker::new(poll.registry(), token(WAKE_TOKEN))?;
+        Ok(OsEnv {
+            poll,
+            batch: mio::Events::with_capacity(limits::WAIT_BATCH),
+            waker: OsWaker(Arc::new(waker)),
+            files: OsFiles,
+            began: Instant::now(),
+            nofile: rlimit::Nofile::raise()?,
+            signals: None,
+        })
+    }
+
+    /// From now on SIGTERM and SIGINT are events with [`SIGNAL_TOKEN`](super::SIGNAL_TOKEN) in
+    /// place of this process' end. They are blocked in the calling thread, and in threads that it
+    /// starts later.
+    ///
+    /// # Errors
+    /// What signalfd(2) says.
+    pub fn watch_end_signals(&mut self) -> io::Result<()> {
+        if self.signals.is_none() {
+            self.signals = Some(signals::EndSignals::block(self.poll.registry())?);
+        }
+        Ok(())
+    }
+
+    /// Takes one end signal that has come, its number; `None`: there is none.
+    pub fn take_end_signal(&mut self) -> Option<i32> {
+        self.signals.as_mut()?.take()
+    }
+}
+
+impl AsFd for OsEnv {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the epoll descriptor belongs to self.poll, which lives as long as the borrow.
+        unsafe { BorrowedFd::borrow_raw(self.poll.as_raw_fd()) }
+    }
+}
+
+/// Wakes the loop by an eventfd.
+#[derive(Clone)]
+pub struct OsWaker(Arc<mio::Waker>);
+
+impl Wake for OsWaker {
+    fn wake(&self) -> io::Result<()> {
+        self.0.wake()
+    }
+}
+
+impl Env for OsEnv {
+    type Files = OsFiles;
+    type Waker = OsWaker;
+
+    fn files(&mut self) -> &mut OsFiles {
+        &mut self.files
+    }
+
+    fn now(&self) -> Moment {
+        self.began.elapsed()
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<u64>) -> io::Result<()> {
+        // mio rounds up to whole milliseconds, so a wait never ends before its time.
+        match self.poll.poll(&mut self.batch, timeout) {
+            Ok(()) => ready.extend(self.batch.iter().map(|event| event.token().0 as u64)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn sleep_until(&mut self, moment: Moment) {
+        // clock_nanosleep: mio's time-out counts whole milliseconds, a coalescing sleep is shorter.
+        std::thread::sleep(moment.saturating_sub(self.now()));
+    }
+
+    fn waker(&self) -> OsWaker {
+        self.waker.clone()
+    }
+
+    fn descriptors_max(&self) -> u64 {
+        self.nofile.now
+    }
+
+    fn seed(&mut self) -> u64 {
+        RandomState::new().build_hasher().finish()
+    }
+}
+
+/// The token as mio has it: this crate is for 64-bit Linux.
+fn token(token: u64) -> mio::Token {
+    const { assert!(usize::BITS == 64) };
+    mio::Token(token as usize)
+}
+
+/// A system call's result as Rust has it: -1 is an error that errno names.
+fn cvt(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}

@@ -1,0 +1,198 @@
+//! Unix stream sockets.
+//!
+//! Owns nothing but what it returns.
+//! **Invariant:** a path is opened without following a link at its end and checked to be a socket
+//! before it is connected to; the connection goes to what was checked.
+
+use super::{OsEnv, cvt, token};
+use crate::env::{FileId, Interest, SocketId, Sockets};
+use mio::unix::SourceFd;
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::{SocketAddr, UnixStream};
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+/// A connected, non-blocking, watched socket.
+pub struct OsStream {
+    pub(super) fd: OwnedFd,
+}
+
+impl Sockets for OsEnv {
+    type Stream = OsStream;
+
+    fn connect(
+        &mut self,
+        path: &Path,
+        watched_as: u64,
+        interest: Interest,
+    ) -> io::Result<(OsStream, SocketId)> {
+        let target = open_socket_path(path)?;
+        let id = identify(&target)?;
+        // A magic link leads to the very inode that was checked, and is short enough for sun_path
+        // whatever the length of the path itself.
+        let link = SocketAddr::from_pathname(format!("/proc/self/fd/{}", target.as_raw_fd()))?;
+        let flags = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        // SAFETY: socket(2) takes no pointer; its result is a new descriptor that we own.
+        let fd = unsafe { OwnedFd::from_raw_fd(cvt(libc::socket(libc::AF_UNIX, flags, 0))?) };
+        connect_fd(fd.as_raw_fd(), &link)?;
+        let interest = match interest {
+            Interest::Read => mio::Interest::READABLE,
+            Interest::ReadWrite => mio::Interest::READABLE | mio::Interest::WRITABLE,
+        };
+        let mut source = SourceFd(&fd.as_raw_fd());
+        self.poll.registry().register(&mut source, token(watched_as), interest)?;
+        Ok((OsStream { fd }, id))
+    }
+
+    fn socket_id(&mut self, path: &Path) -> io::Result<SocketId> {
+        identify(&open_socket_path(path)?)
+    }
+
+    fn read(&mut self, stream: &OsStream, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            // SAFETY: the buffer is live and as long as said; the descriptor is open.
+            let n =
+                unsafe { libc::read(stream.fd.as_raw_fd(), into.as_mut_ptr().cast(), into.len()) };
+            match usize::try_from(n) {
+                Ok(n) => return Ok(n),
+                Err(_) => retry_if_interrupted()?,
+            }
+        }
+    }
+
+    fn send(&mut self, stream: &OsStream, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            // SAFETY: the buffer is live and as long as said; the descriptor is open.
+            let n = unsafe {
+                let fd = stream.fd.as_raw_fd();
+                libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL)
+            };
+            match usize::try_from(n) {
+                Ok(n) => return Ok(n),
+                Err(_) => retry_if_interrupted()?,
+            }
+        }
+    }
+
+    fn shutdown_write(&mut self, stream: &OsStream) -> io::Result<()> {
+        // SAFETY: shutdown(2) takes no pointer; the descriptor is open.
+        cvt(unsafe { libc::shutdown(stream.fd.as_raw_fd(), libc::SHUT_WR) }).map(drop)
+    }
+
+    fn peer_pid(&mut self, stream: &OsStream) -> io::Result<Option<u32>> {
+        let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+        let mut len = size_of::<libc::ucred>() as libc::socklen_t;
+        // SAFETY: both pointers are to live values, and len is the size of the first.
+        cvt(unsafe {
+            let into = (&raw mut peer).cast();
+            let fd = stream.fd.as_raw_fd();
+            libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, into, &mut len)
+        })?;
+        // Pid 0: the peer lives in a pid namespace that we can't see (unix(7)).
+        Ok(u32::try_from(peer.pid).ok().filter(|pid| *pid != 0))
+    }
+
+    fn unlink_socket(&mut self, path: &Path) -> io::Result<()> {
+        if std::fs::symlink_metadata(path)?.file_type().is_socket() {
+            return std::fs::remove_file(path);
+        }
+        Err(io::Error::from_raw_os_error(libc::ENOTSOCK))
+    }
+
+    fn messages_that_fill(&mut self) -> io::Result<usize> {
+        let (sender, _receiver) = UnixStream::pair()?;
+        sender.set_nonblocking(true)?;
+        let mut sent = 0;
+        loop {
+            match io::Write::write(&mut &sender, b"x") {
+                Ok(_) => sent += 1,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(sent),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn place(&mut self, path: &Path) -> (Option<FileId>, OsString) {
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let parent = absolute.parent().and_then(|parent| std::fs::metadata(parent).ok());
+        match (parent, absolute.file_name()) {
+            (Some(parent), Some(name)) => {
+                let id = FileId { device: parent.dev(), inode: parent.ino() };
+                (Some(id), name.to_owned())
+            }
+            _ => (None, plain(&absolute).into_os_string()),
+        }
+    }
+}
+
+/// The path without `.` and doubled slashes.
+fn plain(path: &Path) -> PathBuf {
+    path.components().filter(|part| !matches!(part, Component::CurDir)).collect()
+}
+
+/// Goes on after EINTR, returns every other error.
+fn retry_if_interrupted() -> io::Result<()> {
+    match io::Error::last_os_error() {
+        error if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+        error => Err(error),
+    }
+}
+
+fn c_path(path: &OsStr) -> io::Result<CString> {
+    CString::new(path.as_bytes()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
+}
+
+/// Opens the path itself (O_PATH), without following a link at its end.
+fn open_socket_path(path: &Path) -> io::Result<OwnedFd> {
+    let path = c_path(path.as_os_str())?;
+    let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    // SAFETY: the path is a live C string; the result is a new descriptor that we own.
+    Ok(unsafe { OwnedFd::from_raw_fd(cvt(libc::open(path.as_ptr(), flags))?) })
+}
+
+/// What was opened; ENOTSOCK (ELOOP for a link) if it is no socket.
+fn identify(target: &OwnedFd) -> io::Result<SocketId> {
+    let mut stat = MaybeUninit::<libc::statx>::zeroed();
+    // SAFETY: the empty path is a live C string and the result goes into a live statx, which is
+    // plain memory, so that zeroes are valid where the kernel fills nothing.
+    let stat = unsafe {
+        let mask = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
+        let fd = target.as_raw_fd();
+        cvt(libc::statx(fd, c"".as_ptr(), libc::AT_EMPTY_PATH, mask, stat.as_mut_ptr()))?;
+        stat.assume_init()
+    };
+    match u32::from(stat.stx_mode) & libc::S_IFMT {
+        libc::S_IFSOCK => {}
+        libc::S_IFLNK => return Err(io::Error::from_raw_os_error(libc::ELOOP)),
+        _ => return Err(io::Error::from_raw_os_error(libc::ENOTSOCK)),
+    }
+    // Some file systems know no birth: there the last change of the inode stands in for it.
+    let has_birth = stat.stx_mask & libc::STATX_BTIME != 0;
+    let born = if has_birth { stat.stx_btime } else { stat.stx_ctime };
+    let device = libc::makedev(stat.stx_dev_major, stat.stx_dev_minor);
+    Ok(SocketId {
+        file: FileId { device, inode: stat.stx_ino },
+        born: Duration::new(u64::try_from(born.tv_sec).unwrap_or(0), born.tv_nsec),
+    })
+}
+
+/// connect(2): on a non-blocking Unix socket it succeeds or fails at once, EAGAIN meaning that the
+/// backlog is full.
+fn connect_fd(fd: RawFd, to: &SocketAddr) -> io::Result<()> {
+    let path = to.as_pathname().map(Path::as_os_str).unwrap_or_default().as_bytes();
+    // SAFETY: sockaddr_un is plain memory, for which all zeroes is a valid value.
+    let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+    address.sun_family = libc::AF_UNIX as libc::sa_family_t;
+    for (slot, byte) in address.sun_path.iter_mut().zip(path) {
+        *slot = *byte as libc::c_char;
+    }
+    let len = size_of::<libc::sockaddr_un>() as libc::socklen_t;
+    // SAFETY: the address is live and as long as said; its path ends with a NUL, being shorter
+    // than sun_path.
+    cvt(unsafe { libc::connect(fd, (&raw const address).cast(), len) }).map(drop)
+}

@@ -1,0 +1,241 @@
+//! Taking charge of VMs, and freeing their slots.
+//!
+//! Owns the index that finds a VM by its id, its serial path and its log.
+//! **Invariant:** no two VMs share an id, a serial path or a log; a slot is freed in
+//! [`Reactor::reap`] alone, so that no key is reused within a turn.
+
+use super::error::AdoptError;
+use super::key::{Key, Kind};
+use super::report::{EventKind, VmId};
+use super::slot::{LaunchPart, Ready, Slot};
+use super::timers::{Armed, Clock};
+use super::{Env, Reactor};
+use crate::config::{OnExit, VmSpec};
+use crate::env::{FileId, Files, Moment};
+use crate::log::{Counters, Log};
+use crate::vm::launch::{Launch, LaunchNext, LaunchSpec};
+use crate::vm::{Next, Vm};
+use std::collections::{HashMap, VecDeque};
+use std::ffi::OsString;
+
+/// Descriptors that one VM may need at once: log, its directory, stream, successor, pidfd, API,
+/// and two while it rotates.
+const DESCRIPTORS_PER_VM: u64 = 8;
+/// Descriptors that the rest of the process is left.
+const DESCRIPTORS_RESERVED: u64 = 64;
+
+type Place = (Option<FileId>, OsString);
+
+#[derive(Default)]
+pub(super) struct Index {
+    ids: HashMap<String, Key>,
+    serials: HashMap<Place, Key>,
+    log_places: HashMap<Place, Key>,
+    logs: HashMap<FileId, Key>,
+}
+
+impl Index {
+    pub(super) fn find(&self, id: &str) -> Option<Key> {
+        self.ids.get(id).copied()
+    }
+}
+
+impl<E: Env> Reactor<E> {
+    /// Takes charge of a VM; it is dialed in the next turn.
+    ///
+    /// # Errors
+    /// [`AdoptError`]; nothing of the VM is left then, but for directories that were made for its
+    /// log.
+    pub fn adopt(&mut self, spec: VmSpec) -> Result<VmId, AdoptError> {
+        let key = self.insert(spec, None)?;
+        let now = self.env.now();
+        self.apply(key, Next::Wait, now);
+        Ok(VmId(key))
+    }
+
+    /// Starts a VMM and takes charge of its VM. What comes of it is told by events: `Launched`, or
+    /// `Closed` with the step that failed.
+    ///
+    /// # Errors
+    /// [`AdoptError`]; nothing was started then.
+    pub fn launch(&mut self, spec: LaunchSpec) -> Result<VmId, AdoptError> {
+        let machine =
+            Launch::new(&spec).map_err(|error| AdoptError::Launch(spec.vm.id.clone(), error))?;
+        let mut vm = spec.vm;
+        vm.on_exit = OnExit::Close;
+        let part = LaunchPart { machine, vmm: spec.vmm, api_is_dead: false };
+        let key = self.insert(vm, Some(part))?;
+        let now = self.env.now();
+        self.apply_launch(key, LaunchNext::ProbeApi, now);
+        Ok(VmId(key))
+    }
+
+    fn insert(&mut self, spec: VmSpec, launch: Option<LaunchPart>) -> Result<Key, AdoptError> {
+        spec.validate().map_err(AdoptError::Spec)?;
+        let id = &spec.id;
+        if self.stopping {
+            return Err(AdoptError::Stopping(id.clone()));
+        }
+        let (vms, limit) = (self.table.len(), self.env.descriptors_max());
+        let needed = (vms as u64 + 1) * DESCRIPTORS_PER_VM + DESCRIPTORS_RESERVED;
+        let refused = AdoptError::Descriptors { id: id.clone(), vms, limit };
+        let Some(key) = self.table.next_key().filter(|_| needed <= limit) else {
+            return Err(refused);
+        };
+        let places = [self.env.place(&spec.serial), self.env.place(&spec.log.path)];
+        self.check_alone(&spec, &places)?;
+        let now = self.env.now();
+        let seed = self.roll();
+        let log = Log::open(self.env.files(), &spec.log, seed, now)
+            .map_err(|error| AdoptError::Log(id.clone(), error))?;
+        let vm = match launch {
+            None => Vm::new(spec.on_exit, spec.dial_timeout, seed, now),
+            Some(_) => Vm::held(spec.on_exit, spec.dial_timeout, seed),
+        };
+        // The log's directory may be new, and with it the place.
+        let places = [places[0].clone(), self.env.place(&spec.log.path)];
+        self.index.ids.insert(spec.id.clone(), key);
+        self.index.serials.insert(places[0].clone(), key);
+        self.index.log_places.insert(places[1].clone(), key);
+        self.index.logs.insert(log.id(), key);
+        let slot = Slot {
+            vm,
+            log_id: log.id(),
+            log,
+            stream: None,
+            successor: None,
+            socket: None,
+            foreign: false,
+            process: None,
+            pid: None,
+            launch,
+            exchange: None,
+            asked: VecDeque::new(),
+            ready: Ready::default(),
+            queued: false,
+            stepping: false,
+            closing: false,
+            armed: Armed::default(),
+            places,
+            warned: None,
+            read_bytes: 0,
+            connects: 0,
+            displaced: 0,
+            upstream_loss_possible: 0,
+            spec,
+        };
+        let inserted = self.table.insert(slot);
+        debug_assert_eq!(inserted, key, "the table gives the key that it announced");
+        self.tell(key, EventKind::Adopted);
+        self.after_log(key, Counters::default());
+        Ok(key)
+    }
+
+    fn check_alone(&mut self, spec: &VmSpec, places: &[Place; 2]) -> Result<(), AdoptError> {
+        let id = spec.id.clone();
+        if self.index.ids.contains_key(&id) {
+            return Err(AdoptError::SameId(id));
+        }
+        if let Some(other) = self.index.serials.get(&places[0]) {
+            let (other, path) = (self.name(*other), spec.serial.clone());
+            return Err(AdoptError::SameSerial { id, other, path });
+        }
+        let by_place = self.index.log_places.get(&places[1]).copied();
+        // A hard link, or a path by another mount, is the same file under another name.
+        let same_file = by_place.or_else(|| self.owner_of_log(spec));
+        if let Some(other) = same_file {
+            let (other, path) = (self.name(other), spec.log.path.clone());
+            return Err(AdoptError::SameLog { id, other, path });
+        }
+        Ok(())
+    }
+
+    fn owner_of_log(&mut self, spec: &VmSpec) -> Option<Key> {
+        let path = &spec.log.path;
+        let (parent, name) = (path.parent()?, path.file_name()?.to_str()?);
+        if !parent.is_dir() {
+            return None;
+        }
+        let files = self.env.files();
+        let dir = files.open_dir(parent, 0o750).ok()?;
+        let stat = files.stat_at(&dir, name).ok()?;
+        self.index.logs.get(&stat.id).copied()
+    }
+
+    /// What a call on a log has changed: told, counted, and its next steps arranged.
+    pub(super) fn after_log(&mut self, key: Key, before: Counters) {
+        let Some(slot) = self.table.get_mut(key) else { return };
+        let after = *slot.log.counters();
+        let at = slot.log.deadline();
+        self.timers.set(&mut slot.armed, key, Clock::Log, at);
+        if !slot.stepping && slot.log.has_work() {
+            slot.stepping = true;
+            self.stepping.push(key);
+        }
+        if after.rotations == before.rotations
+            && after.reopened == before.reopened
+            && after.lost_bytes == before.lost_bytes
+            && after.rotation_failures == before.rotation_failures
+        {
+            return;
+        }
+        let (old_id, new_id) = (slot.log_id, slot.log.id());
+        if old_id != new_id {
+            slot.log_id = new_id;
+            self.index.logs.remove(&old_id);
+            self.index.logs.insert(new_id, key);
+        }
+        let rotations = after.rotations - before.rotations;
+        let failures = after.rotation_failures - before.rotation_failures;
+        let lost = after.lost_bytes - before.lost_bytes;
+        self.stats.rotations += rotations;
+        self.stats.rotation_failures += failures;
+        self.stats.lost_bytes += lost;
+        if rotations > 0 {
+            self.tell(key, EventKind::Rotated(rotations));
+        }
+        if failures > 0 {
+            self.tell(key, EventKind::RotationFailed);
+        }
+        if lost > 0 {
+            self.tell(key, EventKind::Lost(lost));
+        }
+    }
+
+    /// Frees the slots of the VMs that were closed in this turn.
+    pub(super) fn reap(&mut self, _now: Moment) {
+        for key in std::mem::take(&mut self.to_reap) {
+            let Some(mut slot) = self.table.remove(key) else { continue };
+            self.timers.clear(&mut slot.armed, key);
+            self.index.ids.remove(&slot.spec.id);
+            self.index.serials.remove(&slot.places[0]);
+            self.index.log_places.remove(&slot.places[1]);
+            self.index.logs.remove(&slot.log_id);
+        }
+    }
+
+    /// Marks a source as ready and queues its VM; nothing of it runs yet.
+    pub(super) fn mark(&mut self, token: u64) {
+        let found = Key::from_token(token)
+            .and_then(|(key, kind)| Some((key, kind, self.table.get_mut(key)?)));
+        let Some((key, kind, slot)) = found else {
+            self.stats.stale_events += 1;
+            return;
+        };
+        match kind {
+            Kind::Serial => slot.ready.serial = true,
+            Kind::Api => slot.ready.api = true,
+            Kind::Process => slot.ready.process = true,
+        }
+        self.enqueue(key);
+    }
+
+    pub(super) fn enqueue(&mut self, key: Key) {
+        if let Some(slot) = self.table.get_mut(key)
+            && !slot.queued
+        {
+            slot.queued = true;
+            self.queue.push_back(key);
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! One question to a VMM's API and its answer: a connection of its own, in the loop.
+//!
+//! Owns the connection, what is yet to be sent and the parser of the answer.
+//! **Invariant:** a VM has at most one under way (CH serves ten connections, and its one API
+//! thread answers in order anyway); it ends with an answer, an error or its deadline.
+
+use super::Reactor;
+use super::key::{Key, Kind};
+use super::report::EventKind;
+use super::timers::Clock;
+use crate::ch::api::{self, Call, Reply};
+use crate::ch::http::{Fed, Response, ResponseParser};
+use crate::env::{Env, Interest, Moment};
+use crate::limits;
+use std::io;
+
+/// Who asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asker {
+    Launch,
+    Embedder,
+}
+
+pub(crate) struct Exchange<S> {
+    stream: S,
+    call: Call,
+    asker: Asker,
+    request: Vec<u8>,
+    sent: usize,
+    parser: ResponseParser,
+    deadline: Option<Moment>,
+}
+
+impl<E: Env> Reactor<E> {
+    /// Puts a question. One under way is given up: only a launch asks over another.
+    pub(super) fn ask(
+        &mut self,
+        key: Key,
+        call: Call,
+        asker: Asker,
+        now: Moment,
+    ) -> Result<(), String> {
+        let Some(slot) = self.table.get_mut(key) else { return Ok(()) };
+        let name = call.name();
+        let Some(path) = &slot.spec.api else {
+            return Err(format!("{name}: no api path is known"));
+        };
+        let request = call.request().encode().map_err(|error| format!("{name}: {error}"))?;
+        let connected = self.env.connect(path, key.token(Kind::Api), Interest::ReadWrite);
+        let (stream, _) = connected
+            .map_err(|error| format!("{name}: cannot connect to {}: {error}", path.display()))?;
+        let deadline = call.deadline().map(|limit| now + limit);
+        let parser = ResponseParser::new();
+        slot.exchange = Some(Exchange { stream, call, asker, request, sent: 0, parser, deadline });
+        self.timers.set(&mut slot.armed, key, Clock::Call, deadline);
+        slot.ready.api = true;
+        self.enqueue(key);
+        Ok(())
+    }
+
+    /// Moves the exchange on as far as it goes without waiting.
+    pub(super) fn exchange_io(&mut self, key: Key, now: Moment) {
+        let Some(slot) = self.table.get_mut(key) else { return };
+        slot.ready.api = false;
+        let Some(exchange) = &mut slot.exchange else { return };
+        while exchange.sent < exchange.request.len() {
+            match self.env.send(&exchange.stream, &exchange.request[exchange.sent..]) {
+                Ok(n) => exchange.sent += n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // An unasked 503 (eleven connections) is to be read before a broken pipe counts.
+                Err(_) => exchange.sent = exchange.request.len(),
+            }
+        }
+        let mut budget = limits::TURN_BUDGET;
+        while budget > 0 {
+            let (parser, scratch) = (&mut exchange.parser, &mut self.scratch[..budget]);
+            let outcome = match self.env.read(&exchange.stream, scratch) {
+                Ok(0) => parser.on_eof().map_err(|error| error.to_string()),
+                Ok(n) => {
+                    budget -= n;
+                    match parser.feed(&scratch[..n]) {
+                        Ok(Fed::More) => continue,
+                        Ok(Fed::Done { response, .. }) => Ok(response),
+                        Err(error) => Err(error.to_string()),
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => Err(error.to_string()),
+            };
+            return self.finish_exchange(key, outcome, now);
+        }
+        slot.ready.api = true;
+    }
+
+    /// The deadline of the exchange has come.
+    pub(super) fn on_exchange_deadline(&mut self, key: Key, now: Moment) {
+        let Some(slot) = self.table.get_mut(key) else { return };
+        let due = slot.exchange.as_ref().is_some_and(|e| e.deadline.is_some_and(|at| now >= at));
+        if due {
+            let limit = limits::API_QUERY_DEADLINE.as_secs();
+            self.finish_exchange(key, Err(format!("no answer in {limit} s")), now);
+        } else {
+            self.timers.set(&mut slot.armed, key, Clock::Call, None);
+        }
+    }
+
+    fn finish_exchange(&mut self, key: Key, outcome: Result<Response, String>, now: Moment) {
+        let Some(slot) = self.table.get_mut(key) else { return };
+        let Some(exchange) = slot.exchange.take() else { return };
+        slot.ready.api = false;
+        self.timers.set(&mut slot.armed, key, Clock::Call, None);
+        let call = &exchange.call;
+        let answer = match outcome {
+            Ok(response) => api::interpret(call, response).map_err(|error| error.to_string()),
+            Err(error) => Err(format!("{}: {error}", call.name())),
+        };
+        let (asker, name) = (exchange.asker, call.name());
+        drop(exchange);
+        match asker {
+            Asker::Launch => self.on_launch_answer(key, answer, now),
+            Asker::Embedder => self.tell_answer(key, name, answer),
+        }
+        self.ask_next(key, now);
+    }
+
+    fn tell_answer(&mut self, key: Key, name: &'static str, answer: Result<Reply, String>) {
+        self.tell(key, EventKind::Answered(name, answer));
+    }
+
+    /// Puts the embedder's next question, once nothing is under way.
+    pub(super) fn ask_next(&mut self, key: Key, now: Moment) {
+        loop {
+            let Some(slot) = self.table.get_mut(key) else { return };
+            if slot.exchange.is_some() {
+                return;
+            }
+            let Some(call) = slot.asked.pop_front() else { return };
+            let name = call.name();
+            match self.ask(key, call, Asker::Embedder, now) {
+                Ok(()) => return,
+                Err(why) => self.tell_answer(key, name, Err(why)),
+            }
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! A launch: the VMM's process, its API and its sockets' paths.
+//!
+//! Owns no state of its own; carries out what the launch's machine says.
+//! **Invariant:** a path is removed only if a socket lies there that nobody listens on.
+
+use super::Reactor;
+use super::exchange::Asker;
+use super::key::{Key, Kind};
+use super::report::EventKind;
+use super::timers::Clock;
+use crate::ch::api::Reply;
+use crate::env::{Env, Exit, Interest, Moment, Signal};
+use crate::vm::launch::{LaunchNext, Probe};
+use crate::vm::{DialFailure, Next};
+use std::ffi::OsString;
+use std::path::Path;
+
+impl<E: Env> Reactor<E> {
+    /// Carries out what a launch's machine decided, and sets its timer anew.
+    pub(super) fn apply_launch(&mut self, key: Key, mut next: LaunchNext, now: Moment) {
+        loop {
+            next = match next {
+                LaunchNext::Wait => break,
+                LaunchNext::ProbeApi => {
+                    let probe = self.probe_api(key);
+                    self.with_launch(key, |launch| launch.on_api_probe(probe, now))
+                }
+                LaunchNext::Spawn => {
+                    let result = self.spawn(key);
+                    self.with_launch(key, |launch| launch.on_spawned(result, now))
+                }
+                LaunchNext::Ask(call) => match self.ask(key, call, Asker::Launch, now) {
+                    Ok(()) => LaunchNext::Wait,
+                    Err(why) => self.with_launch(key, |launch| launch.on_answer(Err(why), now)),
+                },
+                LaunchNext::ProbeSerial => {
+                    let probe = self.probe_serial(key, now);
+                    self.with_launch(key, |launch| launch.on_serial_probe(probe, now))
+                }
+                LaunchNext::RemoveSerialThenAsk(call) => match self.remove_serial(key) {
+                    Ok(()) => LaunchNext::Ask(call),
+                    Err(why) => self.with_launch(key, |launch| launch.fail(why, now)),
+                },
+                LaunchNext::Dial => self.begin_dialing(key, now),
+                LaunchNext::Launched => {
+                    ::log::info!("VM {}: launched", self.name(key));
+                    self.tell(key, EventKind::Launched);
+                    LaunchNext::Wait
+                }
+                LaunchNext::EndVmm => self.signal_vmm(key, Signal::Terminate),
+                LaunchNext::KillVmm => self.signal_vmm(key, Signal::Kill),
+                LaunchNext::Close(why) => self.close_launch(key, why, now),
+            };
+        }
+        let Some(slot) = self.table.get_mut(key) else { return };
+        let at = slot.launch.as_ref().and_then(|part| part.machine.deadline());
+        self.timers.set(&mut slot.armed, key, Clock::Launch, at);
+    }
+
+    fn with_launch(
+        &mut self,
+        key: Key,
+        input: impl FnOnce(&mut crate::vm::launch::Launch) -> LaunchNext,
+    ) -> LaunchNext {
+        let slot = self.table.get_mut(key);
+        slot.and_then(|slot| slot.launch.as_mut())
+            .map_or(LaunchNext::Wait, |part| input(&mut part.machine))
+    }
+
+    /// Whether somebody listens on the API path. A connection to an API may simply be closed.
+    fn probe_api(&mut self, key: Key) -> Probe {
+        let Some(slot) = self.table.get_mut(key) else { return Probe::Absent };
+        let Some(path) = slot.spec.api.as_deref() else { return Probe::Absent };
+        let probe = match self.env.connect(path, key.token(Kind::Api), Interest::ReadWrite) {
+            Ok((stream, _)) => Probe::Alive(self.env.peer_pid(&stream).ok().flatten()),
+            Err(error) => refusal(path, DialFailure::from(&error)),
+        };
+        if let Some(part) = &mut slot.launch {
+            part.api_is_dead = probe == Probe::Dead;
+        }
+        probe
+    }
+
+    /// Whether somebody listens on the serial path. Somebody who does is left as any VM is: the
+    /// connection becomes the slot's stream, on its way out.
+    fn probe_serial(&mut self, key: Key, now: Moment) -> Probe {
+        let Some(slot) = self.table.get_mut(key) else { return Probe::Absent };
+        let path = &slot.spec.serial;
+        match self.env.connect(path, key.token(Kind::Serial), Interest::Read) {
+            Ok((stream, _)) => {
+                let pid = self.env.peer_pid(&stream).ok().flatten();
+                slot.stream = Some(stream);
+                slot.foreign = true;
+                slot.vm.on_dialed(now);
+                let next = slot.vm.on_release(now);
+                self.apply(key, next, now);
+                Probe::Alive(pid)
+            }
+            Err(error) => refusal(path, DialFailure::from(&error)),
+        }
+    }
+
+    fn spawn(&mut self, key: Key) -> Result<(), String> {
+        let Some(slot) = self.table.get_mut(key) else { return Ok(()) };
+        let Some(part) = &slot.launch else { return Ok(()) };
+        let Some(api) = &slot.spec.api else { return Ok(()) };
+        if part.api_is_dead {
+            // v52 refuses to start on a stale path; v53 would replace it itself.
+            self.env.unlink_socket(api).map_err(|e| format!("remove {}: {e}", api.display()))?;
+        }
+        let mut command = part.vmm.clone();
+        let mut path = OsString::from("path=");
+        path.push(api);
+        command.extend(["--api-socket".into(), path]);
+        let program = Path::new(&command[0]).display().to_string();
+        let process = self
+            .env
+            .spawn(&command, key.token(Kind::Process))
+            .map_err(|error| format!("{program}: {error}"))?;
+        slot.pid = Some(self.env.pid(&process));
+        slot.process = Some(process);
+        Ok(())
+    }
+
+    fn remove_serial(&mut self, key: Key) -> Result<(), String> {
+        let Some(slot) = self.table.get(key) else { return Ok(()) };
+        let path = &slot.spec.serial;
+        ::log::info!("VM {}: removing the stale socket {}", slot.spec.id, path.display());
+        self.env
+            .unlink_socket(path)
+            .map_err(|e| format!("serial socket: remove the stale {}: {e}", path.display()))
+    }
+
+    fn begin_dialing(&mut self, key: Key, now: Moment) -> LaunchNext {
+        if let Some(slot) = self.table.get_mut(key) {
+            slot.vm.begin_dialing(now);
+            self.apply(key, Next::Dial, now);
+        }
+        LaunchNext::Wait
+    }
+
+    fn signal_vmm(&mut self, key: Key, signal: Signal) -> LaunchNext {
+        let Some(slot) = self.table.get_mut(key) else { return LaunchNext::Wait };
+        slot.exchange = None;
+        self.timers.set(&mut slot.armed, key, Clock::Call, None);
+        if let Some(process) = &slot.process
+            && let Err(error) = self.env.signal(process, signal)
+        {
+            ::log::warn!("VM {}: cannot signal its VMM: {error}", slot.spec.id);
+        }
+        LaunchNext::Wait
+    }
+
+    /// Nothing runs any more; a stream that is left is read to its end first, and closes the VM.
+    fn close_launch(&mut self, key: Key, why: String, now: Moment) -> LaunchNext {
+        if let Some(slot) = self.table.get_mut(key)
+            && slot.stream.is_none()
+        {
+            let next = slot.vm.on_launch_failed(why);
+            self.apply(key, next, now);
+        }
+        LaunchNext::Wait
+    }
+
+    /// The serial connection of a launch stands.
+    pub(super) fn on_launch_connected(&mut self, key: Key, now: Moment) {
+        let next = self.with_launch(key, |launch| launch.on_connected());
+        self.apply_launch(key, next, now);
+    }
+
+    pub(super) fn on_launch_answer(
+        &mut self,
+        key: Key,
+        answer: Result<Reply, String>,
+        now: Moment,
+    ) {
+        let next = self.with_launch(key, |launch| launch.on_answer(answer, now));
+        self.apply_launch(key, next, now);
+    }
+
+    pub(super) fn on_launch_exit(&mut self, key: Key, exit: Exit, now: Moment) {
+        let next = self.with_launch(key, |launch| launch.on_vmm_exit(exit));
+        self.apply_launch(key, next, now);
+    }
+
+    pub(super) fn on_launch_timer(&mut self, key: Key, now: Moment) {
+        let next = self.with_launch(key, |launch| launch.on_timer(now));
+        self.apply_launch(key, next, now);
+    }
+
+    pub(super) fn on_launch_stop(&mut self, key: Key, now: Moment) {
+        let next = self.with_launch(key, |launch| launch.on_stop(now));
+        self.apply_launch(key, next, now);
+    }
+
+    /// A VMM that was killed, or never booted, leaves its paths behind. What this launch may have
+    /// made and nobody listens on after its end is removed, so that the next one starts clean.
+    pub(super) fn remove_dead_sockets(&mut self, key: Key) {
+        let Some(slot) = self.table.get(key) else { return };
+        let Some(part) = &slot.launch else { return };
+        if slot.process.is_some() {
+            return;
+        }
+        let (api_made, serial_made) = part.machine.may_have_made();
+        let serial = serial_made.then_some((&slot.spec.serial, Kind::Serial));
+        let api = slot.spec.api.as_ref().filter(|_| api_made).map(|path| (path, Kind::Api));
+        for (path, kind) in [serial, api].into_iter().flatten() {
+            let connected = self.env.connect(path, key.token(kind), Interest::Read);
+            let dead = connected.is_err_and(|e| DialFailure::from(&e) == DialFailure::Refused);
+            if dead && let Err(error) = self.env.unlink_socket(path) {
+                ::log::warn!("VM {}: remove {}: {error}", slot.spec.id, path.display());
+            }
+        }
+    }
+}
+
+fn refusal(path: &Path, failure: DialFailure) -> Probe {
+    match failure {
+        DialFailure::Absent => Probe::Absent,
+        DialFailure::Refused => Probe::Dead,
+        failure => Probe::Unusable(format!("{}: {failure}", path.display())),
+    }
+}

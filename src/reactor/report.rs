@@ -1,0 +1,135 @@
+//! What an embedder hears and may ask: events, a VM's status, counters.
+//!
+//! Owns nothing.
+//! **Invariant:** no byte of a guest is in any of it; counters only grow.
+
+use super::key::Key;
+use crate::ch::api::Reply;
+use crate::log::Counters;
+use crate::vm::CloseReason;
+use serde::Serialize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A VM of one reactor. It is never given to another VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VmId(pub(crate) Key);
+
+/// A VM's state has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The VM's name.
+    pub id: String,
+    /// The VM.
+    pub vm: VmId,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// What happened to a VM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// It was taken charge of.
+    Adopted,
+    /// Its launch has come to its end: the guest runs.
+    Launched,
+    /// Its serial socket is connected; the pid of the VMM, where it can be known.
+    Connected(Option<u32>),
+    /// The stream has ended; it is dialed again, or closed if its VMM has ended.
+    Disconnected,
+    /// The new connection leads to the socket of the one before: another client had taken it.
+    Displaced,
+    /// The stream ended right after a read that found the socket full: what the VMM then held in
+    /// its own buffer died with it, if there was anything.
+    UpstreamLossPossible,
+    /// Its log was rotated this often since the last such event.
+    Rotated(u64),
+    /// A rotation failed, and is tried again.
+    RotationFailed,
+    /// This many bytes that had been read are in no file.
+    Lost(u64),
+    /// The VMM's answer to [`Reactor::call`](crate::reactor::Reactor::call), or why there is none.
+    Answered(&'static str, Result<Reply, String>),
+    /// It is at its end; the id is free again after the turn.
+    Closed(CloseReason),
+}
+
+/// One VM as it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VmStatus {
+    /// Its name.
+    pub id: String,
+    /// `held`, `dialing`, `streaming`, `leaving` or `closed`.
+    pub state: &'static str,
+    /// Its serial socket.
+    pub serial: PathBuf,
+    /// Its log.
+    pub log: PathBuf,
+    /// The VMM's pid, where it is known.
+    pub pid: Option<u32>,
+    /// Bytes read from its console.
+    pub read_bytes: u64,
+    /// Connections made.
+    pub connects: u64,
+    /// Times that another client took the console.
+    pub displaced: u64,
+    /// Times that an end of stream may have cost bytes in the VMM.
+    pub upstream_loss_possible: u64,
+    /// Why the last dial failed, while there is no connection.
+    pub dial_failure: Option<String>,
+    /// What its log has counted.
+    pub log_counters: Counters,
+    /// Bytes in the log's present generation.
+    pub log_bytes: u64,
+    /// Bytes that wait in memory, because the log can't be written.
+    pub held_bytes: u64,
+}
+
+/// Counters of one reactor, over all VMs since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Stats {
+    /// Passes of the loop.
+    pub turns: u64,
+    /// The longest of them, in microseconds, its wait not counted.
+    pub turn_us_max: u64,
+    /// Events whose VM was gone.
+    pub stale_events: u64,
+    /// Bytes read from consoles.
+    pub read_bytes: u64,
+    /// Reads that brought bytes.
+    pub reads: u64,
+    /// Reads that found a socket full: the guest may have had to wait, or to leave bytes behind.
+    pub socket_full_reads: u64,
+    /// Dials, and how many of them failed.
+    pub dials: u64,
+    /// Dials that failed.
+    pub dial_failures: u64,
+    /// Connections made to fetch what a VMM held back.
+    pub tail_dials: u64,
+    /// Times that another client took a console.
+    pub displaced: u64,
+    /// Times that an end of stream may have cost bytes in the VMM.
+    pub upstream_loss_possible: u64,
+    /// Rotations done.
+    pub rotations: u64,
+    /// Rotations that failed and were tried again.
+    pub rotation_failures: u64,
+    /// Bytes that were read and are in no file.
+    pub lost_bytes: u64,
+    /// Bytes of another VM, read while leaving a console that turned out to be its.
+    pub foreign_bytes: u64,
+    /// Events that nobody took in time.
+    pub events_dropped: u64,
+}
+
+/// What one turn did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// Bytes read from consoles.
+    pub read_bytes: u64,
+    /// VMs in charge after it.
+    pub vms: usize,
+    /// When the next turn is due even if nothing becomes ready: see
+    /// [`Reactor::next_wake`](crate::reactor::Reactor::next_wake).
+    pub next_wake: Option<Duration>,
+}

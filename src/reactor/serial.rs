@@ -1,0 +1,266 @@
+//! A VM's serial stream: dialed, read into its log, left.
+//!
+//! Owns no state of its own; carries out what the VM's machine says.
+//! **Invariant:** a stream is closed after its end of stream, or after shutdown(SHUT_WR) and
+//! [`limits::LEAVE_DEADLINE`]: a close with unread bytes, or a plain one, would end or stun the
+//! VMM's serial thread (measured, CH v52 and v53).
+
+use super::Reactor;
+use super::key::{Key, Kind};
+use super::report::EventKind;
+use super::timers::Clock;
+use crate::env::{Env, Interest, Moment};
+use crate::limits;
+use crate::vm::{CloseReason, DialFailure, EndOfStream, Next};
+use std::io;
+
+impl<E: Env> Reactor<E> {
+    /// Carries out what a VM's machine decided, and sets its timer anew: the only place for both.
+    pub(super) fn apply(&mut self, key: Key, mut next: Next, now: Moment) {
+        loop {
+            next = match next {
+                Next::Wait => break,
+                Next::Dial => self.dial(key, now),
+                Next::FetchTail => self.fetch_tail(key, now),
+                Next::Leave => self.leave(key),
+                Next::Close(reason) => {
+                    self.close(key, reason, now);
+                    break;
+                }
+            };
+        }
+        let Some(slot) = self.table.get_mut(key) else { return };
+        let at = slot.vm.deadline();
+        self.timers.set(&mut slot.armed, key, Clock::Vm, at);
+    }
+
+    fn dial(&mut self, key: Key, now: Moment) -> Next {
+        let Some(slot) = self.table.get_mut(key) else { return Next::Wait };
+        self.stats.dials += 1;
+        let token = key.token(Kind::Serial);
+        let (stream, socket) = match self.env.connect(&slot.spec.serial, token, Interest::Read) {
+            Ok(connected) => connected,
+            Err(error) => return self.dial_failed(key, DialFailure::from(&error), now),
+        };
+        let displaced = slot.socket.replace(socket) == Some(socket);
+        slot.stream = Some(stream);
+        slot.warned = None;
+        slot.connects += 1;
+        let next = slot.vm.on_dialed(now);
+        if displaced {
+            slot.displaced += 1;
+            self.stats.displaced += 1;
+            let id = &slot.spec.id;
+            ::log::warn!("VM {id}: another client had taken its console; taken back");
+            self.tell(key, EventKind::Displaced);
+        }
+        self.watch_peer(key, now);
+        let pid = self.table.get(key).and_then(|slot| slot.pid);
+        self.tell(key, EventKind::Connected(pid));
+        self.on_launch_connected(key, now);
+        next
+    }
+
+    fn dial_failed(&mut self, key: Key, failure: DialFailure, now: Moment) -> Next {
+        let Some(slot) = self.table.get_mut(key) else { return Next::Wait };
+        self.stats.dial_failures += 1;
+        if failure.needs_attention() && slot.warned != Some(failure) {
+            slot.warned = Some(failure);
+            let path = slot.spec.serial.display();
+            ::log::warn!("VM {}: cannot connect to {path}: {failure}; trying on", slot.spec.id);
+        }
+        slot.vm.on_dial_failed(failure, now)
+    }
+
+    /// Watches the process at the other end, unless it is watched already.
+    fn watch_peer(&mut self, key: Key, now: Moment) {
+        let Some(slot) = self.table.get_mut(key) else { return };
+        let Some(stream) = &slot.stream else { return };
+        if slot.launch.is_some() {
+            return;
+        }
+        let pid = self.env.peer_pid(stream).ok().flatten();
+        let watched = slot.process.as_mut().is_some_and(|process| {
+            Some(self.env.pid(process)) == pid && self.env.exit(process).is_none()
+        });
+        slot.pid = pid;
+        if watched {
+            return;
+        }
+        slot.process = None;
+        let Some(pid) = pid else { return };
+        match self.env.watch(stream, pid, key.token(Kind::Process)) {
+            Ok(process) => slot.process = Some(process),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // It ended between our connect and now; its end of stream is to be read yet.
+                let next = slot.vm.on_vmm_exit(crate::env::Exit::Unknown, now);
+                debug_assert_eq!(next, Next::Wait, "a streaming VM is read to its end first");
+            }
+            Err(error) => {
+                let id = &slot.spec.id;
+                ::log::warn!("VM {id}: cannot watch its VMM, pid {pid}: {error}");
+            }
+        }
+    }
+
+    /// Connects once more beside the stream there is: CH lets the new one in, shuts the old one
+    /// down, and empties its ring into the new one.
+    fn fetch_tail(&mut self, key: Key, now: Moment) -> Next {
+        let Some(slot) = self.table.get_mut(key) else { return Next::Wait };
+        if slot.successor.is_some() || slot.stream.is_none() {
+            return Next::Wait;
+        }
+        let token = key.token(Kind::Serial);
+        match self.env.connect(&slot.spec.serial, token, Interest::Read) {
+            Ok((stream, socket)) => {
+                self.stats.tail_dials += 1;
+                slot.successor = Some(stream);
+                slot.socket = Some(socket);
+            }
+            Err(_) => slot.vm.on_tail_dial_failed(now),
+        }
+        Next::Wait
+    }
+
+    /// Shuts our side down; what is left is read until the end of stream.
+    fn leave(&mut self, key: Key) -> Next {
+        let Some(slot) = self.table.get_mut(key) else { return Next::Wait };
+        for stream in [&slot.stream, &slot.successor].into_iter().flatten() {
+            // An error here means that the peer is gone, which the next read tells.
+            let _ = self.env.shutdown_write(stream);
+        }
+        slot.ready.serial = true;
+        self.enqueue(key);
+        Next::Wait
+    }
+
+    /// Reads one budget's worth of a VM's stream into its log.
+    pub(super) fn pump(&mut self, key: Key, now: Moment) {
+        let mut budget = limits::TURN_BUDGET;
+        while budget > 0 {
+            let Some(slot) = self.table.get_mut(key) else { return };
+            let Some(stream) = &slot.stream else {
+                slot.ready.serial = false;
+                return;
+            };
+            match self.env.read(stream, &mut self.scratch[..budget]) {
+                Ok(0) => return self.on_end(key, now),
+                Ok(n) => {
+                    budget -= n;
+                    self.take(key, n, now);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    slot.ready.serial = false;
+                    return;
+                }
+                Err(error) => {
+                    // ECONNRESET: CH had unread input of ours, or never accepted us.
+                    ::log::debug!("VM {}: read: {error}", slot.spec.id);
+                    return self.on_end(key, now);
+                }
+            }
+        }
+    }
+
+    /// The first `n` bytes of the scratch buffer came from this VM.
+    fn take(&mut self, key: Key, n: usize, now: Moment) {
+        let Some(slot) = self.table.get_mut(key) else { return };
+        if slot.foreign {
+            self.stats.foreign_bytes += n as u64;
+            return;
+        }
+        let full = n >= self.full_mark;
+        self.stats.read_bytes += n as u64;
+        self.stats.reads += 1;
+        self.stats.socket_full_reads += u64::from(full);
+        self.turn_bytes += n as u64;
+        slot.read_bytes += n as u64;
+        let had_timer = slot.vm.deadline();
+        slot.vm.on_bytes(full, now);
+        let at = slot.vm.deadline();
+        if at != had_timer {
+            self.timers.set(&mut slot.armed, key, Clock::Vm, at);
+        }
+        let before = *slot.log.counters();
+        slot.log.append(self.env.files(), &self.scratch[..n], now);
+        self.after_log(key, before);
+    }
+
+    /// The stream has ended, in order or by a reset.
+    fn on_end(&mut self, key: Key, now: Moment) {
+        let Some(slot) = self.table.get_mut(key) else { return };
+        if let Some(successor) = slot.successor.take() {
+            // We displaced ourselves: the old stream is read whole, the new one goes on.
+            slot.stream = Some(successor);
+            slot.vm.on_tail_switched(now);
+            slot.ready.serial = true;
+            return self.apply(key, Next::Wait, now);
+        }
+        slot.stream = None;
+        slot.ready.serial = false;
+        if slot.vm.may_lose_upstream() {
+            slot.upstream_loss_possible += 1;
+            self.stats.upstream_loss_possible += 1;
+            let id = &slot.spec.id;
+            ::log::warn!("VM {id}: possible loss upstream: the stream ended behind a full socket");
+            self.tell(key, EventKind::UpstreamLossPossible);
+        }
+        self.tell(key, EventKind::Disconnected);
+        self.look_for_exit(key, now);
+        let Some(slot) = self.table.get_mut(key) else { return };
+        let path_now = self.env.socket_id(&slot.spec.serial).ok();
+        let end = if path_now.is_some() && path_now == slot.socket {
+            EndOfStream::PathUnchanged
+        } else {
+            EndOfStream::PathGone
+        };
+        let next = slot.vm.on_eof(end, now);
+        self.apply(key, next, now);
+    }
+
+    /// Tells both machines of a VMM that has exited; a pidfd's event is but a hint.
+    pub(super) fn look_for_exit(&mut self, key: Key, now: Moment) {
+        let Some(slot) = self.table.get_mut(key) else { return };
+        slot.ready.process = false;
+        let Some(process) = &mut slot.process else { return };
+        let Some(exit) = self.env.exit(process) else { return };
+        // Its pidfd would stay readable for ever; nothing more is to be learned from it.
+        slot.process = None;
+        slot.pid = None;
+        // What it had still sent lies in the socket, and its end of stream behind that.
+        slot.ready.serial = true;
+        let next = slot.vm.on_vmm_exit(exit, now);
+        self.enqueue(key);
+        self.on_launch_exit(key, exit, now);
+        self.apply(key, next, now);
+    }
+
+    /// Ends a VM: its streams are closed, its log written out; the slot is freed when the turn
+    /// ends.
+    pub(super) fn close(&mut self, key: Key, reason: CloseReason, now: Moment) {
+        let Some(slot) = self.table.get_mut(key) else { return };
+        if slot.closing {
+            return;
+        }
+        slot.stream = None;
+        slot.successor = None;
+        slot.exchange = None;
+        let launch_failure = slot.launch.as_ref().and_then(|part| part.machine.failure());
+        if launch_failure.is_some() && slot.process.is_some() {
+            // The failed launch's VMM is being ended yet: its exit closes the VM.
+            return;
+        }
+        slot.closing = true;
+        let reason = match launch_failure {
+            Some(why) => CloseReason::LaunchFailed(why.to_owned()),
+            None => reason,
+        };
+        let before = *slot.log.counters();
+        slot.log.close(self.env.files(), now);
+        self.after_log(key, before);
+        self.remove_dead_sockets(key);
+        ::log::info!("VM {}: closed: {reason}", self.name(key));
+        self.tell(key, EventKind::Closed(reason));
+        self.to_reap.push(key);
+    }
+}

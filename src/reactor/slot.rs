@@ -1,0 +1,69 @@
+//! One VM's place: its machines and everything that it owns.
+//!
+//! Owns the streams, the pidfd, the log and the question to the API of one VM.
+//! **Invariant:** each descriptor has one field here, and is closed by the drop of that field.
+
+use super::exchange::Exchange;
+use super::timers::Armed;
+use crate::ch::api::Call;
+use crate::config::VmSpec;
+use crate::env::{Env, FileId, SocketId};
+use crate::log::Log;
+use crate::vm::launch::Launch;
+use crate::vm::{DialFailure, Vm};
+use std::collections::VecDeque;
+use std::ffi::OsString;
+
+/// Which sources have been announced, or may still hold something.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ready {
+    pub serial: bool,
+    pub api: bool,
+    pub process: bool,
+}
+
+impl Ready {
+    pub(crate) fn any(self) -> bool {
+        self.serial || self.api || self.process
+    }
+}
+
+/// A launch and what it starts.
+pub(crate) struct LaunchPart {
+    pub machine: Launch,
+    pub vmm: Vec<OsString>,
+    /// A dead socket lies at the API path, and is removed before the start.
+    pub api_is_dead: bool,
+}
+
+pub(crate) struct Slot<E: Env> {
+    pub spec: VmSpec,
+    pub vm: Vm,
+    pub log: Log<E::Files>,
+    pub stream: Option<E::Stream>,
+    /// The connection that displaced `stream`, which is read to its end first.
+    pub successor: Option<E::Stream>,
+    /// The socket that `stream` is, or was, connected to.
+    pub socket: Option<SocketId>,
+    /// `stream` is another VM's, and is only being left.
+    pub foreign: bool,
+    pub process: Option<E::Process>,
+    pub pid: Option<u32>,
+    pub launch: Option<LaunchPart>,
+    pub exchange: Option<Exchange<E::Stream>>,
+    pub asked: VecDeque<Call>,
+    pub ready: Ready,
+    pub queued: bool,
+    /// The log has a rotation, or a file to shrink, under way.
+    pub stepping: bool,
+    pub closing: bool,
+    pub armed: Armed,
+    /// Where this VM's serial path and log path lie, as the index has them.
+    pub places: [(Option<FileId>, OsString); 2],
+    pub log_id: FileId,
+    pub warned: Option<DialFailure>,
+    pub read_bytes: u64,
+    pub connects: u64,
+    pub displaced: u64,
+    pub upstream_loss_possible: u64,
+}

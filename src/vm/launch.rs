@@ -1,0 +1,456 @@
+//! The machine of one launch: from an API path that must be free to a guest that runs, and the
+//! VMM's end.
+//!
+//! Owns the step, its deadline and what has been made so far.
+//! **Invariant:** a VMM that was started is ended by it after any failure, and what the launch
+//! closes with is the first failure.
+
+use super::backoff::step;
+use crate::ch::api::{Call, Info, Reply};
+use crate::ch::http::HttpError;
+use crate::ch::vm_config::{self, ConfigError};
+use crate::config::VmSpec;
+use crate::env::{Exit, Moment};
+use crate::limits;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+/// What the VMM is told to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// The body of vm.create (JSON). Its serial section is set to mode Socket at the VM's serial
+    /// path, its console to Off where none is set; the rest stays as it is.
+    Create(String),
+    /// The body of vm.restore (JSON). A snapshot in serial mode File is restored as it is, and has
+    /// no stream.
+    Restore(String),
+}
+
+/// A VM to launch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaunchSpec {
+    /// The VM; its `api` path is where the VMM is told to listen, and must be given.
+    pub vm: VmSpec,
+    /// The VMM's program and arguments; `--api-socket path=...` is appended.
+    pub vmm: Vec<OsString>,
+    /// What it runs.
+    pub start: Start,
+    /// How long create, boot, restore and resume may take together; `None`: as long as they do.
+    pub timeout: Option<Duration>,
+}
+
+/// Why a launch was refused before anything was started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LaunchSpecError {
+    /// There is no API path.
+    NoApiPath,
+    /// There is no program.
+    NoProgram,
+    /// The configuration can't be used: no JSON, or a socket path that CH can't bind.
+    Config(ConfigError),
+    /// The API path can't be bound by CH.
+    ApiPath(vm_config::SocketPathError),
+    /// The restore body is no JSON object.
+    Restore(String),
+    /// The body is longer than CH takes.
+    Body(HttpError),
+}
+
+impl fmt::Display for LaunchSpecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LaunchSpecError::NoApiPath => f.write_str("no api path is given"),
+            LaunchSpecError::NoProgram => f.write_str("vmm: no program is given"),
+            LaunchSpecError::Config(error) => write!(f, "config: {error}"),
+            LaunchSpecError::ApiPath(error) => write!(f, "api: {error}"),
+            LaunchSpecError::Restore(error) => write!(f, "restore: {error}"),
+            LaunchSpecError::Body(error) => write!(f, "config: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for LaunchSpecError {}
+
+/// What is found at a socket path before it is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// Nothing.
+    Absent,
+    /// A socket on which nobody listens.
+    Dead,
+    /// A socket that somebody listens on, and its pid.
+    Alive(Option<u32>),
+    /// Something else, or something that can't be asked: why.
+    Unusable(String),
+}
+
+/// What the reactor is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LaunchNext {
+    /// Nothing now.
+    Wait,
+    /// Look at the API path.
+    ProbeApi,
+    /// Remove the dead socket at the API path if there is one, and start the VMM.
+    Spawn,
+    /// Put a question to its API.
+    Ask(Call),
+    /// Look at the serial path.
+    ProbeSerial,
+    /// Remove the dead socket at the serial path, and ask on.
+    RemoveSerialThenAsk(Call),
+    /// Begin to dial the serial socket.
+    Dial,
+    /// The guest runs; from now on the VM lives as any other.
+    Launched,
+    /// Send SIGTERM.
+    EndVmm,
+    /// Send SIGKILL.
+    KillVmm,
+    /// Nothing runs any more: clean up and close, with the first failure.
+    Close(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    ProbeApi,
+    Spawn,
+    AwaitApi,
+    ProbeSerial,
+    Create,
+    AskInfo,
+    Connect,
+    Boot,
+    Running,
+    Stopping,
+    Ending,
+    Killed,
+    Ended,
+}
+
+/// One launch.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    step: Step,
+    start: Call,
+    boot: Option<Call>,
+    timeout: Option<Duration>,
+    connect_timeout: Duration,
+    /// When the whole of create to boot must be done.
+    limit: Option<Moment>,
+    deadline: Option<Moment>,
+    retry_at: Option<Moment>,
+    tries: u32,
+    spawned: bool,
+    asked_to_create: bool,
+    failure: Option<String>,
+    last_words: String,
+}
+
+/// Probes that must find a serial socket dead before it is removed: right after a bind, and before
+/// the listen, a living CH refuses too.
+const DEAD_PROBES: u32 = 3;
+/// Time between two of them; bind and listen are at most a few milliseconds apart (measured).
+const DEAD_PROBE_INTERVAL: Duration = Duration::from_millis(10);
+/// First and longest time between two questions whether the VMM answers yet.
+const PING_INTERVAL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
+
+impl Launch {
+    /// Checks the spec and prepares the bodies. The first thing to do is
+    /// [`LaunchNext::ProbeApi`].
+    ///
+    /// # Errors
+    /// Whatever can be known to fail before anything is started.
+    pub fn new(spec: &LaunchSpec) -> Result<Self, LaunchSpecError> {
+        let api = spec.vm.api.as_deref().ok_or(LaunchSpecError::NoApiPath)?;
+        vm_config::socket_path(api).map_err(LaunchSpecError::ApiPath)?;
+        if spec.vmm.first().is_none_or(|program| program.is_empty()) {
+            return Err(LaunchSpecError::NoProgram);
+        }
+        let serial: &Path = &spec.vm.serial;
+        let (start, boot) = match &spec.start {
+            Start::Create(config) => {
+                let body =
+                    vm_config::for_launch(config, serial).map_err(LaunchSpecError::Config)?;
+                (Call::Create(body), Some(Call::Boot))
+            }
+            Start::Restore(body) => {
+                let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(body)
+                    .map_err(|error| LaunchSpecError::Restore(error.to_string()))?;
+                let resumes = fields.get("resume") == Some(&serde_json::Value::Bool(true));
+                (Call::Restore(body.clone()), (!resumes).then_some(Call::Resume))
+            }
+        };
+        start.request().encode().map_err(LaunchSpecError::Body)?;
+        Ok(Launch {
+            step: Step::ProbeApi,
+            start,
+            boot,
+            timeout: spec.timeout,
+            connect_timeout: spec.vm.dial_timeout.unwrap_or(limits::API_QUERY_DEADLINE),
+            limit: None,
+            deadline: None,
+            retry_at: None,
+            tries: 0,
+            spawned: false,
+            asked_to_create: false,
+            failure: None,
+            last_words: String::new(),
+        })
+    }
+
+    /// When [`Launch::on_timer`] is due.
+    pub fn deadline(&self) -> Option<Moment> {
+        [self.limit, self.deadline, self.retry_at].into_iter().flatten().min()
+    }
+
+    /// The guest runs, and nobody has asked for its end.
+    pub fn is_running(&self) -> bool {
+        self.step == Step::Running
+    }
+
+    /// It has failed, and the VMM is being ended or has ended.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
+    /// Whether this launch may have made the API path, and the serial path.
+    pub fn may_have_made(&self) -> (bool, bool) {
+        (self.spawned, self.asked_to_create)
+    }
+
+    /// What was found at the API path.
+    pub fn on_api_probe(&mut self, probe: Probe, now: Moment) -> LaunchNext {
+        match probe {
+            Probe::Absent | Probe::Dead => {
+                self.step = Step::Spawn;
+                LaunchNext::Spawn
+            }
+            Probe::Alive(pid) => self.fail(format!("api socket: {}", in_use(pid)), now),
+            Probe::Unusable(why) => self.fail(format!("api socket: {why}"), now),
+        }
+    }
+
+    /// The VMM was started, or why not.
+    pub fn on_spawned(&mut self, result: Result<(), String>, now: Moment) -> LaunchNext {
+        if let Err(why) = result {
+            return self.fail(format!("start of the VMM: {why}"), now);
+        }
+        self.spawned = true;
+        self.step = Step::AwaitApi;
+        self.deadline = Some(now + limits::API_QUERY_DEADLINE);
+        self.limit = self.timeout.map(|timeout| now + timeout);
+        LaunchNext::Ask(Call::Ping)
+    }
+
+    /// The answer to a question, or why there is none.
+    pub fn on_answer(&mut self, answer: Result<Reply, String>, now: Moment) -> LaunchNext {
+        match (self.step, answer) {
+            (Step::AwaitApi, Ok(_)) => {
+                self.to(Step::ProbeSerial);
+                LaunchNext::ProbeSerial
+            }
+            (Step::AwaitApi, Err(why)) => {
+                self.last_words = why;
+                let wait = step(self.tries, PING_INTERVAL.0, PING_INTERVAL.1);
+                self.tries = self.tries.saturating_add(1);
+                self.retry_at = Some(now + wait);
+                LaunchNext::Wait
+            }
+            (Step::Create, Ok(_)) if matches!(self.start, Call::Restore(_)) => {
+                self.to(Step::AskInfo);
+                LaunchNext::Ask(Call::Info)
+            }
+            (Step::Create, Ok(_)) => self.connect(now),
+            (Step::AskInfo, Ok(Reply::Info(info))) => self.on_info(&info, now),
+            (Step::Boot, Ok(_)) => self.launched(),
+            (Step::Stopping, Ok(_)) => {
+                self.deadline = Some(now + limits::VMM_TERM_DEADLINE);
+                LaunchNext::Wait
+            }
+            (Step::Stopping, Err(_)) => self.end(now),
+            (Step::Create | Step::AskInfo | Step::Boot, Err(why)) => self.fail(why, now),
+            _ => LaunchNext::Wait,
+        }
+    }
+
+    /// A restored VM has a stream if its snapshot was in mode Socket.
+    fn on_info(&mut self, info: &Info, now: Moment) -> LaunchNext {
+        if info.serial.as_ref().is_some_and(|serial| serial.is_socket()) {
+            return self.connect(now);
+        }
+        ::log::warn!("the restored VM's serial port is not in mode Socket: it has no stream");
+        self.boot_or_launched()
+    }
+
+    fn connect(&mut self, now: Moment) -> LaunchNext {
+        self.to(Step::Connect);
+        self.deadline = Some(now + self.connect_timeout);
+        LaunchNext::Dial
+    }
+
+    /// What was found at the serial path.
+    pub fn on_serial_probe(&mut self, probe: Probe, now: Moment) -> LaunchNext {
+        match probe {
+            Probe::Absent => LaunchNext::Ask(self.create()),
+            Probe::Dead => {
+                self.tries += 1;
+                if self.tries < DEAD_PROBES {
+                    self.retry_at = Some(now + DEAD_PROBE_INTERVAL);
+                    return LaunchNext::Wait;
+                }
+                LaunchNext::RemoveSerialThenAsk(self.create())
+            }
+            Probe::Alive(pid) => self.fail(format!("serial socket: {}", in_use(pid)), now),
+            Probe::Unusable(why) => self.fail(format!("serial socket: {why}"), now),
+        }
+    }
+
+    fn create(&mut self) -> Call {
+        self.to(Step::Create);
+        self.asked_to_create = true;
+        self.start.clone()
+    }
+
+    /// The serial connection stands.
+    pub fn on_connected(&mut self) -> LaunchNext {
+        if self.step == Step::Connect { self.boot_or_launched() } else { LaunchNext::Wait }
+    }
+
+    fn boot_or_launched(&mut self) -> LaunchNext {
+        match self.boot.clone() {
+            Some(call) => {
+                self.to(Step::Boot);
+                LaunchNext::Ask(call)
+            }
+            None => self.launched(),
+        }
+    }
+
+    fn launched(&mut self) -> LaunchNext {
+        self.to(Step::Running);
+        self.limit = None;
+        LaunchNext::Launched
+    }
+
+    /// The VMM has exited.
+    pub fn on_vmm_exit(&mut self, exit: Exit) -> LaunchNext {
+        let step = self.step;
+        self.to(Step::Ended);
+        self.limit = None;
+        match step {
+            Step::Running | Step::Stopping | Step::Ended => LaunchNext::Wait,
+            Step::Ending | Step::Killed => self.closing(),
+            _ => {
+                let during = self.step_name(step);
+                let words = std::mem::take(&mut self.last_words);
+                let said = if words.is_empty() { words } else { format!("; last: {words}") };
+                self.failure = Some(format!("{during}: the VMM has ended ({exit}){said}"));
+                self.closing()
+            }
+        }
+    }
+
+    fn closing(&mut self) -> LaunchNext {
+        match &self.failure {
+            Some(why) => LaunchNext::Close(why.clone()),
+            None => LaunchNext::Wait,
+        }
+    }
+
+    /// A moment that [`Launch::deadline`] named has come.
+    pub fn on_timer(&mut self, now: Moment) -> LaunchNext {
+        if self.limit.is_some_and(|limit| now >= limit) {
+            self.limit = None;
+            return self.fail(format!("{}: not done in time", self.step_name(self.step)), now);
+        }
+        if self.deadline.is_some_and(|deadline| now >= deadline) {
+            self.deadline = None;
+            return self.on_deadline(now);
+        }
+        if self.retry_at.is_some_and(|at| now >= at) {
+            self.retry_at = None;
+            return match self.step {
+                Step::AwaitApi => LaunchNext::Ask(Call::Ping),
+                Step::ProbeSerial => LaunchNext::ProbeSerial,
+                _ => LaunchNext::Wait,
+            };
+        }
+        LaunchNext::Wait
+    }
+
+    fn on_deadline(&mut self, now: Moment) -> LaunchNext {
+        match self.step {
+            Step::AwaitApi => {
+                let words = std::mem::take(&mut self.last_words);
+                self.fail(format!("wait for the VMM's API: no answer in 10 s; last: {words}"), now)
+            }
+            Step::Connect => {
+                let within = self.connect_timeout.as_secs_f64();
+                self.fail(format!("connection to the serial socket: none in {within} s"), now)
+            }
+            Step::Stopping => self.end(now),
+            Step::Ending => {
+                self.step = Step::Killed;
+                LaunchNext::KillVmm
+            }
+            _ => LaunchNext::Wait,
+        }
+    }
+
+    /// Its end is wanted: a guest that runs is ended by vmm.shutdown, a launch under way is
+    /// broken off.
+    pub fn on_stop(&mut self, now: Moment) -> LaunchNext {
+        match self.step {
+            Step::Running => {
+                self.to(Step::Stopping);
+                self.deadline = Some(now + limits::API_QUERY_DEADLINE);
+                LaunchNext::Ask(Call::VmmShutdown)
+            }
+            Step::Stopping | Step::Ending | Step::Killed | Step::Ended => LaunchNext::Wait,
+            _ => self.fail(format!("{}: broken off", self.step_name(self.step)), now),
+        }
+    }
+
+    /// The first failure ends the VMM, if it was started.
+    pub fn fail(&mut self, why: String, now: Moment) -> LaunchNext {
+        self.failure.get_or_insert(why);
+        if self.spawned && self.step != Step::Ended { self.end(now) } else { self.closing() }
+    }
+
+    fn end(&mut self, now: Moment) -> LaunchNext {
+        self.to(Step::Ending);
+        self.limit = None;
+        self.deadline = Some(now + limits::VMM_TERM_DEADLINE);
+        LaunchNext::EndVmm
+    }
+
+    fn to(&mut self, step: Step) {
+        self.step = step;
+        (self.tries, self.deadline, self.retry_at) = (0, None, None);
+    }
+
+    fn step_name(&self, step: Step) -> &'static str {
+        match step {
+            Step::ProbeApi => "api socket",
+            Step::Spawn => "start of the VMM",
+            Step::AwaitApi => "wait for the VMM's API",
+            Step::ProbeSerial => "serial socket",
+            Step::Create => self.start.name(),
+            Step::AskInfo => "vm.info",
+            Step::Connect => "connection to the serial socket",
+            Step::Boot => self.boot.as_ref().map_or("vm.boot", Call::name),
+            Step::Running | Step::Stopping => "run",
+            Step::Ending | Step::Killed | Step::Ended => "end of the VMM",
+        }
+    }
+}
+
+fn in_use(pid: Option<u32>) -> String {
+    match pid {
+        Some(pid) => format!("in use by the running process {pid}: stop that VM first"),
+        None => "in use by a running process: stop that VM first".into(),
+    }
+}

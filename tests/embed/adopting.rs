@@ -1,0 +1,130 @@
+//! Taking charge of VMs: what is refused, and what other threads may ask.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::time::Duration;
+
+use seriald::{AdoptError, Config, Seriald};
+
+use super::support::embedded::{Loop, Peer, spec};
+
+#[test]
+fn a_second_vm_with_the_same_id_serial_path_or_log_is_refused_naming_both() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut turns = Loop::new();
+    let first = spec("first", dir.path(), 1 << 20);
+    turns.reactor.adopt(first.clone()).expect("adopted");
+
+    let error = turns.reactor.adopt(first.clone()).expect_err("the same id");
+    assert_eq!(error.to_string(), "VM \"first\": there is a VM of this id already");
+
+    let mut same_serial = spec("second", dir.path(), 1 << 20);
+    same_serial.serial = dir.path().join("./first.sock");
+    let error = turns.reactor.adopt(same_serial).expect_err("the same socket");
+    assert!(matches!(&error, AdoptError::SameSerial { other, .. } if other == "first"), "{error}");
+
+    let mut same_log = spec("second", dir.path(), 1 << 20);
+    same_log.log.path = first.log.path.clone();
+    let error = turns.reactor.adopt(same_log.clone()).expect_err("the same log");
+    assert!(error.to_string().contains("belongs to VM \"first\""), "{error}");
+
+    let link = dir.path().join("hard.log");
+    fs::hard_link(&first.log.path, &link).expect("a hard link");
+    same_log.log.path = link;
+    let error = turns.reactor.adopt(same_log.clone()).expect_err("the same file");
+    assert!(error.to_string().contains("belongs to VM \"first\""), "{error}");
+
+    let elsewhere = dir.path().join("elsewhere");
+    symlink(dir.path(), &elsewhere).expect("a linked directory");
+    same_log.log.path = elsewhere.join("first.log");
+    let error = turns.reactor.adopt(same_log).expect_err("the same file by another way");
+    assert!(error.to_string().contains("belongs to VM \"first\""), "{error}");
+
+    assert_eq!(turns.reactor.vms().count(), 1);
+}
+
+#[test]
+fn an_id_is_free_again_once_its_vm_is_closed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut turns = Loop::new();
+    let spec = spec("a", dir.path(), 1 << 20);
+    let old = turns.reactor.adopt(spec.clone()).expect("adopted");
+    turns.reactor.release(old);
+    turns.turn_until_closed(old);
+    let new = turns.reactor.adopt(spec).expect("adopted again");
+    assert_ne!(old, new);
+    assert!(turns.reactor.status(old).is_none() && turns.reactor.status(new).is_some());
+}
+
+#[test]
+fn a_log_that_another_loop_has_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut first = Seriald::bind(Config::default()).expect("a loop");
+    let mut second = Seriald::bind(Config::default()).expect("a loop");
+    first.adopt(spec("a", dir.path(), 1 << 20)).expect("adopted");
+    let mut other = spec("b", dir.path(), 1 << 20);
+    other.log.path = dir.path().join("a.log");
+    let error = second.adopt(other).expect_err("it is locked").to_string();
+    assert!(error.contains("a.log") && error.contains("lock"), "{error}");
+}
+
+#[test]
+fn a_log_path_that_is_a_symbolic_link_is_refused_and_its_target_untouched() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut turns = Loop::new();
+    let target = dir.path().join("target");
+    fs::write(&target, "mine").expect("a file");
+    let spec = spec("a", dir.path(), 1 << 20);
+    symlink(&target, &spec.log.path).expect("a link");
+    let error = turns.reactor.adopt(spec).expect_err("a link").to_string();
+    assert!(error.contains("symbolic link"), "{error}");
+    assert_eq!(fs::read(&target).expect("the target"), b"mine");
+}
+
+#[test]
+fn another_thread_reaches_a_running_loop() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut reactor = Seriald::bind(Config::default()).expect("a loop");
+    let spec = spec("a", dir.path(), 1 << 20);
+    let peer = Peer::at(&spec.serial);
+    let handle = reactor.handle();
+    let asking = std::thread::spawn(move || {
+        let vm = handle.adopt(spec).expect("a loop").expect("adopted");
+        assert_eq!(handle.find("a"), Ok(Some(vm)));
+        assert_eq!(handle.find("b"), Ok(None));
+        assert!(handle.status(vm).expect("a loop").is_some());
+        assert_eq!(handle.rotate(vm), Ok(true));
+        assert_eq!(handle.clone().stop(), Ok(()));
+        handle
+    });
+    let mut adopted = 0;
+    reactor
+        .run(|_, event| adopted += usize::from(event.kind == seriald::EventKind::Adopted))
+        .expect("the loop runs");
+    assert_eq!(adopted, 1);
+    let handle = asking.join().expect("no panic");
+    drop((reactor, peer));
+    assert!(handle.stop().is_err(), "the loop has ended");
+}
+
+#[test]
+fn a_turn_with_no_time_to_wait_returns_at_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut turns = Loop::new();
+    turns.reactor.adopt(spec("a", dir.path(), 1 << 20)).expect("adopted");
+    for _ in 0..1000 {
+        turns.reactor.turn(Some(Duration::ZERO)).expect("a turn");
+    }
+    assert!(turns.reactor.stats().turns >= 1000);
+}
+
+#[test]
+fn an_idle_loop_has_no_wake_up_ahead() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut turns = Loop::new();
+    let spec = spec("a", dir.path(), 1 << 20);
+    let peer = Peer::at(&spec.serial);
+    turns.reactor.adopt(spec).expect("adopted");
+    let _client = peer.accept(&mut turns);
+    turns.turn_until("quiet", |this| this.reactor.next_wake().is_none());
+}

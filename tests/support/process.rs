@@ -1,0 +1,89 @@
+//! A child process that can't outlive its test.
+//!
+//! **Invariant:** dropped means killed and reaped; what it printed is shown if the test fails.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+
+use super::wait::{PATIENCE, wait_for};
+
+/// A running program, its standard output and error captured in a file.
+pub struct Process {
+    name: String,
+    child: Child,
+    output: PathBuf,
+}
+
+impl Process {
+    /// Starts `command` without standard input; its output goes to `dir/NAME.output`.
+    pub fn start(name: &str, dir: &Path, command: &mut Command) -> Process {
+        let output = dir.join(format!("{name}.output"));
+        let file = File::create(&output).expect("a file for a child's output");
+        let file_too = file.try_clone().expect("a second descriptor of it");
+        command.stdin(Stdio::null()).stdout(file).stderr(file_too);
+        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Process { name: name.to_owned(), child, output }
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it printed so far, on standard output and error.
+    pub fn output(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.output).unwrap_or_default()).into_owned()
+    }
+
+    /// Has it not ended yet?
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a child's status").is_none()
+    }
+
+    /// Waits until it ends by itself.
+    pub fn wait_for_exit(&mut self) -> ExitStatus {
+        let what = format!("the end of {}", self.name);
+        let child = &mut self.child;
+        wait_for(PATIENCE, &what, || child.try_wait().expect("a child's status"))
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub fn terminate_and_wait(&mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.wait_for_exit()
+    }
+
+    /// Sends the signal with that name (without `SIG`), which the process must be there to get.
+    pub fn signal(&mut self, name: &str) {
+        assert!(self.is_running(), "{} ended before SIG{name}", self.name);
+        // The shell's own kill: there is no safe call for it in std.
+        let command = format!("kill -{name} {}", self.child.id());
+        run_to_success(Command::new("sh").args(["-c", &command]));
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only for a process that has ended and was waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("--- output of {}:\n{}---", self.name, self.output());
+        }
+    }
+}
+
+/// Runs a short command and panics with its output unless it succeeds.
+pub fn run_to_success(command: &mut Command) {
+    let ended = command.stdin(Stdio::null()).output();
+    let ended = ended.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        ended.status.success(),
+        "{command:?}: {}\n{}{}",
+        ended.status,
+        String::from_utf8_lossy(&ended.stdout),
+        String::from_utf8_lossy(&ended.stderr),
+    );
+}
