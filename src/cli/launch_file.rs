@@ -38,9 +38,8 @@ pub fn read(file: &JsonFile) -> Result<LaunchSpec, FileError> {
     let start = match (keys.get("config"), keys.get("restore")) {
         (Some(node), None) => node.any_object().map(|()| Start::Create(node.text().into())),
         (None, Some(node)) => node.any_object().map(|()| Start::Restore(node.text().into())),
-        (None, None) => Err(root.wrong(
-            "\"config\" (the body of vm.create) or \"restore\" (of vm.restore) is missing",
-        )),
+        (None, None) => Err(root
+            .wrong("\"config\" (the body of vm.create) or \"restore\" (of vm.restore) is missing")),
         (Some(_), Some(node)) => {
             Err(node.wrong("there is a \"config\" too: a VM is either made or restored"))
         }

@@ -5,8 +5,8 @@
 
 use crate::cli::{Failure, say};
 use clap::Subcommand;
-use seriald::ch::snapshot::{self, Fork, Shown, SnapshotPath, Upgrade, Use};
 use serde_json::json;
+use seriald::ch::snapshot::{self, Fork, Shown, SnapshotPath, Upgrade, Use};
 use std::path::PathBuf;
 
 /// Show the paths in a Cloud Hypervisor snapshot, set its serial port to a socket, or make it a
@@ -97,9 +97,10 @@ fn line(path: &SnapshotPath) -> String {
 }
 
 fn as_json(shown: &Shown) -> serde_json::Value {
-    let serial = shown.serial.as_ref().map(|serial| {
-        json!({"mode": serial.mode, "file": serial.file, "socket": serial.socket})
-    });
+    let serial = shown
+        .serial
+        .as_ref()
+        .map(|serial| json!({"mode": serial.mode, "file": serial.file, "socket": serial.socket}));
     let paths = shown.paths.iter().map(|path| {
         let socket = path.of == Use::Socket;
         json!({"file": path.file, "at": path.at, "path": path.path, "socket": socket})

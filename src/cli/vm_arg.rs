@@ -56,7 +56,10 @@ mod tests {
     fn the_parts_may_come_in_any_order() {
         let spec = read("log=l,api=p,on_exit=close,serial=s,id=a").expect("valid");
         assert_eq!((spec.id.as_str(), spec.on_exit), ("a", OnExit::Close));
-        assert_eq!((spec.serial.as_path(), spec.log.path.as_path()), (Path::new("s"), "l".as_ref()));
+        assert_eq!(
+            (spec.serial.as_path(), spec.log.path.as_path()),
+            (Path::new("s"), "l".as_ref())
+        );
         assert_eq!(spec.api.as_deref(), Some(Path::new("p")));
         assert_eq!(read("id=a,serial=s,log=l").expect("valid").on_exit, OnExit::Wait);
     }
@@ -69,15 +72,9 @@ mod tests {
             ("id=a,serial=s", "key \"log\" is missing"),
             ("id=a,id=b", "key \"id\" comes twice"),
             ("id=a,serail=s", "unknown key \"serail\", did you mean \"serial\"?"),
-            (
-                "path=a",
-                "unknown key \"path\", the keys here are: id, serial, log, api, on_exit",
-            ),
+            ("path=a", "unknown key \"path\", the keys here are: id, serial, log, api, on_exit"),
             ("id=-,serial=s,log=l", "VM \"-\": id must match [A-Za-z0-9][A-Za-z0-9._-]{0,63}"),
-            (
-                "id=a,serial=s,log=l,on_exit=x",
-                "on_exit \"x\" is neither \"close\" nor \"wait\"",
-            ),
+            ("id=a,serial=s,log=l,on_exit=x", "on_exit \"x\" is neither \"close\" nor \"wait\""),
         ];
         for (text, message) in cases {
             assert_eq!(read(text).err().as_deref(), Some(message), "{text}");

@@ -35,7 +35,15 @@ impl Port {
     }
 
     fn accept(&self) -> UnixStream {
-        self.listener.accept().expect("a client").0
+        self.listener.set_nonblocking(true).expect("set");
+        let mut stream = None;
+        wait_until("a client comes", || {
+            stream = self.listener.accept().ok();
+            stream.is_some()
+        });
+        let stream = stream.expect("a client").0;
+        stream.set_nonblocking(false).expect("set");
+        stream
     }
 }
 
@@ -109,15 +117,12 @@ fn a_check_counts_the_vms_and_touches_nothing() {
 
 #[test]
 fn a_wrong_vm_on_the_command_line_is_a_usage_error() {
-    ended(&["run", "--vm", "id=a,serial=s"]).is(2, "seriald: --vm id=a,serial=s: key \"log\" is missing");
-    ended(&["run", "--instance", "/a b"]).is(
-        2,
-        "seriald: instance /a b: VM \"a b\": id must match [A-Za-z0-9][A-Za-z0-9._-]{0,63}",
-    );
-    ended(&["run", "--instance", "/x/a", "--instance", "/y/a"]).is(
-        2,
-        "seriald: --instance /y/a: id a is already taken, by --instance /x/a",
-    );
+    ended(&["run", "--vm", "id=a,serial=s"])
+        .is(2, "seriald: --vm id=a,serial=s: key \"log\" is missing");
+    ended(&["run", "--instance", "/a b"])
+        .is(2, "seriald: instance /a b: VM \"a b\": id must match [A-Za-z0-9][A-Za-z0-9._-]{0,63}");
+    ended(&["run", "--instance", "/x/a", "--instance", "/y/a"])
+        .is(2, "seriald: --instance /y/a: id a is already taken, by --instance /x/a");
     let same = "id=b,serial=/x/a/serial.sock,log=l";
     ended(&["run", "--instance", "/x/a", "--vm", same]).is(
         2,

@@ -31,8 +31,7 @@ fn show_prints_the_serial_section_and_the_paths_and_changes_nothing() {
     let dir = snapshot();
     let shown = ended(&["snapshot", "show", text(dir.path())]);
     assert_eq!((shown.code, shown.err.as_str()), (Some(0), ""));
-    for line in
-        ["serial  File  /vms/a/logs/app.log", "config.json disks[0].path  /vms/a/disk.raw"]
+    for line in ["serial  File  /vms/a/logs/app.log", "config.json disks[0].path  /vms/a/disk.raw"]
     {
         assert!(shown.out.lines().any(|l| l == line), "{}", shown.out);
     }
@@ -77,9 +76,8 @@ fn fork_rewrites_what_lies_below_the_old_directory_and_names_what_is_shared() {
 
 #[test]
 fn an_error_names_the_file_and_leaves_it_as_it_was() {
-    let upgrade = |dir: &Path, socket: &str| {
-        ended(&["snapshot", "upgrade", text(dir), "--socket", socket])
-    };
+    let upgrade =
+        |dir: &Path, socket: &str| ended(&["snapshot", "upgrade", text(dir), "--socket", socket]);
     let dir = snapshot();
     let nowhere = dir.path().join("nowhere");
     upgrade(&nowhere, "/s").has(1, "nowhere/config.json: no such file");

@@ -4,14 +4,14 @@
 //! **Invariant:** every VM goes through the launch machine that `seriald launch` uses.
 
 use crate::cli::Failure;
+use serde_json::json;
 use seriald::config::{RotateMode, VmSpec};
 use seriald::vm::launch::{LaunchSpec, Start};
-use serde_json::json;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// What all simulated guests print together, in bytes per second: what two cores do with ease.
-const RATE_ALL: u64 = 100_000;
+const RATE_ALL: u64 = 200_000;
 /// What one of them prints at most and at least.
 const RATE_MAX: u64 = 10_000;
 const RATE_MIN: u64 = 200;
@@ -26,7 +26,7 @@ const LINE: u64 = 57;
 const LOOP_NS: u64 = 5;
 
 /// Size at which a log is rotated, at least; small, so that there is much to see.
-const MAX_BYTES: u64 = 1024;
+const MAX_BYTES: u64 = 2048;
 
 /// Which VMM runs the guests.
 pub enum Vmm {
@@ -54,13 +54,14 @@ impl Vmm {
             Some(path) => Some(path.to_path_buf()),
             None => on_path("cloud-hypervisor"),
         };
-        let found = found.ok_or_else(|| {
-            Failure::failed("cloud-hypervisor is not on PATH: name it by --vmm")
-        })?;
+        let found = found
+            .ok_or_else(|| Failure::failed("cloud-hypervisor is not on PATH: name it by --vmm"))?;
         for needed in [&*found, kernel, Path::new("/dev/kvm")] {
             if !needed.exists() {
                 let needed = needed.display();
-                return Err(Failure::Failed(format!("{needed} does not exist: leave --kernel out")));
+                return Err(Failure::Failed(format!(
+                    "{needed} does not exist: leave --kernel out"
+                )));
             }
         }
         Ok(Vmm::Real(found, kernel.to_path_buf()))
@@ -98,6 +99,8 @@ impl Kind {
 
 /// One VM of the demonstration.
 pub struct Member {
+    /// Its number, from 0.
+    pub number: u32,
     /// Its id.
     pub id: String,
     /// Its instance directory.
@@ -139,13 +142,14 @@ impl Plan {
             n if n % 2 == 0 => Kind::Own(RotateMode::Rename),
             _ => Kind::Own(RotateMode::CopyTruncate),
         };
-        Member { dir: self.home.join(&id), id, kind }
+        Member { number: n, dir: self.home.join(&id), id, kind }
     }
 
     /// How a member is launched.
     pub fn launch(&self, member: &Member) -> LaunchSpec {
+        let cmdline = self.cmdline(member);
         let mut vm = VmSpec::instance(&member.id, &member.dir);
-        let bytes = self.bytes_per_vm();
+        let bytes = self.bytes(member);
         vm.log.max_age = None;
         match member.kind {
             Kind::Own(mode) => {
@@ -158,10 +162,10 @@ impl Plan {
         }
         let config = match &self.vmm {
             Vmm::Simulated(_) => {
-                json!({"payload": {"kernel": self.home.join("kernel"), "cmdline": self.cmdline()}})
-            },
+                json!({"payload": {"kernel": self.home.join("kernel"), "cmdline": cmdline}})
+            }
             Vmm::Real(_, kernel) => json!({
-                "payload": {"kernel": kernel, "cmdline": self.cmdline()},
+                "payload": {"kernel": kernel, "cmdline": cmdline},
                 "cpus": {"boot_vcpus": 1, "max_vcpus": 1},
                 "memory": {"size": 64 << 20},
             }),
@@ -171,11 +175,11 @@ impl Plan {
     }
 
     /// The kernel command line: what the guest prints.
-    pub fn cmdline(&self) -> String {
+    pub fn cmdline(&self, member: &Member) -> String {
         match self.vmm {
             // Whole lines with a pause between them: a wake-up a line, not a byte.
             Vmm::Simulated(_) => {
-                format!("lines=0 delay={}", LINE * 1_000_000_000 / self.rate() / LOOP_NS)
+                format!("lines=0 delay={}", LINE * 1_000_000_000 / self.rate(member) / LOOP_NS)
             }
             Vmm::Real(..) => format!("lines={}", self.seconds * REAL_LINES_PER_S),
         }
@@ -187,6 +191,9 @@ impl Plan {
                 own.into(),
                 "ch-sim".into(),
                 "--flat-out".into(),
+                // It is read at the end alone, and written then whatever this says.
+                "--ledger-ms".into(),
+                "60000".into(),
                 "--ledger".into(),
                 member.ledger().into(),
             ],
@@ -194,13 +201,19 @@ impl Plan {
         }
     }
 
-    fn rate(&self) -> u64 {
-        (RATE_ALL / u64::from(self.vms)).clamp(RATE_MIN, RATE_MAX)
+    /// Half of the common rate to one and a half of it, so that they don't all rotate at once; the
+    /// outsider's prints as fast as any may, so that his loss is seen.
+    fn rate(&self, member: &Member) -> u64 {
+        let common = (RATE_ALL / u64::from(self.vms)).clamp(RATE_MIN, RATE_MAX);
+        match member.kind {
+            Kind::Own(_) => common / 2 + common * u64::from(member.number) / u64::from(self.vms),
+            Kind::Outside => RATE_MAX,
+        }
     }
 
-    fn bytes_per_vm(&self) -> u64 {
+    fn bytes(&self, member: &Member) -> u64 {
         match self.vmm {
-            Vmm::Simulated(_) => self.rate() * self.seconds,
+            Vmm::Simulated(_) => self.rate(member) * self.seconds,
             Vmm::Real(..) => self.seconds * REAL_LINES_PER_S * LINE,
         }
     }

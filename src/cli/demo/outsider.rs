@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// How long he takes between his copy and his truncation. What is printed meanwhile is lost.
-const GAP: Duration = Duration::from_millis(2);
+const GAP: Duration = Duration::from_millis(20);
 
 /// One copytruncate under way.
 pub struct Rotation(JoinHandle<io::Result<PathBuf>>);

@@ -5,13 +5,13 @@
 //! one owner, is never duplicated once it is watched, and is close-on-exec.
 #![allow(unsafe_code)]
 
-pub mod holes;
-pub mod stopwatch;
 mod files;
+pub mod holes;
 mod process;
 mod rlimit;
 mod signals;
 mod socket;
+pub mod stopwatch;
 
 pub use files::{OsDir, OsFile, OsFiles};
 pub use process::OsProcess;
