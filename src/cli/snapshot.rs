@@ -9,9 +9,9 @@ use serde_json::json;
 use seriald::ch::snapshot::{self, Fork, Shown, SnapshotPath, Upgrade, Use};
 use std::path::PathBuf;
 
-/// Show the paths in a Cloud Hypervisor snapshot, set its serial port to a socket, or make it a
-/// fork's.
+/// Show a Cloud Hypervisor snapshot's paths, set its serial port to a socket, or make it a fork's.
 #[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
 pub struct Args {
     #[command(subcommand)]
     action: Action,
@@ -22,6 +22,7 @@ enum Action {
     /// Show the serial section and every path that a restore would use. Changes nothing.
     ///
     /// Example: seriald snapshot show /var/lib/vms/a/snapshot
+    #[command(verbatim_doc_comment)]
     Show {
         /// The directory with config.json and state.json, as vm.snapshot wrote them.
         dir: PathBuf,
@@ -35,7 +36,8 @@ enum Action {
     /// socket, and `seriald run` or `seriald launch` keeps the log. Everything else in config.json
     /// stays byte for byte. May be repeated.
     ///
-    /// Example: seriald snapshot upgrade /var/lib/vms/a/snapshot --socket /var/lib/vms/a/serial.sock
+    /// Example: seriald snapshot upgrade /vms/a/snapshot --socket /vms/a/serial.sock
+    #[command(verbatim_doc_comment)]
     Upgrade {
         /// The directory with config.json.
         dir: PathBuf,
@@ -49,6 +51,7 @@ enum Action {
     /// and sockets. Lists what was rewritten and what the two still share. May be repeated.
     ///
     /// Example: seriald snapshot fork /vms/b/snapshot --from /vms/a --to /vms/b
+    #[command(verbatim_doc_comment)]
     Fork {
         /// The copy: the directory with its config.json and state.json.
         dir: PathBuf,

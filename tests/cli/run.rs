@@ -204,7 +204,7 @@ fn out_of_descriptors_is_said_and_hurts_no_other_vm() {
     let dir = dir();
     let ids: Vec<String> = (0..40).map(|n| format!("vm{n}")).collect();
     let ports: Vec<Port> = ids.iter().map(|id| Port::bind(dir.path(), id)).collect();
-    let script = "ulimit -n 48; exec \"$0\" \"$@\"";
+    let script = "ulimit -n 128; exec \"$0\" \"$@\"";
     let mut command = Command::new("sh");
     command.args(["-c", script, env!("CARGO_BIN_EXE_seriald"), "run"]).env("RUST_LOG", "off");
     for id in &ids {
