@@ -19,8 +19,8 @@ pub struct SourceFile {
 impl SourceFile {
     pub fn new(path: &str, source: &str) -> SourceFile {
         let code = text::code(source);
-        let only_tests = path.ends_with("/tests.rs") || path.contains("/tests/");
-        let shipped = if only_tests { blank(&code) } else { text::without_tests(&code) };
+        let shipped =
+            if holds_only_tests(path) { blank(&code) } else { text::without_tests(&code) };
         SourceFile { path: path.to_owned(), text: source.to_owned(), code, shipped }
     }
 
@@ -43,6 +43,11 @@ impl SourceFile {
     }
 }
 
+/// `tests.rs`, `x_tests.rs`, and whatever lies in a folder `tests`.
+pub fn holds_only_tests(path: &str) -> bool {
+    path.contains("/tests/") || path.ends_with("/tests.rs") || path.ends_with("_tests.rs")
+}
+
 fn blank(code: &str) -> String {
     code.bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }).collect()
 }
@@ -62,6 +67,8 @@ fn a_file_knows_its_module() {
 
 #[test]
 fn a_file_of_tests_ships_nothing() {
-    assert_eq!(SourceFile::new("src/vm/tests.rs", "fn a() {}\n").shipped, "         \n");
+    for path in ["src/vm/tests.rs", "src/vm/dial_tests.rs", "src/vm/tests/dial.rs"] {
+        assert_eq!(SourceFile::new(path, "fn a() {}\n").shipped, "         \n", "{path}");
+    }
     assert_eq!(SourceFile::new("src/vm/mod.rs", "fn a() {}\n").shipped, "fn a() {}\n");
 }

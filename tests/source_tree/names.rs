@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** a name is judged word by word: `metadata` isn't `data`.
 
-use crate::file::SourceFile;
+use crate::file::{self, SourceFile};
 use crate::text;
 
 const EMPTY_WORDS: [&str; 6] = ["manager", "util", "utils", "helper", "helpers", "data"];
@@ -15,7 +15,7 @@ pub fn missing_header(file: &SourceFile) -> Vec<String> {
         return vec![file.breach_of_all("doesn't begin with a `//!` header")];
     }
     let header = file.text.lines().take_while(|line| line.starts_with("//!"));
-    let exempt = matches!(name, "lib.rs" | "main.rs" | "tests.rs") || file.path.contains("/tests/");
+    let exempt = matches!(name, "lib.rs" | "main.rs") || file::holds_only_tests(&file.path);
     if exempt || header.clone().any(|line| line.contains("**Invariant")) {
         return Vec::new();
     }
