@@ -61,7 +61,7 @@ impl Settings {
     }
 
     fn add(&mut self, spec: VmSpec, node: &Node<'_>) -> Result<(), FileError> {
-        self.taken.note(&spec, &node.name()).map_err(|e| node.wrong(e))?;
+        self.taken.note(&spec, node.name()).map_err(|e| node.wrong(e))?;
         self.vms.push(spec);
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! `seriald snapshot`: a snapshot's serial section and paths, shown and changed.
 //!
 //! Owns the wording; [`seriald::ch::snapshot`] does the work.
-//! **Invariant:** a call that failed has changed nothing, one that is repeated changes nothing more.
+//! **Invariant:** a call that failed has changed nothing; one that is repeated adds nothing.
 
 use crate::cli::{Failure, say};
 use clap::Subcommand;

@@ -118,7 +118,7 @@ fn a_wrong_file_starts_nothing() {
     let same = bench.file("b", "", json!({"id": "a"}));
     ended(&["launch", &good, &same])
         .is(1, &format!("seriald: {same}: id a is already taken, by {good}"));
-    assert_eq!(tree(&bench.path("a")), [PathBuf::new(); 0]);
+    assert!(tree(&bench.path("a")).is_empty());
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn a_path_that_no_socket_can_have_is_refused_before_anything_starts() {
         end.has(1, "seriald: VM \"a\": ");
         assert!(end.err.contains("107"), "{}", end.err);
     }
-    assert_eq!(tree(&bench.path("a")), [PathBuf::new(); 0]);
+    assert!(tree(&bench.path("a")).is_empty());
 }
 
 #[test]

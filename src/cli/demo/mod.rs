@@ -25,9 +25,9 @@ use std::path::PathBuf;
 /// Launches VMs through the launch machine of `seriald launch`: simulated ones, each a process of
 /// its own with Cloud Hypervisor's API and serial socket, or real ones if --kernel names a guest
 /// that prints as the test guest does (lines=N). Half the logs are rotated by renaming, half by
-/// copytruncate; one is left to an outsider, who copies and truncates it behind our back. At the end
-/// each log and its backups are compared byte for byte with what was handed over, and searched for
-/// holes. Needs no root; everything lives in a temporary directory, which is removed.
+/// copytruncate; one is left to an outsider, who copies and truncates it behind our back. At the
+/// end each log and its backups are compared byte for byte with what was handed over, and searched
+/// for holes. Needs no root; everything lives in a temporary directory, which is removed.
 ///
 /// Exit code: 0 if every byte is there, 1 if a single one is not, 130 if interrupted.
 ///

@@ -143,7 +143,7 @@ impl Show<'_> {
         let mut table = Table::new();
         let mut tick = TICK.min(end);
         let mut outsider_at = seconds / 4;
-        while !self.is_over() && !(real && self.reactor.is_empty()) {
+        while !(self.is_over() || real && self.reactor.is_empty()) {
             let now = self.clock.elapsed();
             if now >= outsider_at {
                 outsider_at += (seconds / 4).max(TICK / 4);
