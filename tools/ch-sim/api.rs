@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 
 use super::config::Config;
 use super::http::{self, Method, Request, Server};
+use super::refusal::Refusal;
 use super::release::Release;
-use super::vmm::{Refusal, Vmm};
+use super::vmm::Vmm;
 
 /// An answer, and what happens with it.
 pub struct Answer {
@@ -188,7 +189,7 @@ fn carry_out(
             return Ok(plain(200, &json!({})));
         }
         Call::Ledger => {
-            let json = vmm.ledger.to_json();
+            let json = vmm.ledger.render();
             return Ok(plain_bytes(200, &json));
         }
         Call::Exit => {

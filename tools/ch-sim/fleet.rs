@@ -15,7 +15,8 @@ use super::config::Config;
 use super::event_loop::EventLoop;
 use super::instance::{Exit, Instance};
 use super::ledger::Counts;
-use super::vmm::{Manner, Refusal};
+use super::refusal::Refusal;
+use super::vmm::Manner;
 
 /// Runs what the command line asks for, until it has ended.
 ///

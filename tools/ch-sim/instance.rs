@@ -268,12 +268,13 @@ impl Instance {
             let release = self.manner.release;
             let answer = api::answer(&mut self.vmm, registry, release, &request, now);
             self.stale = true;
+            // Who is answered may rely on the file.
+            if call == Some(Call::Ledger) || call.is_some_and(Call::ends_the_vm) {
+                self.write_ledger();
+            }
             self.settle(asker, answer, now);
             if !matches!(self.phase, Phase::Living) {
                 return;
-            }
-            if call == Some(Call::Ledger) || call.is_some_and(Call::ends_the_vm) {
-                self.write_ledger();
             }
         }
     }

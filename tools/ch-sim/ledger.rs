@@ -142,7 +142,7 @@ impl Ledger {
     }
 
     /// The ledger as JSON, its sums made anew.
-    pub fn to_json(&mut self) -> Vec<u8> {
+    pub fn render(&mut self) -> Vec<u8> {
         self.total = self.sum();
         let mut text = serde_json::to_vec(self).unwrap_or_default();
         text.push(b'\n');
@@ -157,7 +157,7 @@ impl Ledger {
         let mut beside = path.as_os_str().to_owned();
         beside.push(".tmp");
         let beside = PathBuf::from(beside);
-        fs::write(&beside, self.to_json())?;
+        fs::write(&beside, self.render())?;
         fs::rename(&beside, path)
     }
 

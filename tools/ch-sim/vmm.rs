@@ -9,7 +9,6 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mio::Registry;
@@ -17,13 +16,16 @@ use mio::net::UnixListener;
 use serde_json::{Value, json};
 
 use super::config::{Config, Mode};
+use super::console;
 use super::guest::{End, Guest, Next, Stage};
 use super::ledger::{Boot, Ledger};
 use super::line::{Line, LineTokens};
 use super::listener::Bound;
+use super::refusal::{Refusal, refuse};
 use super::release::Release;
-use super::serial::{self, Serial, Sink};
-use super::snapshot::{self, Snapshot};
+use super::serial::{Serial, Sink};
+
+mod transfer;
 
 /// From the path's removal at a reboot to its new binding.
 const UNLINKED: Duration = Duration::from_micros(500);
@@ -41,17 +43,6 @@ pub struct Manner {
     pub no_shutdown: bool,
     /// Whether each boot waits for its first client.
     pub await_client: bool,
-}
-
-/// A call that failed: the status and the words, outermost first.
-#[derive(Debug)]
-pub struct Refusal {
-    /// The HTTP status.
-    pub status: u16,
-    /// The words.
-    pub words: Vec<String>,
-    /// The VMM's thread panics: the answer is its last.
-    pub panics: bool,
 }
 
 /// A VM that booted.
@@ -85,16 +76,6 @@ pub struct Vmm {
 }
 
 type Done = Result<(), Refusal>;
-
-/// A refusal in CH's words, of which each has a level.
-fn refuse(status: u16, words: &[&str]) -> Refusal {
-    let all = ["Error from API"].iter().chain(words);
-    Refusal {
-        status,
-        words: all.map(ToString::to_string).collect(),
-        panics: false,
-    }
-}
 
 impl Vmm {
     /// A VMM without a VM.
@@ -267,76 +248,6 @@ impl Vmm {
         }
     }
 
-    /// `vm.snapshot`.
-    pub fn snapshot(&self, url: &str) -> Done {
-        const FAILED: &str = "The VM could not be snapshotted";
-        let (Some(machine), Some(config), Some(serial), Some(boot)) = (
-            &self.machine,
-            &self.config,
-            &self.serial,
-            self.ledger.boots.last(),
-        ) else {
-            return Err(refuse(500, &[FAILED, "VM is not running"]));
-        };
-        if machine.paused_at.is_none() {
-            let part = "Failed to snapshot migratable component";
-            let why = "Trying to snapshot while VM is running";
-            return Err(refuse(500, &[FAILED, "Cannot snapshot VM", part, why]));
-        }
-        let snapshot = Snapshot {
-            config: config.clone(),
-            offset: boot.position(),
-            stage: machine.guest.stage(),
-            echo: boot.echo.clone(),
-            input: machine
-                .guest
-                .held()
-                .into_iter()
-                .chain(serial.unread_input())
-                .collect(),
-        };
-        snapshot.write(url).map_err(|why| {
-            let part = "Failed to send migratable component snapshot";
-            let mut words = vec![FAILED, "Cannot send VM snapshot", part];
-            words.extend(why.iter().map(String::as_str));
-            refuse(500, &words)
-        })
-    }
-
-    /// `vm.restore`.
-    pub fn restore(&mut self, registry: &Registry, url: &str, run: bool, now: Instant) -> Done {
-        const FAILED: &str = "The VM could not be restored";
-        if self.config.is_some() {
-            return Err(refuse(500, &[FAILED, "VM is already created"]));
-        }
-        let failed = |why: Vec<String>| {
-            let part = "Failed to send migratable component snapshot";
-            let mut words = vec![FAILED, "Cannot restore VM", part];
-            words.extend(why.iter().map(String::as_str));
-            refuse(500, &words)
-        };
-        let snapshot = Snapshot::read(url, self.manner.release).map_err(failed)?;
-        self.config = Some(snapshot.config.clone());
-        if let Err(refusal) = self.open_console(registry, FAILED) {
-            self.config = None;
-            return Err(refusal);
-        }
-        if let Err(why) = snapshot::check_memory(url) {
-            // The path stays, and so does its listener, which nobody serves.
-            self.delete(registry, now);
-            return Err(failed(why));
-        }
-        let boot = Boot::new(snapshot.config.cmdline(), snapshot.offset, snapshot.echo);
-        if let Some(serial) = &mut self.serial {
-            serial.restore_input(&snapshot.input);
-        }
-        self.start(boot, snapshot.stage, now);
-        match run {
-            true => Ok(()),
-            false => self.pause(now),
-        }
-    }
-
     /// The end of the VMM itself: a VM that never booted leaves its path.
     pub fn end(&mut self, why: &str) {
         if self.machine.is_some() {
@@ -411,7 +322,8 @@ impl Vmm {
                 }
                 _ => {
                     let file = console.file.filter(|_| console.mode == Mode::File);
-                    self.serial = Some(self.plain_serial(file.as_deref())?);
+                    let release = self.manner.release;
+                    self.serial = Some(console::plain(release, file.as_deref())?);
                     self.start_anew(now);
                 }
             },
@@ -522,50 +434,19 @@ impl Vmm {
     }
 
     fn open_console(&mut self, registry: &Registry, failed: &str) -> Done {
-        const CREATING: &str = "Error creating console devices";
         let Some(config) = &self.config else {
             return Ok(());
         };
-        if config.wants_console_socket() {
-            let why = "No socket option support for console device";
-            return Err(refuse(500, &[failed, CREATING, why]));
-        }
-        let console = config.serial();
-        let opened = match (console.mode, console.socket) {
-            (Mode::Socket, None) => {
-                let words = [
-                    "API response receive error",
-                    "receiving on a closed channel",
-                ];
-                return Err(Refusal {
-                    panics: true,
-                    ..refuse(500, &words)
-                });
-            }
-            (Mode::Socket, Some(path)) => self.socket_serial(registry, &path),
-            (Mode::File, _) => self.plain_serial(console.file.as_deref()),
-            _ => self.plain_serial(None),
-        };
-        let serial = opened.map_err(|error| {
-            let device = "Error creating console device";
-            refuse(500, &[failed, CREATING, device, &error.to_string()])
-        })?;
-        self.serial = Some(serial);
+        let release = self.manner.release;
+        self.serial = Some(console::open(
+            registry,
+            config,
+            release,
+            self.tokens,
+            failed,
+        )?);
+        // Who waited at the forgotten listener gets ECONNRESET.
         self.leftover = None;
         Ok(())
-    }
-
-    fn socket_serial(&self, registry: &Registry, path: &Path) -> io::Result<Serial> {
-        let (listener, path): (_, PathBuf) = Bound::bind(path)?.listen()?;
-        let line = Line::new(registry, listener, path, self.tokens)?;
-        Ok(Serial::new(self.manner.release, Sink::Socket(line)))
-    }
-
-    fn plain_serial(&self, file: Option<&Path>) -> io::Result<Serial> {
-        let sink = match file {
-            Some(path) => Sink::File(serial::open_file(path)?),
-            None => Sink::Nowhere,
-        };
-        Ok(Serial::new(self.manner.release, sink))
     }
 }

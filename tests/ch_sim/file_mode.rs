@@ -1,0 +1,79 @@
+//! Serial mode File, and the bug that it has.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::json;
+
+use crate::support::*;
+
+fn boot(program: Program, cmdline: &str) -> Vmm {
+    let vmm = Vmm::start(program);
+    fs::write(vmm.path("log"), "from before").expect("written");
+    fs::set_permissions(vmm.path("log"), fs::Permissions::from_mode(0o644)).expect("set");
+    let mut config = vmm.config(cmdline);
+    config["serial"] = json!({"mode": "File", "file": vmm.path("log")});
+    assert_eq!(vmm.put_json("vm.create", &config).status(), 204);
+    vmm
+}
+
+fn size(vmm: &Vmm) -> u64 {
+    fs::metadata(vmm.path("log")).expect("a log").len()
+}
+
+#[test]
+fn the_log_is_truncated_at_create_and_reboot_and_written_byte_by_byte() {
+    for program in Program::all() {
+        let vmm = boot(program, "lines=20 echo=1");
+        assert_eq!(size(&vmm), 0);
+        vmm.done("vm.boot");
+        wait_until("the log", || size(&vmm) == whole("lines=20").len() as u64);
+        assert_eq!(fs::read(vmm.path("log")).expect("read"), whole("lines=20"));
+        OpenOptions::new()
+            .append(true)
+            .open(vmm.path("log"))
+            .expect("open");
+        fs::rename(vmm.path("log"), vmm.path("old")).expect("moved");
+        vmm.done("vm.reboot");
+        wait_until("the log", || size(&vmm) == whole("lines=20").len() as u64);
+        let mode = fs::metadata(vmm.path("log"))
+            .expect("a log")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}
+
+#[test]
+fn copytruncate_leaves_a_hole_of_nuls() {
+    for program in Program::all() {
+        let vmm = boot(program, "lines=0");
+        vmm.done("vm.boot");
+        wait_until("some output", || size(&vmm) > 20_000);
+        let log = OpenOptions::new()
+            .write(true)
+            .open(vmm.path("log"))
+            .expect("open");
+        log.set_len(0).expect("truncated");
+        wait_until("more output", || size(&vmm) > 20_000);
+        vmm.done("vm.pause");
+        let bytes = fs::read(vmm.path("log")).expect("read");
+        let nuls = bytes.iter().take_while(|byte| **byte == 0).count();
+        assert!(nuls > 20_000, "{program:?}: {nuls}");
+        assert!(bytes[nuls..].iter().all(|byte| *byte != 0));
+    }
+}
+
+#[test]
+fn after_a_move_ch_writes_on_to_the_moved_file() {
+    for program in Program::all() {
+        let vmm = boot(program, "lines=0");
+        vmm.done("vm.boot");
+        wait_until("some output", || size(&vmm) > 1000);
+        fs::rename(vmm.path("log"), vmm.path("log.1")).expect("moved");
+        let moved = || fs::metadata(vmm.path("log.1")).expect("there").len();
+        let before = moved();
+        wait_until("more output", || moved() > before + 1000);
+        assert!(!vmm.has("log"));
+    }
+}
