@@ -54,7 +54,7 @@ impl Settings {
             settings.add(spec, &node)?;
         }
         for node in keys.get("vms").map(Node::array).transpose()?.unwrap_or_default() {
-            let spec = settings.defaults.from_keys(&node, &node.object(&VM_KEYS)?)?;
+            let spec = settings.defaults.read_vm(&node, &node.object(&VM_KEYS)?)?;
             settings.add(spec, &node)?;
         }
         Ok(settings)

@@ -47,8 +47,8 @@ enum Action {
     },
     /// Rewrite every path below one instance directory to the same place below another.
     ///
-    /// For a copy of a snapshot that is to run beside its source: else both would use the same disks
-    /// and sockets. Lists what was rewritten and what the two still share. May be repeated.
+    /// For a copy of a snapshot that is to run beside its source: else both would use the same
+    /// disks and sockets. Lists what was rewritten and what the two still share. May be repeated.
     ///
     /// Example: seriald snapshot fork /vms/b/snapshot --from /vms/a --to /vms/b
     #[command(verbatim_doc_comment)]

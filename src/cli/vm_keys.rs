@@ -131,7 +131,7 @@ impl VmDefaults {
 
     /// The VM that an object's keys `id`, `dir`, `serial`, `log`, `api`, `on_exit` and
     /// `dial_timeout_s` describe; `node` is the object itself.
-    pub fn from_keys(&self, node: &Node<'_>, keys: &Object<'_>) -> Result<VmSpec, FileError> {
+    pub fn read_vm(&self, node: &Node<'_>, keys: &Object<'_>) -> Result<VmSpec, FileError> {
         let dir = keys.get("dir").map(Node::path).transpose()?;
         let path = |key: &str, below: &str| match (keys.get(key), &dir) {
             (Some(node), _) => node.path().map(Some),
