@@ -16,3 +16,8 @@ pub use vm::launch::{LaunchSpec, Start};
 
 /// What a launcher embeds: the loop over the real system.
 pub type Seriald = Reactor<env::os::OsEnv>;
+
+/// README's example, so that it compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

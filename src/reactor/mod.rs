@@ -334,6 +334,16 @@ impl<E: Env> Reactor<E> {
         }
     }
 
+    /// It was stopped; what VMs are left are being let go of.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
+    /// No VM is in charge.
+    pub fn is_empty(&self) -> bool {
+        self.table.len() == 0
+    }
+
     /// It was stopped, and no VM is left.
     pub fn is_stopped(&self) -> bool {
         self.stopping && self.table.len() == 0

@@ -27,6 +27,7 @@ ch-sim: a stand-in for Cloud Hypervisor, for tests and demos
   --flat-out           as fast as they can
   --ledger FILE        what became of each byte (ledger.json beside the API socket);
                        SIGUSR1 writes all ledgers at once, so does GET /api/v1/ch-sim.ledger
+  --ledger-ms N        how old it gets while its guest prints (100)
   --boot-on-connect    each boot prints its first byte once a client is connected
   --until-done         (fleet) a guest's power-off always ends its VMM, and with the last the fleet
   --no-shutdown        the VMM stays when its guest powers off
@@ -81,6 +82,8 @@ pub struct Args {
     pub rate: Option<u32>,
     /// The ledger, if it is not at its usual place.
     pub ledger: Option<PathBuf>,
+    /// How old a ledger on disk gets while its guest prints, in milliseconds.
+    pub ledger_ms: u32,
     /// A fleet instead of one VM.
     pub fleet: Option<Fleet>,
     /// The guest's script for a fleet.
@@ -180,6 +183,10 @@ impl Args {
                 self.rate = Some(rate.ok_or_else(number)?);
             }
             "--ledger" => self.ledger = Some(PathBuf::from(value)),
+            "--ledger-ms" => {
+                let age = value.parse().ok().filter(|age| *age > 0);
+                self.ledger_ms = age.ok_or_else(number)?;
+            }
             "--fleet" => {
                 let vms = value.parse().ok().filter(|vms| *vms > 0);
                 words.vms = Some(vms.ok_or_else(number)?);
@@ -229,6 +236,7 @@ impl Default for Args {
             release: Release::V53,
             rate: Some(80_000),
             ledger: None,
+            ledger_ms: 100,
             fleet: None,
             cmdline: String::new(),
             vm_config: None,

@@ -18,8 +18,6 @@ use super::instance::{self, Exit, Instance};
 
 /// Running instances is interrupted after this, to look at events.
 const SLICE: Duration = Duration::from_millis(2);
-/// How old a ledger on disk gets while the guest runs.
-const LEDGER_AGE_MAX: Duration = Duration::from_millis(100);
 /// Ledgers written at once by a fleet, so that thousands don't stop the guests.
 const LEDGERS_AT_ONCE: usize = 20;
 /// Guests that wait for the clock are woken at most this often.
@@ -39,6 +37,8 @@ pub struct EventLoop {
     /// Each instance's entry in `timers`.
     deadlines: Vec<Option<Instant>>,
     living: usize,
+    /// How old a ledger on disk gets while its guest prints.
+    ledger_age_max: Duration,
     ledgers_due: Instant,
     next_ledger: usize,
     end_signal: UnixStream,
@@ -50,7 +50,7 @@ impl EventLoop {
     ///
     /// # Errors
     /// Those of the system.
-    pub fn new() -> io::Result<Self> {
+    pub fn new(ledger_age_max: Duration) -> io::Result<Self> {
         let poll = Poll::new()?;
         let (mut end_signal, mut ledger_signal) =
             (signal_pipe(&[SIGTERM, SIGINT])?, { signal_pipe(&[SIGUSR1])? });
@@ -65,6 +65,7 @@ impl EventLoop {
             timers: BTreeSet::new(),
             deadlines: Vec::new(),
             living: 0,
+            ledger_age_max,
             ledgers_due: Instant::now(),
             next_ledger: 0,
             end_signal,
@@ -223,7 +224,7 @@ impl EventLoop {
         if now < self.ledgers_due {
             return;
         }
-        self.ledgers_due = now + LEDGER_AGE_MAX;
+        self.ledgers_due = now + self.ledger_age_max;
         let mut written = 0;
         for _ in 0..self.instances.len() {
             let index = self.next_ledger % self.instances.len();

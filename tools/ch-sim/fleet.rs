@@ -23,7 +23,8 @@ use super::vmm::Manner;
 /// # Errors
 /// What failed, in words.
 pub fn run(args: &Args) -> Result<(), String> {
-    let mut event_loop = EventLoop::new().map_err(|error| error.to_string())?;
+    let ledger_age_max = Duration::from_millis(u64::from(args.ledger_ms));
+    let mut event_loop = EventLoop::new(ledger_age_max).map_err(|error| error.to_string())?;
     match &args.fleet {
         Some(fleet) => start_fleet(&mut event_loop, args, fleet)?,
         None => start_one(&mut event_loop, args)?,

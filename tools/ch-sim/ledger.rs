@@ -3,7 +3,7 @@
 //! One JSON file per VM. A boot's bytes are known by their offset in its output, so ranges of
 //! offsets, with the script, are enough to make each byte anew. Written atomically (temporary
 //! file, rename): whole at the end of each boot and at every exit but SIGKILL, and while the guest
-//! runs every 100 ms (a fleet takes turns).
+//! runs every 100 ms, unless told otherwise (a fleet takes turns).
 //!
 //! **Invariant:** for each boot `printed - start` is `handed + dropped_ring + dropped_no_client +
 //! lost_at_end + waiting`.

@@ -6,10 +6,12 @@
 #![allow(unsafe_code)]
 
 mod files;
+pub mod holes;
 mod process;
 mod rlimit;
 mod signals;
 mod socket;
+pub mod stopwatch;
 
 pub use files::{OsDir, OsFile, OsFiles};
 pub use process::OsProcess;

@@ -1,0 +1,225 @@
+//! The configuration of `seriald run`: a JSON file, every key optional.
+//!
+//! Owns the names of its keys.
+//! **Invariant:** a key that means nothing is refused with its name and place, never ignored.
+
+use crate::cli::json_file::{FileError, JsonFile, Node};
+use crate::cli::vm_keys::{LogKeys, Taken, VmDefaults, seconds_or_null};
+use seriald::config::{Config, OnExit, VmSpec};
+use std::time::Duration;
+
+const KEYS: [&str; 5] = ["coalesce_us", "dial_timeout_s", "log", "instances", "vms"];
+const VM_KEYS: [&str; 7] = ["id", "dir", "serial", "log", "api", "on_exit", "dial_timeout_s"];
+
+/// Longest `coalesce_us`: ten times what fills CH's socket at a guest's full speed.
+const COALESCE_US_MAX: u64 = 10_000;
+
+/// What `seriald run` is to do.
+pub struct Settings {
+    /// The reactor's own settings.
+    pub config: Config,
+    /// What the VMs of the command line share with those of the file.
+    pub defaults: VmDefaults,
+    /// The VMs, in the order in which they were named.
+    pub vms: Vec<VmSpec>,
+    /// What the VMs have named so far.
+    pub taken: Taken,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let defaults =
+            VmDefaults { log: LogKeys::default(), on_exit: OnExit::Wait, dial_timeout: None };
+        Settings { config: Config::default(), defaults, vms: Vec::new(), taken: Taken::default() }
+    }
+}
+
+impl Settings {
+    /// What a file says.
+    pub fn from_file(file: &JsonFile) -> Result<Settings, FileError> {
+        let root = file.root()?;
+        let keys = root.object(&KEYS)?;
+        let mut settings = Settings::default();
+        if let Some(node) = keys.get("coalesce_us") {
+            settings.config.coalesce = Duration::from_micros(node.number(0..=COALESCE_US_MAX)?);
+        }
+        if let Some(node) = keys.get("dial_timeout_s") {
+            settings.defaults.dial_timeout = seconds_or_null(node)?;
+        }
+        if let Some(node) = keys.get("log") {
+            settings.defaults.log = LogKeys::common(node)?;
+        }
+        for node in keys.get("instances").map(Node::array).transpose()?.unwrap_or_default() {
+            let spec = settings.defaults.instance(&node.path()?).map_err(|e| node.wrong(e))?;
+            settings.add(spec, &node)?;
+        }
+        for node in keys.get("vms").map(Node::array).transpose()?.unwrap_or_default() {
+            let spec = settings.defaults.read_vm(&node, &node.object(&VM_KEYS)?)?;
+            settings.add(spec, &node)?;
+        }
+        Ok(settings)
+    }
+
+    fn add(&mut self, spec: VmSpec, node: &Node<'_>) -> Result<(), FileError> {
+        self.taken.note(&spec, node.name()).map_err(|e| node.wrong(e))?;
+        self.vms.push(spec);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use seriald::config::RotateMode;
+    use std::path::Path;
+
+    fn read(text: &str) -> Result<Settings, String> {
+        Settings::from_file(&JsonFile::of("x.json", text)).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn an_empty_object_is_the_default_of_everything() {
+        let settings = read("{}").expect("every key is optional");
+        assert_eq!(settings.config, Config::default());
+        assert!(settings.vms.is_empty());
+    }
+
+    #[test]
+    fn a_vms_own_log_overrides_the_common_one_key_by_key() {
+        let settings = read(
+            r#"{"coalesce_us": 0, "dial_timeout_s": 60,
+                "log": {"max_bytes": 4096, "max_age_s": null, "keep": 9, "mode": "copytruncate",
+                        "check_interval_s": 7, "file_mode": "0600", "group": "adm"},
+                "instances": ["/vms/a"],
+                "vms": [{"id": "b", "serial": "/r/b.sock", "log": "/l/b.log", "api": "/r/b.api",
+                         "on_exit": "close", "dial_timeout_s": null},
+                        {"dir": "/vms/c", "log": {"keep": 2, "max_age_s": 60}},
+                        {"id": "d", "serial": "d.sock", "log": {"path": "d.log"}}]}"#,
+        )
+        .expect("valid");
+        assert_eq!(settings.config.coalesce, Duration::ZERO);
+        let [a, b, c, d] = &settings.vms[..] else { panic!("{}", settings.vms.len()) };
+        assert_eq!((a.id.as_str(), a.on_exit), ("a", OnExit::Wait));
+        assert_eq!(a.serial, Path::new("/vms/a/serial.sock"));
+        assert_eq!(a.dial_timeout, Some(Duration::from_secs(60)));
+        assert_eq!((a.log.max_bytes, a.log.max_age, a.log.keep), (4096, None, 9));
+        assert_eq!((a.log.mode, a.log.file_mode), (RotateMode::CopyTruncate, 0o600));
+        assert_eq!(a.log.group.as_deref(), Some("adm"));
+        assert_eq!(a.log.check_interval, Duration::from_secs(7));
+        assert_eq!((b.on_exit, b.dial_timeout), (OnExit::Close, None));
+        assert_eq!(b.api.as_deref(), Some(Path::new("/r/b.api")));
+        assert_eq!((c.id.as_str(), c.log.keep, c.log.max_bytes), ("c", 2, 4096));
+        assert_eq!(c.log.path, Path::new("/vms/c/logs/app.log"));
+        assert_eq!(c.log.max_age, Some(Duration::from_secs(60)));
+        assert_eq!((d.log.path.as_path(), d.api.as_deref()), (Path::new("d.log"), None));
+    }
+
+    #[test]
+    fn what_is_wrong_is_refused_with_its_place_and_the_way_out() {
+        let cases = [
+            ("[]", "x.json:1:1: must be an object, is an array"),
+            (
+                "{\"vms\": [{}, \n {\"log\": {\"path\": \"a\", \"max_byte\": 1}}]}",
+                "x.json:1:10: vms[0]: key \"id\" is missing, and no \"dir\"",
+            ),
+            (
+                "{\"vms\": [{\"dir\": \"a\"}, \n {\"dir\": \"b\", \"log\": {\"max_byte\": 1}}]}",
+                "x.json:2:23: vms[1].log: unknown key \"max_byte\", did you mean \"max_bytes\"?",
+            ),
+            (
+                "{\"watch\": []}",
+                "x.json:1:2: unknown key \"watch\", the keys here are: coalesce_us, \
+                 dial_timeout_s, log, instances, vms",
+            ),
+            (
+                "{\"log\": {\"path\": \"a\"}}",
+                "x.json:1:10: log: unknown key \"path\", the keys \
+                 here are: max_bytes, max_age_s, keep, mode, check_interval_s, file_mode, group",
+            ),
+            ("{\"log\": {\"keep\": 1, \"keep\": 2}}", "x.json:1:21: log: key \"keep\" comes twice"),
+            (
+                "{\"log\": {\"keep\": 1001}}",
+                "x.json:1:18: log.keep: 1001 is not a whole number from 0 to 1000",
+            ),
+            (
+                "{\"log\": {\"keep\": -1}}",
+                "x.json:1:18: log.keep: -1 is not a whole number from 0 to 1000",
+            ),
+            (
+                "{\"log\": {\"max_bytes\": 10}}",
+                "x.json:1:23: log.max_bytes: 10 is not a whole number from 1024 on",
+            ),
+            (
+                "{\"log\": {\"max_bytes\": 2048.5}}",
+                "x.json:1:23: log.max_bytes: 2048.5 is not a whole number from 1024 on",
+            ),
+            (
+                "{\"log\": {\"max_bytes\": \"1M\"}}",
+                "x.json:1:23: log.max_bytes: must be a whole number, is a string",
+            ),
+            (
+                "{\"log\": {\"max_age_s\": 0}}",
+                "x.json:1:23: log.max_age_s: 0 is not a whole number from 1 to 3153600000",
+            ),
+            (
+                "{\"log\": {\"mode\": \"move\"}}",
+                "x.json:1:18: log.mode: \"move\" is neither \"rename\" nor \"copytruncate\"",
+            ),
+            (
+                "{\"log\": {\"file_mode\": 640}}",
+                "x.json:1:23: log.file_mode: must be a string of octal digits, as \"0640\"",
+            ),
+            (
+                "{\"log\": {\"file_mode\": \"0440\"}}",
+                "x.json:1:23: log.file_mode: \"0440\" is not an octal mode from \"0600\" to \
+                 \"0777\"",
+            ),
+            ("{\"log\": {\"group\": 4}}", "x.json:1:19: log.group: must be a string, is a number"),
+            (
+                "{\"coalesce_us\": 10001}",
+                "x.json:1:17: coalesce_us: 10001 is not a whole number from 0 to 10000",
+            ),
+            ("{\"instances\": \"a\"}", "x.json:1:15: instances: must be an array, is a string"),
+            (
+                "{\"instances\": [\"/a b\"]}",
+                "x.json:1:16: instances[0]: instance /a b: VM \"a b\": id must match \
+                 [A-Za-z0-9][A-Za-z0-9._-]{0,63}",
+            ),
+            ("{\"instances\": [\"\"]}", "x.json:1:16: instances[0]: \"\" is no path"),
+            (
+                "{\"vms\": [{\"id\": \"a\", \"log\": \"l\"}]}",
+                "x.json:1:10: vms[0]: key \"serial\" is missing, and no \"dir\"",
+            ),
+            (
+                "{\"vms\": [{\"id\": \"a\", \"serial\": \"s\"}]}",
+                "x.json:1:10: vms[0]: key \"log\" is missing, and no \"dir\"",
+            ),
+            (
+                "{\"vms\": [{\"id\": \"a\", \"serial\": \"s\", \"log\": {}}]}",
+                "x.json:1:44: vms[0].log: key \"path\" is missing",
+            ),
+            (
+                "{\"vms\": [{\"dir\": \"a\", \"on_exit\": \"stop\"}]}",
+                "x.json:1:34: vms[0].on_exit: \"stop\" is neither \"close\" nor \"wait\"",
+            ),
+            (
+                "{\"instances\": [\"/i/a\"],\n\"vms\": [{\"id\": \"a\", \"serial\": \"s\", \
+                 \"log\": \"l\"}]}",
+                "x.json:2:9: vms[0]: id a is already taken, by instances[0]",
+            ),
+            (
+                "{\"instances\": [\"/i/a\"],\n\"vms\": [{\"id\": \"b\", \"log\": \"l\", \
+                 \"serial\": \"/i/a//serial.sock\"}]}",
+                "x.json:2:9: vms[0]: serial /i/a/serial.sock is already taken, by instances[0]",
+            ),
+            (
+                "{\"instances\": [\"/i/a\"],\n\"vms\": [{\"id\": \"b\", \"serial\": \"s\", \
+                 \"log\": \"/i/a/logs/app.log\"}]}",
+                "x.json:2:9: vms[0]: log /i/a/logs/app.log is already taken, by instances[0]",
+            ),
+        ];
+        for (text, message) in cases {
+            assert_eq!(read(text).err().as_deref(), Some(message), "{text}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! `seriald launch`: the VMMs are ours, from their start to their end.
+//!
+//! Owns the choice of launch files.
+//! **Invariant:** nothing is started before every file was understood; no VMM is left running.
+
+use crate::cli::json_file::JsonFile;
+use crate::cli::vm_keys::Taken;
+use crate::cli::{Failure, launch_file, log_from, notice};
+use seriald::Seriald;
+use seriald::config::Config;
+use seriald::reactor::EventKind;
+use seriald::vm::CloseReason;
+use seriald::vm::launch::LaunchSpec;
+use std::path::PathBuf;
+
+/// Start VMs and keep their serial logs until they end.
+///
+/// For each file: starts the VMM, sends it the configuration with the serial port set to the
+/// instance's socket, connects, boots, and appends what the guest prints to its log from the first
+/// byte on. Ends when all VMs have; at SIGTERM or SIGINT it shuts every VMM down in order first.
+///
+/// A launch file names the VM, the VMM and what it starts from: "config" (the body of vm.create) or
+/// "restore" (the body of vm.restore):
+///   {"id": "a", "dir": "/var/lib/vms/a", "vmm": ["cloud-hypervisor"],
+///    "config": {"payload": {"kernel": "/boot/vmlinux", "cmdline": "console=ttyS0"}}}
+/// "vmm" is optional; "serial", "api" and "log" default to serial.sock, ch.sock and logs/app.log in
+/// "dir", "id" to its name. Relative paths are taken from the current directory.
+///
+/// The exit code is 1 if a VM could not be launched; the others run all the same.
+///
+/// Example: seriald launch a.json b.json
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// Launch files, one VM each.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+/// Runs the subcommand.
+pub fn launch(args: Args) -> Result<(), Failure> {
+    let specs = read(&args.files)?;
+    log_from("info");
+    let mut reactor = Seriald::bind(Config::default()).map_err(Failure::failed)?;
+    reactor.stop_on_signals().map_err(Failure::failed)?;
+    let mut failed = 0;
+    for spec in specs {
+        if let Err(error) = reactor.launch(spec) {
+            eprintln!("seriald: {error}");
+            failed += 1;
+        }
+    }
+    while !reactor.is_empty() {
+        reactor.turn(None).map_err(Failure::failed)?;
+        while let Some(event) = reactor.next_event() {
+            notice::log(&event);
+            if let EventKind::Closed(reason @ CloseReason::LaunchFailed(_)) = &event.kind {
+                eprintln!("seriald: VM {:?}: {reason}", event.id);
+                failed += 1;
+            }
+        }
+    }
+    if failed > 0 { Err(Failure::Told) } else { Ok(()) }
+}
+
+fn read(files: &[PathBuf]) -> Result<Vec<LaunchSpec>, Failure> {
+    let mut taken = Taken::default();
+    let mut specs = Vec::new();
+    for path in files {
+        let spec = JsonFile::read(path).and_then(|file| launch_file::read(&file));
+        let spec = spec.map_err(Failure::failed)?;
+        let place = path.display().to_string();
+        let noted = taken.note(&spec.vm, &place);
+        noted.map_err(|why| Failure::Failed(format!("{place}: {why}")))?;
+        specs.push(spec);
+    }
+    Ok(specs)
+}

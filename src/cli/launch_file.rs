@@ -1,0 +1,120 @@
+//! A launch file: one VM, the VMM that is to run it, and what it starts from.
+//!
+//! Owns the names of its keys.
+//! **Invariant:** what CH is sent (`config`, `restore`) is not read here, only passed on.
+
+use crate::cli::json_file::{FileError, JsonFile, Node};
+use crate::cli::vm_keys::{LogKeys, VmDefaults, seconds_or_null};
+use seriald::config::OnExit;
+use seriald::vm::launch::{LaunchSpec, Start};
+use std::ffi::OsString;
+
+const KEYS: [&str; 10] = [
+    "id",
+    "dir",
+    "serial",
+    "api",
+    "log",
+    "dial_timeout_s",
+    "launch_timeout_s",
+    "vmm",
+    "config",
+    "restore",
+];
+
+/// What a launch file says.
+///
+/// # Errors
+/// The first thing that is wrong in it, with its place.
+pub fn read(file: &JsonFile) -> Result<LaunchSpec, FileError> {
+    let root = file.root()?;
+    let keys = root.object(&KEYS)?;
+    let defaults =
+        VmDefaults { log: LogKeys::default(), on_exit: OnExit::Close, dial_timeout: None };
+    let vm = defaults.read_vm(&root, &keys)?;
+    if vm.api.is_none() {
+        return Err(root.wrong("key \"api\" is missing, and no \"dir\""));
+    }
+    let start = match (keys.get("config"), keys.get("restore")) {
+        (Some(node), None) => node.any_object().map(|()| Start::Create(node.text().into())),
+        (None, Some(node)) => node.any_object().map(|()| Start::Restore(node.text().into())),
+        (None, None) => Err(root
+            .wrong("\"config\" (the body of vm.create) or \"restore\" (of vm.restore) is missing")),
+        (Some(_), Some(node)) => {
+            Err(node.wrong("there is a \"config\" too: a VM is either made or restored"))
+        }
+    }?;
+    let vmm = keys.get("vmm").map(program).transpose()?;
+    let vmm = vmm.unwrap_or_else(|| vec!["cloud-hypervisor".into()]);
+    let timeout = keys.get("launch_timeout_s").map(seconds_or_null).transpose()?.flatten();
+    Ok(LaunchSpec { vm, vmm, start, timeout })
+}
+
+fn program(node: &Node<'_>) -> Result<Vec<OsString>, FileError> {
+    let words: Vec<_> = node.array()?.iter().map(Node::string).collect::<Result<_, _>>()?;
+    if words.first().is_none_or(|program| program.is_empty()) {
+        return Err(node.wrong("names no program"));
+    }
+    Ok(words.into_iter().map(OsString::from).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn spec(text: &str) -> Result<LaunchSpec, String> {
+        read(&JsonFile::of("a.json", text)).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_directory_and_a_config_are_enough() {
+        let file = spec(r#"{"dir": "/vms/a", "config": {"x" : 1}}"#).expect("valid");
+        assert_eq!(file.vm.id, "a");
+        assert_eq!(file.vm.on_exit, OnExit::Close);
+        assert_eq!(file.vm.api.as_deref(), Some(Path::new("/vms/a/ch.sock")));
+        assert_eq!(file.vmm, ["cloud-hypervisor"]);
+        assert_eq!(file.start, Start::Create("{\"x\" : 1}".into()));
+        assert_eq!(file.timeout, None);
+    }
+
+    #[test]
+    fn what_is_wrong_is_refused_with_its_place_and_the_way_out() {
+        let cases = [
+            (
+                r#"{"dir": "/vms/a"}"#,
+                "a.json:1:1: \"config\" (the body of vm.create) or \"restore\" (of vm.restore) is \
+                 missing",
+            ),
+            (
+                r#"{"dir": "/vms/a", "config": {}, "restore": {}}"#,
+                "a.json:1:44: restore: there is a \"config\" too: a VM is either made or restored",
+            ),
+            (
+                r#"{"dir": "/vms/a", "config": "x"}"#,
+                "a.json:1:29: config: must be an object, is a string",
+            ),
+            (
+                r#"{"id": "a", "serial": "s", "log": "l", "config": {}}"#,
+                "a.json:1:1: key \"api\" is missing, and no \"dir\"",
+            ),
+            (r#"{"dir": "/vms/a", "vmm": [], "config": {}}"#, "a.json:1:26: vmm: names no program"),
+            (
+                r#"{"dir": "/vms/a", "vmm": ["ch", 3], "config": {}}"#,
+                "a.json:1:33: vmm[1]: must be a string, is a number",
+            ),
+            (
+                r#"{"dir": "/vms/a", "restor": {}}"#,
+                "a.json:1:19: unknown key \"restor\", did you mean \"restore\"?",
+            ),
+            (
+                r#"{"dir": "/vms/a", "on_exit": "wait", "config": {}}"#,
+                "a.json:1:19: unknown key \"on_exit\", the keys here are: id, dir, serial, api, \
+                 log, dial_timeout_s, launch_timeout_s, vmm, config, restore",
+            ),
+        ];
+        for (text, message) in cases {
+            assert_eq!(spec(text).err().as_deref(), Some(message), "{text}");
+        }
+    }
+}

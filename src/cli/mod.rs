@@ -1,0 +1,115 @@
+//! What a person types: the command line, one file a subcommand.
+//!
+//! Owns what is printed and the exit codes: 0 done, 1 failed, 2 not understood.
+//! **Invariant:** the library beneath never prints.
+
+mod config_file;
+#[cfg(feature = "demo")]
+mod demo;
+mod json_file;
+mod launch;
+mod launch_file;
+mod notice;
+mod run;
+mod snapshot;
+mod vm_arg;
+mod vm_keys;
+
+use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+use std::fmt;
+use std::io::Write;
+use std::process::ExitCode;
+
+const ABOUT: &str = "Owns the serial consoles of Cloud Hypervisor VMs: one thread, one log per VM.
+
+Exit codes: 0 done, 1 failed, 2 the command line was not understood. RUST_LOG (as in
+RUST_LOG=debug) says how much is logged on stderr.";
+
+#[derive(Parser)]
+#[command(name = "seriald", version, about = ABOUT, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Run(run::Args),
+    Launch(launch::Args),
+    Snapshot(snapshot::Args),
+    #[cfg(feature = "demo")]
+    Demo(demo::Args),
+}
+
+/// Why a subcommand did not do what it was asked to.
+#[derive(Debug)]
+enum Failure {
+    /// The command line asks for what there isn't: exit code 2.
+    Usage(String),
+    /// It was tried and failed: exit code 1.
+    Failed(String),
+    /// It failed and has said why already: exit code 1.
+    Told,
+    /// Interrupted by a signal before its end: exit code 130, as of a shell's.
+    #[cfg(feature = "demo")]
+    Interrupted,
+}
+
+impl Failure {
+    fn failed(why: impl fmt::Display) -> Failure {
+        Failure::Failed(why.to_string())
+    }
+}
+
+/// Runs the command line.
+pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return not_understood(&error),
+    };
+    let done = match cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Launch(args) => launch::launch(args),
+        Command::Snapshot(args) => snapshot::snapshot(args),
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => demo::demo(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(why)) => {
+            eprintln!("seriald: {why}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Failed(why)) => {
+            eprintln!("seriald: {why}");
+            ExitCode::FAILURE
+        }
+        Err(Failure::Told) => ExitCode::FAILURE,
+        #[cfg(feature = "demo")]
+        Err(Failure::Interrupted) => ExitCode::from(130),
+    }
+}
+
+/// Prints clap's help to stdout, its complaints to stderr in our words.
+fn not_understood(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        say(error.render().to_string().trim_end());
+        return ExitCode::SUCCESS;
+    }
+    let text = error.render().to_string();
+    eprintln!("seriald: {}", text.strip_prefix("error: ").unwrap_or(&text).trim_end());
+    ExitCode::from(2)
+}
+
+/// Prints a line to stdout; a reader that has gone away (`| head`) is no error.
+fn say(line: impl fmt::Display) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// Logs to stderr: this level and above, unless RUST_LOG says otherwise.
+fn log_from(level: &str) {
+    let filter = env_logger::Env::default().default_filter_or(level);
+    // A second start (in a test) changes nothing.
+    let _ = env_logger::Builder::from_env(filter).format_target(false).try_init();
+}

@@ -1,0 +1,20 @@
+//! A VM's state changes as log lines.
+//!
+//! Owns the wording.
+//! **Invariant:** one line per change, which begins with the VM's id; no byte of a guest is in it.
+
+use log::{debug, info};
+use seriald::reactor::{Event, EventKind};
+
+/// Logs a change that the library leaves to us. Ends, losses and failures it logs itself.
+pub fn log(event: &Event) {
+    let id = &event.id;
+    match &event.kind {
+        EventKind::Adopted => debug!("VM {id}: adopted"),
+        EventKind::Connected(Some(pid)) => info!("VM {id}: connected, its VMM is process {pid}"),
+        EventKind::Connected(None) => info!("VM {id}: connected"),
+        EventKind::Disconnected => info!("VM {id}: disconnected"),
+        EventKind::Rotated(times) => debug!("VM {id}: log rotated {times} times"),
+        _ => {}
+    }
+}

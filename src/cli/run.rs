@@ -1,0 +1,104 @@
+//! `seriald run`: the collector beside a VM manager.
+//!
+//! Owns the choice of VMs: a configuration file's, and the command line's.
+//! **Invariant:** a VM that can't be taken charge of is named and left out; it keeps no other back.
+
+use crate::cli::config_file::Settings;
+use crate::cli::json_file::JsonFile;
+use crate::cli::{Failure, log_from, notice, say, vm_arg};
+use seriald::Seriald;
+use seriald::config::VmSpec;
+use std::path::PathBuf;
+
+/// Keep the serial logs of VMs that somebody else starts and stops.
+///
+/// Dials every VM's serial socket, now or once it appears, appends what the guest prints to the
+/// VM's log and rotates that. A VM whose VMM exits is waited for (on_exit "wait"). Runs until
+/// SIGTERM or SIGINT, then drains every VM and ends with 0.
+///
+/// A VM that can't be taken charge of at the start (its log is another seriald's, or a symbolic
+/// link, or the descriptors are used up) is reported and left out; the others go on. If there is
+/// none left, the exit code is 1.
+///
+/// Relative paths are taken from the current directory, in the configuration too.
+///
+/// Examples:
+///   seriald run --config /etc/seriald.json
+///   seriald run --config /etc/seriald.json --check
+///   seriald run --instance /var/lib/vms/a --instance /var/lib/vms/b
+///   seriald run --vm id=c,serial=/run/c.sock,log=/var/log/c.log
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// The configuration, JSON (see README.md for its keys).
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A VM with serial.sock, ch.sock and logs/app.log in DIR; its id is the directory's name.
+    #[arg(long, value_name = "DIR")]
+    instance: Vec<PathBuf>,
+    /// A VM by its parts: id=..,serial=..,log=..[,api=..][,on_exit=close|wait].
+    #[arg(long, value_name = "VM")]
+    vm: Vec<String>,
+    /// Only say what would be run, or what is wrong with it. Opens nothing but the configuration.
+    #[arg(long)]
+    check: bool,
+}
+
+/// Runs the subcommand.
+pub fn run(args: Args) -> Result<(), Failure> {
+    let check = args.check;
+    let settings = settings(args)?;
+    if settings.vms.is_empty() {
+        return Err(Failure::Usage(
+            "nothing to run: name VMs by --instance, by --vm, or in a file by --config (see \
+             `seriald run --help`)"
+                .into(),
+        ));
+    }
+    if check {
+        say(format_args!("VMs to run: {}. Nothing is wrong.", settings.vms.len()));
+        return Ok(());
+    }
+    log_from("info");
+    let mut reactor = Seriald::bind(settings.config).map_err(Failure::failed)?;
+    reactor.stop_on_signals().map_err(Failure::failed)?;
+    let mut adopted = 0;
+    for spec in settings.vms {
+        match reactor.adopt(spec) {
+            Ok(_) => adopted += 1,
+            Err(error) => eprintln!("seriald: {error}"),
+        }
+    }
+    if adopted == 0 {
+        return Err(Failure::failed("no VM is left to run"));
+    }
+    reactor.run(|_, event| notice::log(event)).map_err(Failure::failed)
+}
+
+fn settings(args: Args) -> Result<Settings, Failure> {
+    let mut settings = match &args.config {
+        None => Settings::default(),
+        Some(path) => JsonFile::read(path)
+            .and_then(|file| Settings::from_file(&file))
+            .map_err(Failure::failed)?,
+    };
+    for dir in args.instance {
+        let place = format!("--instance {}", dir.display());
+        let spec = settings.defaults.instance(&dir).map_err(Failure::Usage)?;
+        add(&mut settings, spec, &place)?;
+    }
+    for text in args.vm {
+        let place = format!("--vm {text}");
+        let spec = vm_arg::parse(&text, &settings.defaults)
+            .map_err(|why| Failure::Usage(format!("{place}: {why}")))?;
+        add(&mut settings, spec, &place)?;
+    }
+    Ok(settings)
+}
+
+fn add(settings: &mut Settings, spec: VmSpec, place: &str) -> Result<(), Failure> {
+    let noted = settings.taken.note(&spec, place);
+    noted.map_err(|why| Failure::Usage(format!("{place}: {why}")))?;
+    settings.vms.push(spec);
+    Ok(())
+}

@@ -1,0 +1,51 @@
+//! `--help`, `--version`, and what is not understood.
+
+use crate::program::ended;
+
+#[test]
+fn help_says_what_each_subcommand_does_with_an_example() {
+    let pages = [
+        (&["run", "--help"][..], "Keep the serial logs", "seriald run --config"),
+        (&["launch", "--help"], "Start VMs and keep their serial logs", "seriald launch a.json"),
+        (&["snapshot", "--help"], "Cloud Hypervisor snapshot", "upgrade"),
+        (&["snapshot", "show", "--help"], "serial section", "seriald snapshot show "),
+        (&["snapshot", "upgrade", "--help"], "mode Socket", "seriald snapshot upgrade "),
+        (&["snapshot", "fork", "--help"], "instance directory", "seriald snapshot fork "),
+        #[cfg(feature = "demo")]
+        (&["demo", "--help"], "prove that no byte is missing", "seriald demo --vms"),
+    ];
+    for (args, purpose, example) in pages {
+        let page = ended(args);
+        assert_eq!((page.code, page.err.as_str()), (Some(0), ""), "{args:?}");
+        assert!(page.out.contains(purpose) && page.out.contains(example), "{}", page.out);
+        assert!(page.out.lines().all(|line| line.chars().count() <= 100), "{}", page.out);
+    }
+}
+
+#[test]
+fn the_first_page_lists_the_subcommands_but_not_the_simulator() {
+    let page = ended(&["--help"]);
+    for word in ["run", "launch", "snapshot", "Exit codes"] {
+        assert!(page.out.contains(word), "{word}");
+    }
+    assert!(!page.out.contains("ch-sim"));
+    let version = ended(&["--version"]);
+    assert_eq!(version.out, format!("seriald {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn what_is_not_understood_is_exit_code_2_and_named() {
+    ended(&["run", "--conifg", "x"]).has(2, "seriald: unexpected argument '--conifg'");
+    ended(&["walk"]).has(2, "seriald: unrecognized subcommand 'walk'");
+    ended(&["launch"]).has(2, "seriald: the following required arguments were not provided");
+    ended(&["snapshot", "fork", "d", "--from", "/a"]).has(2, "--to <NEW>");
+    assert_eq!(ended(&[]).code, Some(2));
+}
+
+#[cfg(feature = "demo")]
+#[test]
+fn the_simulator_has_its_own_command_line() {
+    let version = ended(&["ch-sim", "--version"]);
+    assert_eq!(version.code, Some(0), "{version:?}");
+    assert!(version.out.starts_with("cloud-hypervisor v"), "{version:?}");
+}

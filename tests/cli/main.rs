@@ -1,0 +1,12 @@
+//! The binary from outside: what it prints, how it ends, and what it leaves behind.
+//!
+//! **Invariant:** nothing here knows the library; a test has a directory of its own and a deadline.
+
+#[cfg(feature = "demo")]
+mod demo;
+mod help;
+#[cfg(feature = "demo")]
+mod launch;
+mod program;
+mod run;
+mod snapshot;

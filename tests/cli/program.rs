@@ -1,0 +1,137 @@
+//! Running the binary: to its end, or beside the test until a signal.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long anything here may take.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The binary with these arguments, quiet but for errors.
+pub fn seriald(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_seriald"));
+    command.args(args).env("RUST_LOG", "off").env_remove("RUST_BACKTRACE");
+    command
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ended {
+    fn of(output: Output) -> Ended {
+        Ended {
+            code: output.status.code(),
+            out: String::from_utf8(output.stdout).expect("UTF-8"),
+            err: String::from_utf8(output.stderr).expect("UTF-8"),
+        }
+    }
+
+    /// It ended with this code, and its one line on stderr is this.
+    #[track_caller]
+    pub fn is(&self, code: i32, error: &str) {
+        assert_eq!((self.code, self.err.as_str()), (Some(code), format!("{error}\n").as_str()));
+    }
+
+    /// It ended with this code, and stderr has this in it.
+    #[track_caller]
+    pub fn has(&self, code: i32, error: &str) {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        assert!(self.err.contains(error), "{error:?} is not in {self:?}");
+    }
+}
+
+/// Runs it to its end.
+pub fn ended(args: &[&str]) -> Ended {
+    Ended::of(seriald(args).stdin(Stdio::null()).output().expect("it starts"))
+}
+
+/// It runs beside the test; killed when dropped.
+pub struct Running(Option<Child>);
+
+impl Running {
+    /// Starts it.
+    pub fn start(mut command: Command) -> Running {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Running(Some(command.spawn().expect("it starts")))
+    }
+
+    /// Sends a signal, `TERM` or `INT`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.0.as_ref().expect("running").id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status().expect("kill runs");
+        assert!(sent.success());
+    }
+
+    /// Whether it still runs.
+    pub fn runs(&mut self) -> bool {
+        self.0.as_mut().expect("running").try_wait().expect("asked").is_none()
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn end(mut self) -> Ended {
+        let mut waited = true;
+        wait_until("it ends", || {
+            waited = !self.runs();
+            waited
+        });
+        Ended::of(self.0.take().expect("running").wait_with_output().expect("its output"))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let mut err = String::new();
+            let _ = child.stderr.take().map(|mut e| e.read_to_string(&mut err));
+            let _ = child.wait();
+            eprintln!("killed: {err}");
+        }
+    }
+}
+
+/// Waits until the condition holds, at most [`DEADLINE`].
+#[track_caller]
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + DEADLINE;
+    while !holds() {
+        assert!(Instant::now() < end, "not within {DEADLINE:?}: {what}");
+        sleep(Duration::from_millis(2));
+    }
+}
+
+/// Every path below a directory, sorted.
+pub fn tree(dir: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    let mut left = vec![dir.to_path_buf()];
+    while let Some(dir) = left.pop() {
+        for entry in dir.read_dir().expect("a directory") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() && !path.is_symlink() {
+                left.push(path.clone());
+            }
+            all.push(path);
+        }
+    }
+    all.sort();
+    all
+}
+
+/// The pids of processes whose command line has the text in it.
+pub fn processes(text: &str) -> Vec<u32> {
+    let has = |pid: &u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(text)
+    };
+    let pids = Path::new("/proc").read_dir().expect("/proc");
+    let pids = pids.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter(has).collect()
+}
