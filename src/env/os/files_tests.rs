@@ -1,3 +1,5 @@
+//! The rules of files, one test a rule: on the real file system, in a directory of the test's own.
+
 use super::*;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
