@@ -40,8 +40,13 @@ impl<E: Env> Reactor<E> {
         asker: Asker,
         now: Moment,
     ) -> Result<(), String> {
-        let Some(slot) = self.table.get_mut(key) else { return Ok(()) };
         let name = call.name();
+        let Some(slot) = self.table.get_mut(key) else { return Ok(()) };
+        let interrupted = slot.exchange.take();
+        if let Some(Exchange { call, asker: Asker::Embedder, .. }) = interrupted {
+            self.tell_answer(key, call.name(), Err(format!("{}: given up", call.name())));
+        }
+        let Some(slot) = self.table.get_mut(key) else { return Ok(()) };
         let Some(path) = &slot.spec.api else {
             return Err(format!("{name}: no api path is known"));
         };
@@ -121,6 +126,17 @@ impl<E: Env> Reactor<E> {
             Asker::Embedder => self.tell_answer(key, name, answer),
         }
         self.ask_next(key, now);
+    }
+
+    /// The VMM is being ended, or the VM closed: what is asked or waits to be asked is answered so.
+    pub(super) fn give_up_questions(&mut self, key: Key) {
+        let Some(slot) = self.table.get_mut(key) else { return };
+        self.timers.set(&mut slot.armed, key, Clock::Call, None);
+        let asked = slot.exchange.take().filter(|exchange| exchange.asker == Asker::Embedder);
+        let asked = asked.map(|exchange| exchange.call);
+        for call in asked.into_iter().chain(std::mem::take(&mut slot.asked)) {
+            self.tell_answer(key, call.name(), Err(format!("{}: given up", call.name())));
+        }
     }
 
     fn tell_answer(&mut self, key: Key, name: &'static str, answer: Result<Reply, String>) {

@@ -140,9 +140,8 @@ impl<E: Env> Reactor<E> {
     }
 
     fn signal_vmm(&mut self, key: Key, signal: Signal) -> LaunchNext {
+        self.give_up_questions(key);
         let Some(slot) = self.table.get_mut(key) else { return LaunchNext::Wait };
-        slot.exchange = None;
-        self.timers.set(&mut slot.armed, key, Clock::Call, None);
         if let Some(process) = &slot.process
             && let Err(error) = self.env.signal(process, signal)
         {

@@ -114,8 +114,7 @@ impl<E: Env> Reactor<E> {
         match self.env.connect(&slot.spec.serial, token, Interest::Read) {
             Ok((stream, socket)) => {
                 self.stats.tail_dials += 1;
-                slot.successor = Some(stream);
-                slot.socket = Some(socket);
+                slot.successor = Some((stream, socket));
             }
             Err(_) => slot.vm.on_tail_dial_failed(now),
         }
@@ -125,7 +124,8 @@ impl<E: Env> Reactor<E> {
     /// Shuts our side down; what is left is read until the end of stream.
     fn leave(&mut self, key: Key) -> Next {
         let Some(slot) = self.table.get_mut(key) else { return Next::Wait };
-        for stream in [&slot.stream, &slot.successor].into_iter().flatten() {
+        let successor = slot.successor.as_ref().map(|(stream, _)| stream);
+        for stream in slot.stream.iter().chain(successor) {
             // An error here means that the peer is gone, which the next read tells.
             let _ = self.env.shutdown_write(stream);
         }
@@ -189,23 +189,22 @@ impl<E: Env> Reactor<E> {
     /// The stream has ended, in order or by a reset.
     fn on_end(&mut self, key: Key, now: Moment) {
         let Some(slot) = self.table.get_mut(key) else { return };
-        if let Some(successor) = slot.successor.take() {
-            // We displaced ourselves: the old stream is read whole, the new one goes on.
+        if let Some((successor, socket)) = slot.successor.take() {
             slot.stream = Some(successor);
-            slot.vm.on_tail_switched(now);
             slot.ready.serial = true;
+            let displaced_ourselves = slot.socket.replace(socket) == Some(socket);
+            if !displaced_ourselves {
+                // A reboot came in between: the new connection is to the new boot.
+                self.tell_end(key);
+            }
+            if let Some(slot) = self.table.get_mut(key) {
+                slot.vm.on_tail_switched(now);
+            }
             return self.apply(key, Next::Wait, now);
         }
         slot.stream = None;
         slot.ready.serial = false;
-        if slot.vm.may_lose_upstream() {
-            slot.upstream_loss_possible += 1;
-            self.stats.upstream_loss_possible += 1;
-            let id = &slot.spec.id;
-            ::log::warn!("VM {id}: possible loss upstream: the stream ended behind a full socket");
-            self.tell(key, EventKind::UpstreamLossPossible);
-        }
-        self.tell(key, EventKind::Disconnected);
+        self.tell_end(key);
         self.look_for_exit(key, now);
         let Some(slot) = self.table.get_mut(key) else { return };
         let path_now = self.env.socket_id(&slot.spec.serial).ok();
@@ -216,6 +215,19 @@ impl<E: Env> Reactor<E> {
         };
         let next = slot.vm.on_eof(end, now);
         self.apply(key, next, now);
+    }
+
+    /// A stream ended that we did not end ourselves.
+    fn tell_end(&mut self, key: Key) {
+        let Some(slot) = self.table.get_mut(key) else { return };
+        if slot.vm.may_lose_upstream() {
+            slot.upstream_loss_possible += 1;
+            self.stats.upstream_loss_possible += 1;
+            let id = &slot.spec.id;
+            ::log::warn!("VM {id}: possible loss upstream: the stream ended behind a full socket");
+            self.tell(key, EventKind::UpstreamLossPossible);
+        }
+        self.tell(key, EventKind::Disconnected);
     }
 
     /// Tells both machines of a VMM that has exited; a pidfd's event is but a hint.
@@ -244,20 +256,17 @@ impl<E: Env> Reactor<E> {
         }
         slot.stream = None;
         slot.successor = None;
-        slot.exchange = None;
-        let launch_failure = slot.launch.as_ref().and_then(|part| part.machine.failure());
-        if launch_failure.is_some() && slot.process.is_some() {
+        let failure = slot.launch.as_ref().and_then(|part| part.machine.failure());
+        if failure.is_some() && slot.process.is_some() {
             // The failed launch's VMM is being ended yet: its exit closes the VM.
             return;
         }
+        let reason = failure.map_or(reason, |why| CloseReason::LaunchFailed(why.to_owned()));
         slot.closing = true;
-        let reason = match launch_failure {
-            Some(why) => CloseReason::LaunchFailed(why.to_owned()),
-            None => reason,
-        };
         let before = *slot.log.counters();
         slot.log.close(self.env.files(), now);
         self.after_log(key, before);
+        self.give_up_questions(key);
         self.remove_dead_sockets(key);
         ::log::info!("VM {}: closed: {reason}", self.name(key));
         self.tell(key, EventKind::Closed(reason));

@@ -41,8 +41,8 @@ pub(crate) struct Slot<E: Env> {
     pub vm: Vm,
     pub log: Log<E::Files>,
     pub stream: Option<E::Stream>,
-    /// The connection that displaced `stream`, which is read to its end first.
-    pub successor: Option<E::Stream>,
+    /// The connection that displaces `stream`, which is read to its end first, and its socket.
+    pub successor: Option<(E::Stream, SocketId)>,
     /// The socket that `stream` is, or was, connected to.
     pub socket: Option<SocketId>,
     /// `stream` is another VM's, and is only being left.

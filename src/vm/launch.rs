@@ -17,6 +17,9 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+#[cfg(test)]
+mod tests;
+
 /// What the VMM is told to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {

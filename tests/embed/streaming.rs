@@ -3,11 +3,14 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use seriald::{EventKind, OnExit};
 
 use super::support::embedded::{Loop, Peer, read_to_end, send, spec};
+use super::support::guest::expected_output;
 use super::support::logs::{assert_same, assert_whole, generations};
 
 fn numbered(lines: usize) -> Vec<u8> {
@@ -253,39 +256,40 @@ fn the_first_dial_of_an_embedder_who_asks_for_it_has_a_time_limit() {
 #[test]
 fn a_vm_closes_when_its_vmm_ends_and_waits_for_a_successor_where_told_to() {
     let dir = tempfile::tempdir().expect("a directory");
-    let mut turns = Loop::new();
+    let (mut turns, words) = (Loop::new(), expected_output(1));
     for (id, on_exit) in [("closing", OnExit::Close), ("waiting", OnExit::Wait)] {
         let mut spec = spec(id, dir.path(), 1 << 20);
         spec.on_exit = on_exit;
         let log = spec.log.path.clone();
-        let mut vmm = listening_process(&spec.serial);
+        let mut first = start_vmm(&spec.serial);
         let vm = turns.reactor.adopt(spec.clone()).expect("adopted");
-        turns.turn_until("its words", |_| fs::read(&log).is_ok_and(|b| b == b"hello\n"));
-        assert_eq!(turns.reactor.status(vm).and_then(|s| s.pid), Some(vmm.id()));
-        vmm.kill().expect("killed");
-        vmm.wait().expect("reaped");
+        turns.turn_until("its words", |_| fs::read(&log).is_ok_and(|b| b == words));
+        assert_eq!(turns.reactor.status(vm).and_then(|s| s.pid), Some(first.id()));
+        first.kill().expect("killed");
+        first.wait().expect("reaped");
         if on_exit == OnExit::Close {
             assert_eq!(turns.turn_until_closed(vm), "the VMM has ended (gone)");
             continue;
         }
         turns.turn_until_state(vm, "dialing");
         fs::remove_file(&spec.serial).expect("the stale path");
-        let mut successor = listening_process(&spec.serial);
+        let mut successor = start_vmm(&spec.serial);
         turns.turn_until("the successor's words", |_| {
-            fs::read(&log).is_ok_and(|bytes| bytes == b"hello\nhello\n")
+            fs::read(&log).is_ok_and(|bytes| bytes == words.repeat(2))
         });
         successor.kill().expect("killed");
         successor.wait().expect("reaped");
     }
 }
 
-/// A process of its own that says hello to whoever connects: what SO_PEERCRED names is the process
-/// that listens.
-fn listening_process(path: &std::path::Path) -> std::process::Child {
-    let script = "import socket,sys,time\ns=socket.socket(socket.AF_UNIX)\ns.bind(sys.argv[1])\n\
-                  s.listen()\nc,_=s.accept()\nc.send(b'hello\\n')\ntime.sleep(1000)";
-    let mut command = std::process::Command::new("python3");
-    command.args(["-c", script]).arg(path).spawn().expect("python3")
+/// A VMM as a process of its own, whose guest says a few lines and then waits for input: what
+/// SO_PEERCRED names is the process that listens.
+fn start_vmm(serial: &Path) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ch-sim"));
+    command.args(["--kernel", "/dev/null", "--cmdline", "lines=1 echo=1", "--console", "off"]);
+    command.arg("--serial").arg(format!("socket={}", serial.display()));
+    command.arg("--ledger").arg(serial.with_extension("ledger"));
+    command.spawn().expect("ch-sim")
 }
 
 #[test]
