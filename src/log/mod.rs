@@ -1,6 +1,6 @@
 //! One VM's log: append, rotation, retention, and what is held while the disk is full.
 //!
-//! Owns the log's descriptor, its directory's, and every name that [`names`] makes. Read `cut`,
+//! Owns the log's descriptor, its directory's, and every name that `names` makes. Read `cut`,
 //! then `append`, `rotate` and `copytruncate`; `recover` says what a crash may leave behind.
 //! **Invariant:** a byte that was appended is in exactly one generation, in order, or is held, or
 //! is counted in [`Counters::lost_bytes`], whatever call fails, at whatever step a crash comes.
