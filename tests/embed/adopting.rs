@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::time::Duration;
 
 use seriald::{AdoptError, Config, Seriald};
 
@@ -105,17 +104,6 @@ fn another_thread_reaches_a_running_loop() {
     let handle = asking.join().expect("no panic");
     drop((reactor, peer));
     assert!(handle.stop().is_err(), "the loop has ended");
-}
-
-#[test]
-fn a_turn_with_no_time_to_wait_returns_at_once() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let mut turns = Loop::new();
-    turns.reactor.adopt(spec("a", dir.path(), 1 << 20)).expect("adopted");
-    for _ in 0..1000 {
-        turns.reactor.turn(Some(Duration::ZERO)).expect("a turn");
-    }
-    assert!(turns.reactor.stats().turns >= 1000);
 }
 
 #[test]

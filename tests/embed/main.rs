@@ -6,3 +6,4 @@ mod support;
 mod adopting;
 mod nesting;
 mod streaming;
+mod waiting;

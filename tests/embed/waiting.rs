@@ -1,0 +1,177 @@
+//! When the loop sleeps, seen through a world that notes every sleep and every wait.
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use seriald::env::os::{OsEnv, OsFiles, OsProcess, OsStream, OsWaker};
+use seriald::env::{Env, Exit, FileId, Interest, Moment, Processes, Signal, SocketId, Sockets};
+use seriald::{Config, Reactor};
+
+use super::support::embedded::{Peer, spec};
+use super::support::wait::{PATIENCE, wait_until};
+
+/// What was slept and waited for, in order.
+#[derive(Default)]
+struct Pauses {
+    sleeps: Vec<Moment>,
+    waits: Vec<Option<Duration>>,
+}
+
+/// The real world, and a note of its pauses.
+struct Noting {
+    world: OsEnv,
+    pauses: Rc<RefCell<Pauses>>,
+}
+
+impl Sockets for Noting {
+    type Stream = OsStream;
+
+    fn connect(&mut self, p: &Path, t: u64, i: Interest) -> io::Result<(OsStream, SocketId)> {
+        self.world.connect(p, t, i)
+    }
+    fn socket_id(&mut self, path: &Path) -> io::Result<SocketId> {
+        self.world.socket_id(path)
+    }
+    fn read(&mut self, stream: &OsStream, into: &mut [u8]) -> io::Result<usize> {
+        self.world.read(stream, into)
+    }
+    fn send(&mut self, stream: &OsStream, bytes: &[u8]) -> io::Result<usize> {
+        self.world.send(stream, bytes)
+    }
+    fn shutdown_write(&mut self, stream: &OsStream) -> io::Result<()> {
+        self.world.shutdown_write(stream)
+    }
+    fn peer_pid(&mut self, stream: &OsStream) -> io::Result<Option<u32>> {
+        self.world.peer_pid(stream)
+    }
+    fn unlink_socket(&mut self, path: &Path) -> io::Result<()> {
+        self.world.unlink_socket(path)
+    }
+    fn messages_that_fill(&mut self) -> io::Result<usize> {
+        self.world.messages_that_fill()
+    }
+    fn place(&mut self, path: &Path) -> (Option<FileId>, OsString) {
+        self.world.place(path)
+    }
+}
+
+impl Processes for Noting {
+    type Process = OsProcess;
+
+    fn watch(&mut self, stream: &OsStream, pid: u32, token: u64) -> io::Result<OsProcess> {
+        self.world.watch(stream, pid, token)
+    }
+    fn spawn(&mut self, command: &[OsString], token: u64) -> io::Result<OsProcess> {
+        self.world.spawn(command, token)
+    }
+    fn pid(&self, process: &OsProcess) -> u32 {
+        self.world.pid(process)
+    }
+    fn signal(&mut self, process: &OsProcess, signal: Signal) -> io::Result<()> {
+        self.world.signal(process, signal)
+    }
+    fn exit(&mut self, process: &mut OsProcess) -> Option<Exit> {
+        self.world.exit(process)
+    }
+}
+
+impl Env for Noting {
+    type Files = OsFiles;
+    type Waker = OsWaker;
+
+    fn files(&mut self) -> &mut OsFiles {
+        self.world.files()
+    }
+    fn now(&self) -> Moment {
+        self.world.now()
+    }
+    fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<u64>) -> io::Result<()> {
+        self.pauses.borrow_mut().waits.push(timeout);
+        self.world.wait(timeout, ready)
+    }
+    fn sleep_until(&mut self, moment: Moment) {
+        self.pauses.borrow_mut().sleeps.push(moment);
+        self.world.sleep_until(moment);
+    }
+    fn waker(&self) -> OsWaker {
+        self.world.waker()
+    }
+    fn descriptors_max(&self) -> u64 {
+        self.world.descriptors_max()
+    }
+    fn seed(&mut self) -> u64 {
+        self.world.seed()
+    }
+}
+
+/// A loop that has just moved bytes, its pauses so far forgotten, and what keeps its VM printing.
+fn busy_loop(
+    dir: &Path,
+    coalesce: Duration,
+) -> (Reactor<Noting>, Rc<RefCell<Pauses>>, impl Sized + use<>) {
+    let pauses = Rc::new(RefCell::new(Pauses::default()));
+    let world = OsEnv::new().expect("a world");
+    let noting = Noting { world, pauses: pauses.clone() };
+    let mut reactor = Reactor::with_env(Config { coalesce }, noting).expect("a loop");
+    let spec = spec("a", dir, 1 << 20);
+    let peer = Peer::at(&spec.serial);
+    reactor.adopt(spec).expect("adopted");
+    let mut client = None;
+    wait_until(PATIENCE, "a client", || {
+        reactor.turn(Some(Duration::from_millis(1))).expect("a turn");
+        client = client.take().or_else(|| peer.listener.accept().ok());
+        client.is_some()
+    });
+    let (mut client, _) = client.expect("a client");
+    client.write_all(b"busy\n").expect("room");
+    wait_until(PATIENCE, "the bytes", || {
+        reactor.turn(Some(Duration::ZERO)).expect("a turn").read_bytes > 0
+    });
+    *pauses.borrow_mut() = Pauses::default();
+    (reactor, pauses, (peer, client))
+}
+
+#[test]
+fn a_turn_with_no_time_to_wait_never_sleeps_also_after_a_busy_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut reactor, pauses, _peer) = busy_loop(dir.path(), Duration::from_secs(1));
+    for _ in 0..100 {
+        reactor.turn(Some(Duration::ZERO)).expect("a turn");
+    }
+    assert_eq!(pauses.borrow().sleeps, []);
+    assert_eq!(pauses.borrow().waits, vec![Some(Duration::ZERO); 100]);
+}
+
+#[test]
+fn after_a_busy_turn_the_loop_lets_bytes_gather_once_and_no_longer_than_asked() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut reactor, pauses, _peer) = busy_loop(dir.path(), Duration::from_secs(1));
+    reactor.turn(Some(Duration::from_millis(2))).expect("a turn");
+    assert_eq!(pauses.borrow().sleeps.len(), 1);
+    assert_eq!(pauses.borrow().waits, [Some(Duration::ZERO)], "the wait was slept");
+    reactor.turn(Some(Duration::from_millis(2))).expect("a turn");
+    assert_eq!(pauses.borrow().sleeps.len(), 1, "the turn before moved nothing");
+}
+
+#[test]
+fn where_coalescing_is_off_the_loop_never_sleeps() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut reactor, pauses, _peer) = busy_loop(dir.path(), Duration::ZERO);
+    reactor.turn(Some(Duration::from_millis(1))).expect("a turn");
+    assert_eq!(pauses.borrow().sleeps, []);
+}
+
+#[test]
+fn a_streaming_vm_that_is_silent_needs_no_wake_up() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut reactor, pauses, _peer) = busy_loop(dir.path(), Duration::ZERO);
+    // Its log has bytes, so that only its age is ahead: a day, less the jitter.
+    reactor.turn(Some(Duration::from_secs(0))).expect("a turn");
+    let ahead = reactor.next_wake().expect("the log's age");
+    assert!(ahead > Duration::from_secs(60 * 60 * 12), "{ahead:?}");
+    assert_eq!(pauses.borrow().waits.len(), 1);
+}
