@@ -73,6 +73,55 @@ fn a_refused_configuration_is_told_in_the_vmms_words_and_leaves_nothing() {
 }
 
 #[test]
+fn a_configuration_that_cannot_be_read_is_told_with_its_status_and_leaves_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for vmm in Vmm::all(dir.path()) {
+        let home = dir.path().join(vmm.name);
+        let mut turns = Loop::new();
+        let mut config = vmm.config("lines=1");
+        config["payload"] = "none".into();
+        let why = failure(&mut turns, vmm.start("a", &home, Start::Create(config.to_string())));
+        assert!(why.starts_with("vm.create: HTTP 400: Failed to deserialize"), "{why}");
+        assert_no_socket_in(&home);
+        assert_eq!(processes_of(&home), 0, "{}: the VMM runs on", vmm.name);
+    }
+}
+
+#[test]
+fn a_snapshot_that_is_not_there_is_told_in_the_vmms_words_and_leaves_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for vmm in Vmm::all(dir.path()) {
+        let home = dir.path().join(vmm.name);
+        let mut turns = Loop::new();
+        let restore = Start::Restore("{\"source_url\":\"file:///nowhere\"}".into());
+        let why = failure(&mut turns, vmm.start("a", &home, restore));
+        assert!(why.starts_with("vm.restore: HTTP 500: "), "{}: {why}", vmm.name);
+        assert_no_socket_in(&home);
+        assert_eq!(processes_of(&home), 0, "{}: the VMM runs on", vmm.name);
+    }
+}
+
+#[test]
+fn a_launch_that_is_broken_off_at_any_moment_leaves_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for vmm in Vmm::all(dir.path()) {
+        for turns_before in 0..12 {
+            let home = dir.path().join(format!("{}-{turns_before}", vmm.name));
+            let mut turns = Loop::new();
+            let vm = turns.reactor.launch(vmm.launch("a", &home, "lines=0")).expect("it begins");
+            for _ in 0..turns_before {
+                turns.reactor.turn(Some(Duration::from_millis(3))).expect("a turn");
+            }
+            turns.reactor.stop();
+            turns.turn_until_closed(vm);
+            assert!(turns.reactor.is_stopped());
+            assert_no_socket_in(&home);
+            assert_eq!(processes_of(&home), 0, "{} {turns_before}: the VMM runs on", vmm.name);
+        }
+    }
+}
+
+#[test]
 fn a_stale_serial_socket_is_removed_and_the_launch_goes_on() {
     let dir = tempfile::tempdir().expect("a directory");
     for vmm in Vmm::all(dir.path()) {
