@@ -1,0 +1,165 @@
+//! What an embedder does with the VMs in charge, and the loop's end.
+//!
+//! Owns no state of its own.
+//! **Invariant:** a key whose VM is gone changes nothing, and says so.
+
+use super::Reactor;
+use super::key::Key;
+use super::report::{Event, Stats, VmId, VmStatus};
+use crate::ch::api::Call;
+use crate::env::Env;
+use crate::limits;
+use crate::vm::State;
+
+impl<E: Env> Reactor<E> {
+    /// Lets go of a VM: its console is left in order, its log closed. The VMM goes on, launched or
+    /// not; a launch under way is broken off, and ends its VMM. `false`: it is gone already.
+    pub fn release(&mut self, vm: VmId) -> bool {
+        let now = self.env.now();
+        let Some(slot) = self.table.get_mut(vm.0).filter(|slot| !slot.closing) else {
+            return false;
+        };
+        if slot.launch.as_ref().is_some_and(|part| !part.machine.is_running()) {
+            self.on_launch_stop(vm.0, now);
+            return true;
+        }
+        let next = slot.vm.on_release(now);
+        self.apply(vm.0, next, now);
+        true
+    }
+
+    /// Ends the VMM that was launched for this VM, in order (vmm.shutdown; SIGTERM if that is not
+    /// answered). `false`: it was not launched here, or is gone.
+    pub fn shutdown_vmm(&mut self, vm: VmId) -> bool {
+        let now = self.env.now();
+        let launched = self.table.get(vm.0).is_some_and(|slot| slot.launch.is_some());
+        if launched {
+            self.on_launch_stop(vm.0, now);
+        }
+        launched
+    }
+
+    /// Puts a question to the VMM's API, behind those under way; the answer is an event.
+    /// `false`: the VM is gone, or [`limits::API_QUEUE_MAX`] questions wait already.
+    pub fn call(&mut self, vm: VmId, call: Call) -> bool {
+        let now = self.env.now();
+        let Some(slot) = self.table.get_mut(vm.0).filter(|slot| !slot.closing) else {
+            return false;
+        };
+        if slot.asked.len() >= limits::API_QUEUE_MAX {
+            return false;
+        }
+        slot.asked.push_back(call);
+        self.ask_next(vm.0, now);
+        true
+    }
+
+    /// Rotates a VM's log, unless it is empty. `false`: the VM is gone.
+    pub fn rotate(&mut self, vm: VmId) -> bool {
+        let now = self.env.now();
+        let Some(slot) = self.table.get_mut(vm.0).filter(|slot| !slot.closing) else {
+            return false;
+        };
+        let before = *slot.log.counters();
+        slot.log.rotate(self.env.files(), now);
+        self.after_log(vm.0, before);
+        true
+    }
+
+    /// Lets go of every VM; those that were launched here have their VMM ended.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+        let now = self.env.now();
+        let keys: Vec<Key> = self.table.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            let launched = self.shutdown_vmm(VmId(key));
+            if !launched && let Some(slot) = self.table.get_mut(key) {
+                let next = slot.vm.on_release(now);
+                self.apply(key, next, now);
+            }
+        }
+    }
+
+    /// It was stopped; what VMs are left are being let go of.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
+    /// No VM is in charge.
+    pub fn is_empty(&self) -> bool {
+        self.table.len() == 0
+    }
+
+    /// It was stopped, and no VM is left.
+    pub fn is_stopped(&self) -> bool {
+        self.stopping && self.table.len() == 0
+    }
+
+    /// How one VM stands; `None`: it is gone.
+    pub fn status(&self, vm: VmId) -> Option<VmStatus> {
+        let slot = self.table.get(vm.0)?;
+        let dialing = matches!(slot.vm.state(), State::Dialing { .. });
+        let failure = slot.vm.last_failure().filter(|_| dialing);
+        Some(VmStatus {
+            id: slot.spec.id.clone(),
+            state: slot.vm.state().name(),
+            serial: slot.spec.serial.clone(),
+            log: slot.spec.log.path.clone(),
+            pid: slot.pid,
+            read_bytes: slot.read_bytes,
+            connects: slot.connects,
+            displaced: slot.displaced,
+            upstream_loss_possible: slot.upstream_loss_possible,
+            dial_failure: failure.map(|failure| failure.to_string()),
+            log_counters: *slot.log.counters(),
+            log_bytes: slot.log.size(),
+            held_bytes: slot.log.held_bytes() as u64,
+        })
+    }
+
+    /// The counters of this loop.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// The VM of this name.
+    pub fn find(&self, id: &str) -> Option<VmId> {
+        self.index.find(id).map(VmId)
+    }
+
+    /// All VMs in charge.
+    pub fn vms(&self) -> impl Iterator<Item = VmId> {
+        self.table.iter().map(|(key, _)| VmId(key))
+    }
+
+    /// The next state change that nobody has taken yet. At most [`limits::EVENTS_MAX`] wait; the
+    /// oldest are then dropped and counted.
+    pub fn next_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+}
+
+impl<E: Env> Drop for Reactor<E> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        // A console that is closed with unread bytes is dead until its guest reboots; VMMs that
+        // were launched here are left running.
+        let now = self.env.now();
+        let keys: Vec<Key> = self.table.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            if let Some(slot) = self.table.get_mut(key) {
+                let next = slot.vm.on_release(now);
+                self.apply(key, next, now);
+            }
+        }
+        let deadline = now + limits::LEAVE_DEADLINE;
+        self.stopping = true;
+        while self.table.len() > 0 && self.env.now() < deadline {
+            if self.turn(Some(limits::LEAVE_DEADLINE)).is_err() {
+                return;
+            }
+        }
+    }
+}
