@@ -6,7 +6,7 @@
 
 use crate::limits;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How a log is rotated.
@@ -118,6 +118,22 @@ impl VmSpec {
             return wrong("serial", format!("{} names no file", self.serial.display()));
         }
         let log = &self.log;
+        let paths = [("serial", Some(&self.serial)), ("api", self.api.as_ref())];
+        for (field, path) in paths {
+            if path.is_some_and(|path| same_path(path, &log.path)) {
+                return wrong(field, format!("{} is the log's path too", log.path.display()));
+            }
+        }
+        if self.api.as_ref().is_some_and(|api| same_path(api, &self.serial)) {
+            return wrong("api", format!("{} is the serial socket's too", self.serial.display()));
+        }
+        if log.path.file_name().is_some_and(|name| name.len() > limits::LOG_NAME_MAX) {
+            let most = limits::LOG_NAME_MAX;
+            return wrong("log.path", format!("has a file name of more than {most} bytes"));
+        }
+        if log.group.as_ref().is_some_and(String::is_empty) {
+            return wrong("log.group", "is empty".into());
+        }
         if log.path.file_name().and_then(|n| n.to_str()).is_none() {
             return wrong("log.path", format!("{} names no file in UTF-8", log.path.display()));
         }
@@ -137,6 +153,10 @@ impl VmSpec {
         }
         Ok(())
     }
+}
+
+fn same_path(one: &Path, other: &Path) -> bool {
+    one.components().eq(other.components())
 }
 
 /// Whether `id` matches `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`.

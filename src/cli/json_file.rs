@@ -61,6 +61,9 @@ impl JsonFile {
 
     /// The value that the file holds.
     pub fn root(&self) -> Result<Node<'_>, FileError> {
+        if self.text.trim().is_empty() {
+            return Err(FileError { place: self.name.clone(), what: "is empty".into() });
+        }
         let raw: &RawValue = serde_json::from_str(&self.text).map_err(|e| {
             let message = e.to_string();
             let what = message.split(" at line ").next().unwrap_or(&message);
@@ -147,9 +150,8 @@ impl<'f> Node<'f> {
             return Err(self.wrong(format!("must be a whole number, is {}", kind(self.raw))));
         }
         let number = self.raw.parse().ok().filter(|n| range.contains(n));
-        let most = if most == u64::MAX { "on".to_string() } else { format!("to {most}") };
         number.ok_or_else(|| {
-            self.wrong(format!("{} is not a whole number from {least} {most}", self.raw))
+            self.wrong(format!("{} is not a whole number from {least} to {most}", self.raw))
         })
     }
 

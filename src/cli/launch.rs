@@ -5,7 +5,7 @@
 
 use crate::cli::json_file::JsonFile;
 use crate::cli::vm_keys::Taken;
-use crate::cli::{Failure, launch_file, log_from, notice};
+use crate::cli::{Failure, complain, launch_file, log_from, notice};
 use seriald::Seriald;
 use seriald::config::Config;
 use seriald::reactor::EventKind;
@@ -46,19 +46,22 @@ pub fn launch(args: Args) -> Result<(), Failure> {
     let mut failed = 0;
     for spec in specs {
         if let Err(error) = reactor.launch(spec) {
-            eprintln!("seriald: {error}");
+            complain(error);
             failed += 1;
         }
     }
-    while !reactor.is_empty() {
-        reactor.turn(None).map_err(Failure::failed)?;
+    loop {
         while let Some(event) = reactor.next_event() {
             notice::log(&event);
             if let EventKind::Closed(reason @ CloseReason::LaunchFailed(_)) = &event.kind {
-                eprintln!("seriald: VM {:?}: {reason}", event.id);
+                complain(format_args!("VM {:?}: {reason}", event.id));
                 failed += 1;
             }
         }
+        if reactor.is_empty() {
+            break;
+        }
+        reactor.turn(None).map_err(Failure::failed)?;
     }
     if failed > 0 { Err(Failure::Told) } else { Ok(()) }
 }

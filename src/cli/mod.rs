@@ -20,6 +20,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const ABOUT: &str = "Owns the serial consoles of Cloud Hypervisor VMs: one thread, one log per VM.
 
@@ -76,13 +77,14 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Demo(args) => demo::demo(&args),
     };
     match done {
+        Ok(()) if OUTPUT_LOST.load(Ordering::Relaxed) => ExitCode::FAILURE,
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(why)) => {
-            eprintln!("seriald: {why}");
+            complain(why);
             ExitCode::from(2)
         }
         Err(Failure::Failed(why)) => {
-            eprintln!("seriald: {why}");
+            complain(why);
             ExitCode::FAILURE
         }
         Err(Failure::Told) => ExitCode::FAILURE,
@@ -98,13 +100,26 @@ fn not_understood(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let text = error.render().to_string();
-    eprintln!("seriald: {}", text.strip_prefix("error: ").unwrap_or(&text).trim_end());
+    complain(text.strip_prefix("error: ").unwrap_or(&text).trim_end());
     ExitCode::from(2)
 }
 
+/// A line for stdout could not be written: the exit code then says so.
+static OUTPUT_LOST: AtomicBool = AtomicBool::new(false);
+
 /// Prints a line to stdout; a reader that has gone away (`| head`) is no error.
 fn say(line: impl fmt::Display) {
-    let _ = writeln!(std::io::stdout().lock(), "{line}");
+    if let Err(error) = writeln!(std::io::stdout().lock(), "{line}")
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+        && !OUTPUT_LOST.swap(true, Ordering::Relaxed)
+    {
+        complain(format_args!("cannot write to stdout: {error}"));
+    }
+}
+
+/// Prints an error to stderr. If nobody reads that, VMs still have to be left in order: no panic.
+fn complain(why: impl fmt::Display) {
+    let _ = writeln!(std::io::stderr().lock(), "seriald: {why}");
 }
 
 /// Logs to stderr: this level and above, unless RUST_LOG says otherwise.

@@ -4,9 +4,10 @@
 //! **Invariant:** one line per change, which begins with the VM's id; no byte of a guest is in it.
 
 use log::{debug, info};
+use seriald::CloseReason;
 use seriald::reactor::{Event, EventKind};
 
-/// Logs a change that the library leaves to us. Ends, losses and failures it logs itself.
+/// Logs a change that the library leaves to us. Losses and failures it logs itself.
 pub fn log(event: &Event) {
     let id = &event.id;
     match &event.kind {
@@ -14,6 +15,10 @@ pub fn log(event: &Event) {
         EventKind::Connected(Some(pid)) => info!("VM {id}: connected, its VMM is process {pid}"),
         EventKind::Connected(None) => info!("VM {id}: connected"),
         EventKind::Disconnected => info!("VM {id}: disconnected"),
+        EventKind::Launched => info!("VM {id}: launched"),
+        // A failed launch is an error, which `seriald launch` tells as such.
+        EventKind::Closed(CloseReason::LaunchFailed(_)) => {}
+        EventKind::Closed(reason) => info!("VM {id}: closed: {reason}"),
         EventKind::Rotated(times) => debug!("VM {id}: log rotated {times} times"),
         _ => {}
     }

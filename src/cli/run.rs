@@ -5,7 +5,7 @@
 
 use crate::cli::config_file::Settings;
 use crate::cli::json_file::JsonFile;
-use crate::cli::{Failure, log_from, notice, say, vm_arg};
+use crate::cli::{Failure, complain, log_from, notice, say, vm_arg};
 use seriald::Seriald;
 use seriald::config::VmSpec;
 use std::path::PathBuf;
@@ -46,14 +46,15 @@ pub struct Args {
 
 /// Runs the subcommand.
 pub fn run(args: Args) -> Result<(), Failure> {
-    let check = args.check;
+    let (check, config) = (args.check, args.config.clone());
     let settings = settings(args)?;
     if settings.vms.is_empty() {
-        return Err(Failure::Usage(
-            "nothing to run: name VMs by --instance, by --vm, or in a file by --config (see \
-             `seriald run --help`)"
-                .into(),
-        ));
+        let nothing = "nothing to run: name VMs by --instance, by --vm, or in a file by --config \
+                       (see `seriald run --help`)";
+        return Err(match config {
+            Some(path) => Failure::Failed(format!("{} names no VM: {nothing}", path.display())),
+            None => Failure::Usage(nothing.into()),
+        });
     }
     if check {
         say(format_args!("VMs to run: {}. Nothing is wrong.", settings.vms.len()));
@@ -66,12 +67,13 @@ pub fn run(args: Args) -> Result<(), Failure> {
     for spec in settings.vms {
         match reactor.adopt(spec) {
             Ok(_) => adopted += 1,
-            Err(error) => eprintln!("seriald: {error}"),
+            Err(error) => complain(error),
         }
     }
     if adopted == 0 {
         return Err(Failure::failed("no VM is left to run"));
     }
+    log::info!("{adopted} VMs in charge");
     reactor.run(|_, event| notice::log(event)).map_err(Failure::failed)
 }
 

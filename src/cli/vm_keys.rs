@@ -6,6 +6,7 @@
 use crate::cli::json_file::{FileError, Node, Object};
 use seriald::config::{LogSpec, OnExit, RotateMode, VmSpec};
 use seriald::limits;
+use seriald::log::log_beside;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -207,12 +208,28 @@ impl Taken {
             ("serial", whole(&spec.serial)),
             ("log", whole(&spec.log.path)),
         ];
+        self.note_backups(&whole(&spec.log.path), place)?;
         for (what, value) in named {
             if let Some(earlier) = self.0.get(&(what, value.clone())) {
                 let value = value.display();
                 return Err(format!("{what} {value} is already taken, by {earlier}"));
             }
             self.0.insert((what, value), place.into());
+        }
+        Ok(())
+    }
+
+    /// Two logs of which one has the name of the other's backup would overwrite each other.
+    fn note_backups(&mut self, log: &Path, place: &str) -> Result<(), String> {
+        let name = log.file_name().and_then(|name| name.to_str()).and_then(log_beside);
+        let beside = name.map(|name| log.with_file_name(name));
+        let base = beside.as_ref().and_then(|base| self.0.get(&("log", base.clone())));
+        if let Some(earlier) = base.or_else(|| self.0.get(&("beside", log.into()))) {
+            let log = log.display();
+            return Err(format!("log {log} and the log of {earlier} are each other's backup"));
+        }
+        if let Some(base) = beside {
+            self.0.insert(("beside", base), place.into());
         }
         Ok(())
     }

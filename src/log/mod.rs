@@ -21,6 +21,7 @@ mod rotate;
 mod tests;
 
 pub use error::{Cause, LogError, Step};
+pub use names::log_beside;
 
 use crate::config::LogSpec;
 use crate::env::{FileId, Files, Moment};

@@ -39,9 +39,29 @@ impl Names {
     }
 }
 
+/// The log whose rotation may make, replace or remove this file name: `app.log` for `app.log.1`.
+/// `None`: no log's.
+pub fn log_beside(name: &str) -> Option<&str> {
+    let (log, suffix) = name.rsplit_once('.')?;
+    let names = Names { log: log.to_string() };
+    let others = [names.dropped(), names.copying(), names.copied()];
+    let ours = names.backup_number(name).is_some() || others.iter().any(|other| other == name);
+    (ours && !suffix.is_empty() && !log.is_empty()).then_some(log)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_a_rotation_makes_belongs_to_its_log() {
+        for name in ["app.log.1", "app.log.12", "app.log.dropped", "app.log.copying"] {
+            assert_eq!(log_beside(name), Some("app.log"), "{name}");
+        }
+        for name in ["app.log", "app", ".1", "app.log.0", "app.log.1.zst", "copied"] {
+            assert_eq!(log_beside(name), None, "{name}");
+        }
+    }
 
     #[test]
     fn a_backup_is_recognised_only_as_we_would_name_it() {

@@ -12,7 +12,7 @@ use super::timers::{Armed, Clock};
 use super::{Env, Reactor};
 use crate::config::{OnExit, VmSpec};
 use crate::env::{FileId, Files, Moment};
-use crate::log::{Counters, Log};
+use crate::log::{Counters, Log, log_beside};
 use crate::vm::launch::{Launch, LaunchNext, LaunchSpec};
 use crate::vm::{Next, Vm};
 use std::collections::{HashMap, VecDeque};
@@ -26,11 +26,19 @@ const DESCRIPTORS_RESERVED: u64 = 64;
 
 type Place = (Option<FileId>, OsString);
 
+/// The place of the log of which this one would be a backup.
+fn beside(log: &Place) -> Option<Place> {
+    let name = log_beside(log.1.to_str()?)?;
+    Some((log.0, name.into()))
+}
+
 #[derive(Default)]
 pub(super) struct Index {
     ids: HashMap<String, Key>,
     serials: HashMap<Place, Key>,
     log_places: HashMap<Place, Key>,
+    /// By the place of the log of which a VM's log would be a backup.
+    logs_beside: HashMap<Place, Vec<Key>>,
     logs: HashMap<FileId, Key>,
 }
 
@@ -98,6 +106,9 @@ impl<E: Env> Reactor<E> {
         self.index.serials.insert(places[0].clone(), key);
         self.index.log_places.insert(places[1].clone(), key);
         self.index.logs.insert(log.id(), key);
+        if let Some(beside) = beside(&places[1]) {
+            self.index.logs_beside.entry(beside).or_default().push(key);
+        }
         let slot = Slot {
             vm,
             log_id: log.id(),
@@ -139,6 +150,12 @@ impl<E: Env> Reactor<E> {
         if let Some(other) = self.index.serials.get(&places[0]) {
             let (other, path) = (self.name(*other), spec.serial.clone());
             return Err(AdoptError::SameSerial { id, other, path });
+        }
+        let clash = beside(&places[1]).and_then(|log| self.index.log_places.get(&log));
+        let claimed = self.index.logs_beside.get(&places[1]).and_then(|keys| keys.first());
+        if let Some(other) = clash.or(claimed) {
+            let (other, path) = (self.name(*other), spec.log.path.clone());
+            return Err(AdoptError::LogNames { id, other, path });
         }
         let by_place = self.index.log_places.get(&places[1]).copied();
         // A hard link, or a path by another mount, is the same file under another name.
@@ -211,6 +228,13 @@ impl<E: Env> Reactor<E> {
             self.index.serials.remove(&slot.places[0]);
             self.index.log_places.remove(&slot.places[1]);
             self.index.logs.remove(&slot.log_id);
+            if let Some(beside) = beside(&slot.places[1]) {
+                let keys = self.index.logs_beside.entry(beside.clone()).or_default();
+                keys.retain(|other| *other != key);
+                if keys.is_empty() {
+                    self.index.logs_beside.remove(&beside);
+                }
+            }
         }
     }
 

@@ -56,6 +56,15 @@ pub enum AdoptError {
         /// The log's path.
         path: PathBuf,
     },
+    /// The rotation of one of the two logs would make, replace or remove the other.
+    LogNames {
+        /// The refused VM.
+        id: String,
+        /// The one whose log lies beside.
+        other: String,
+        /// The refused VM's log.
+        path: PathBuf,
+    },
     /// The log can't be opened.
     Log(String, LogError),
     /// One VM more could run out of descriptors.
@@ -83,6 +92,12 @@ impl fmt::Display for AdoptError {
             AdoptError::SameLog { id, other, path } => {
                 write!(f, "VM {id:?}: log {} belongs to VM {other:?}", path.display())
             }
+            AdoptError::LogNames { id, other, path } => write!(
+                f,
+                "VM {id:?}: log {}: its name and that of VM {other:?}'s log are each other's \
+                 backup: give it another",
+                path.display()
+            ),
             AdoptError::Log(id, error) => write!(f, "VM {id:?}: {error}"),
             AdoptError::Descriptors { id, vms, limit } => write!(
                 f,

@@ -43,7 +43,6 @@ impl<E: Env> Reactor<E> {
                 },
                 LaunchNext::Dial => self.begin_dialing(key, now),
                 LaunchNext::Launched => {
-                    ::log::info!("VM {}: launched", self.name(key));
                     self.tell(key, EventKind::Launched);
                     LaunchNext::Wait
                 }

@@ -142,13 +142,15 @@ impl<E: Env> Reactor<E> {
     /// # Errors
     /// As [`Reactor::turn`].
     pub fn run(&mut self, mut on_event: impl FnMut(&mut Self, &Event)) -> Result<(), Error> {
-        while !self.is_stopped() {
-            self.turn(None)?;
+        loop {
             while let Some(event) = self.next_event() {
                 on_event(self, &event);
             }
+            if self.is_stopped() {
+                return Ok(());
+            }
+            self.turn(None)?;
         }
-        Ok(())
     }
 
     /// Phase 1: to the next timer, or not at all while work is queued.
@@ -256,9 +258,11 @@ impl<E: Env> Reactor<E> {
     }
 
     /// How long until a turn is due although nothing became ready; `None`: never. Zero while a VM
-    /// has more than its budget to read, or a rotation is under way.
+    /// has more than its budget to read, a rotation is under way, or a closed VM is yet to be
+    /// freed.
     pub fn next_wake(&self) -> Option<Duration> {
-        if !self.queue.is_empty() || !self.stepping.is_empty() || self.is_stopped() {
+        let work = !self.queue.is_empty() || !self.stepping.is_empty() || !self.to_reap.is_empty();
+        if work || self.is_stopped() {
             return Some(Duration::ZERO);
         }
         self.timers.next().map(|at| at.saturating_sub(self.env.now()))

@@ -68,6 +68,13 @@ impl<E: Env> Reactor<E> {
             slot.warned = Some(failure);
             let path = slot.spec.serial.display();
             ::log::warn!("VM {}: cannot connect to {path}: {failure}; trying on", slot.spec.id);
+        } else if slot.warned.is_none() && slot.connects == 0 && slot.launch.is_none() {
+            slot.warned = Some(failure);
+            ::log::info!(
+                "VM {}: waiting for {}: {failure}",
+                slot.spec.id,
+                slot.spec.serial.display()
+            );
         }
         slot.vm.on_dial_failed(failure, now)
     }
@@ -268,7 +275,7 @@ impl<E: Env> Reactor<E> {
         self.after_log(key, before);
         self.give_up_questions(key);
         self.remove_dead_sockets(key);
-        ::log::info!("VM {}: closed: {reason}", self.name(key));
+        ::log::debug!("VM {}: closed: {reason}", self.name(key));
         self.tell(key, EventKind::Closed(reason));
         self.to_reap.push(key);
     }

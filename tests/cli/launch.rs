@@ -147,6 +147,16 @@ fn a_vmm_that_does_not_start_is_named_and_holds_no_other_back() {
 }
 
 #[test]
+fn a_launch_that_fails_at_once_ends_with_one_error() {
+    let bench = Bench::new();
+    let bad = bench.file("bad", "", json!({"vmm": ["/nowhere/cloud-hypervisor"]}));
+    let end = ended(&["launch", &bad]);
+    end.has(1, "seriald: VM \"bad\": launch failed: start of the VMM: ");
+    assert_eq!(end.err.matches("launch failed").count(), 1, "{}", end.err);
+    bench.nothing_is_left();
+}
+
+#[test]
 fn what_cloud_hypervisor_says_is_in_the_message() {
     let bench = Bench::new();
     let config = json!({"payload": {"kernel": bench.path("no-kernel"), "cmdline": ""}});

@@ -49,7 +49,7 @@ impl Ended {
 
 /// Runs it to its end.
 pub fn ended(args: &[&str]) -> Ended {
-    Ended::of(seriald(args).stdin(Stdio::null()).output().expect("it starts"))
+    Running::start(seriald(args)).end()
 }
 
 /// It runs beside the test; killed when dropped.

@@ -59,13 +59,53 @@ fn nothing_to_run_is_a_usage_error() {
     let dir = dir();
     let config = dir.path().join("c.json");
     fs::write(&config, "{}").expect("written");
-    for args in [&["run"][..], &["run", "--check"], &["run", "--config", text(&config)]] {
-        ended(args).is(
-            2,
-            "seriald: nothing to run: name VMs by --instance, by --vm, or in a file by --config \
-             (see `seriald run --help`)",
-        );
+    let nothing = "nothing to run: name VMs by --instance, by --vm, or in a file by --config \
+                   (see `seriald run --help`)";
+    for args in [&["run"][..], &["run", "--check"]] {
+        ended(args).is(2, &format!("seriald: {nothing}"));
     }
+    let name = text(&config);
+    ended(&["run", "--config", name]).is(1, &format!("seriald: {name} names no VM: {nothing}"));
+    fs::write(&config, " \n").expect("written");
+    ended(&["run", "--config", name]).is(1, &format!("seriald: {name}: is empty"));
+}
+
+#[test]
+fn paths_that_cannot_go_together_are_refused_by_check_too() {
+    let dir = dir();
+    let run = |arguments: [&str; 2]| {
+        let vms = arguments.iter().flat_map(|vm| ["--vm", vm]);
+        let words: Vec<&str> = ["run", "--check"].into_iter().chain(vms).collect();
+        std::process::Command::new(env!("CARGO_BIN_EXE_seriald"))
+            .args(words)
+            .current_dir(dir.path())
+            .output()
+            .expect("seriald")
+    };
+    for (one, other, why) in [
+        ("id=a,serial=s,log=l", "id=b,serial=t,log=l.1", "are each other's backup"),
+        ("id=a,serial=s,log=l.2", "id=b,serial=t,log=l", "are each other's backup"),
+        ("id=a,serial=s,log=l", "id=b,serial=t,log=t", "serial t is the log's path too"),
+        ("id=a,serial=s,log=l", "id=b,serial=t,log=m,api=t", "api t is the serial socket's too"),
+    ] {
+        let end = run([one, other]);
+        let said = String::from_utf8_lossy(&end.stderr).into_owned();
+        assert!(!end.status.success() && said.contains(why), "{said}");
+    }
+    assert_eq!(fs::read_dir(dir.path()).expect("the directory").count(), 0);
+}
+
+#[test]
+fn an_answer_that_cannot_be_written_is_a_failure_and_no_panic() {
+    let full = fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+    let check = ["run", "--check", "--vm", "id=a,serial=s,log=l"];
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_seriald"));
+    let end = command.args(check).stdout(full).output().expect("seriald");
+    assert_eq!(end.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&end.stderr).contains("cannot write to stdout"));
+    let full = fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_seriald"));
+    assert_eq!(command.arg("run").stderr(full).output().expect("seriald").status.code(), Some(2));
 }
 
 #[test]

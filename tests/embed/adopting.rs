@@ -43,6 +43,38 @@ fn a_second_vm_with_the_same_id_serial_path_or_log_is_refused_naming_both() {
 }
 
 #[test]
+fn a_log_that_another_logs_rotation_would_overwrite_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for (first, second) in [("l", "l.1"), ("l.1", "l"), ("l.copying", "l")] {
+        let mut turns = Loop::new();
+        let named = |id: &str, log: &str| {
+            let mut spec = spec(id, dir.path(), 1 << 20);
+            spec.log.path = dir.path().join(log);
+            spec
+        };
+        let vm = turns.reactor.adopt(named("first", first)).expect("adopted");
+        turns.reactor.adopt(named("third", "l.1.zst")).expect("nobody's backup");
+        let error = turns.reactor.adopt(named("second", second)).expect_err("a clash");
+        assert!(error.to_string().contains("VM \"first\"'s log"), "{error}");
+        turns.reactor.release(vm);
+        turns.turn_until_closed(vm);
+        turns.reactor.adopt(named("second", second)).expect("the name is free");
+    }
+}
+
+#[test]
+fn a_vm_that_was_closed_between_two_turns_makes_the_next_one_due() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut turns = Loop::new();
+    let vm = turns.reactor.adopt(spec("a", dir.path(), 1 << 20)).expect("adopted");
+    turns.turn_until_state(vm, "dialing");
+    turns.reactor.release(vm);
+    assert_eq!(turns.reactor.next_wake(), Some(std::time::Duration::ZERO));
+    turns.reactor.turn(None).expect("a turn that does not wait");
+    assert!(turns.reactor.is_empty());
+}
+
+#[test]
 fn an_id_is_free_again_once_its_vm_is_closed() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut turns = Loop::new();

@@ -42,7 +42,8 @@ impl Drop for Home {
         if self.keep {
             crate::cli::say(format_args!("kept       {}", self.path.display()));
         } else if let Err(error) = std::fs::remove_dir_all(&self.path) {
-            eprintln!("seriald: cannot remove {}: {error}", self.path.display());
+            let path = self.path.display();
+            crate::cli::complain(format_args!("cannot remove {path}: {error}"));
         }
     }
 }

@@ -95,7 +95,7 @@ fn judge(plan: &Plan, shown: &Shown) -> Result<(), Failure> {
             Ok(count) => (right, bytes) = (right + 1, bytes + count),
             Err(why) => {
                 wrong += 1;
-                eprintln!("seriald: {}: {why}", member.id);
+                crate::cli::complain(format_args!("{}: {why}", member.id));
             }
         }
     }
