@@ -24,7 +24,8 @@ pub enum RotateMode {
 pub struct LogSpec {
     /// The log's path; backups are `.1` (newest) to `.keep` beside it.
     pub path: PathBuf,
-    /// Size at which the log is rotated, in bytes: at least [`limits::MAX_BYTES_MIN`].
+    /// Size at which the log is rotated, in bytes: [`limits::MAX_BYTES_MIN`] to
+    /// [`limits::MAX_BYTES_MAX`].
     pub max_bytes: u64,
     /// Age at which a log that is not empty is rotated; `None`: never by age.
     pub max_age: Option<Duration>,
@@ -137,9 +138,10 @@ impl VmSpec {
         if log.path.file_name().and_then(|n| n.to_str()).is_none() {
             return wrong("log.path", format!("{} names no file in UTF-8", log.path.display()));
         }
-        if log.max_bytes < limits::MAX_BYTES_MIN {
-            let least = limits::MAX_BYTES_MIN;
-            return wrong("log.max_bytes", format!("{} is below {least}", log.max_bytes));
+        let (least, most) = (limits::MAX_BYTES_MIN, limits::MAX_BYTES_MAX);
+        if !(least..=most).contains(&log.max_bytes) {
+            let why = format!("{} is not within {least} to {most}", log.max_bytes);
+            return wrong("log.max_bytes", why);
         }
         if log.keep > limits::KEEP_MAX {
             return wrong("log.keep", format!("{} is above {}", log.keep, limits::KEEP_MAX));
@@ -222,6 +224,6 @@ mod tests {
         assert_eq!(spec.validate(), Ok(()));
         spec.log.max_bytes = 10;
         let error = spec.validate().expect_err("10 bytes are too few").to_string();
-        assert_eq!(error, "VM \"a\": log.max_bytes 10 is below 1024");
+        assert_eq!(error, "VM \"a\": log.max_bytes 10 is not within 1024 to 1099511627776");
     }
 }

@@ -87,6 +87,9 @@ pub const LOG_NAME_MAX: usize = 240;
 /// Smallest `max_bytes`: less would rotate at every line.
 pub const MAX_BYTES_MIN: u64 = 1024;
 
+/// Largest `max_bytes`: 1 TiB.
+pub const MAX_BYTES_MAX: u64 = 1 << 40;
+
 /// Most backups per VM.
 pub const KEEP_MAX: u32 = 1000;
 

@@ -147,11 +147,12 @@ mod tests {
             ),
             (
                 "{\"log\": {\"max_bytes\": 10}}",
-                "x.json:1:23: log.max_bytes: 10 is not a whole number from 1024 to 18446744073709551615",
+                "x.json:1:23: log.max_bytes: 10 is not a whole number from 1024 to 1099511627776",
             ),
             (
                 "{\"log\": {\"max_bytes\": 2048.5}}",
-                "x.json:1:23: log.max_bytes: 2048.5 is not a whole number from 1024 to 18446744073709551615",
+                "x.json:1:23: log.max_bytes: 2048.5 is not a whole number from 1024 to \
+                 1099511627776",
             ),
             (
                 "{\"log\": {\"max_bytes\": \"1M\"}}",

@@ -38,7 +38,7 @@ impl LogKeys {
     fn read(keys: &Object<'_>) -> Result<LogKeys, FileError> {
         let mut log = LogKeys::default();
         if let Some(node) = keys.get("max_bytes") {
-            log.max_bytes = Some(node.number(limits::MAX_BYTES_MIN..=u64::MAX)?);
+            log.max_bytes = Some(node.number(limits::MAX_BYTES_MIN..=limits::MAX_BYTES_MAX)?);
         }
         log.max_age = keys.get("max_age_s").map(seconds_or_null).transpose()?;
         if let Some(node) = keys.get("keep") {

@@ -15,5 +15,6 @@ mod fleet;
 mod life;
 mod snapshots;
 
-/// What a guest leaves its reader before it ends: what v53 still holds back then dies with it.
-const LEEWAY: std::time::Duration = std::time::Duration::from_millis(20);
+/// What a guest leaves its reader before it ends: what v53 still holds back then dies with it. Far
+/// more than a reader needs, for a machine that is busy with other tests.
+const LEEWAY: std::time::Duration = std::time::Duration::from_millis(400);
