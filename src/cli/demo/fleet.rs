@@ -6,6 +6,7 @@
 use crate::cli::Failure;
 use serde_json::json;
 use seriald::config::{RotateMode, VmSpec};
+use seriald::limits;
 use seriald::vm::launch::{LaunchSpec, Start};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -158,7 +159,7 @@ impl Plan {
                 vm.log.keep = 1000;
                 vm.log.mode = mode;
             }
-            Kind::Outside => vm.log.max_bytes = u64::MAX / 2,
+            Kind::Outside => vm.log.max_bytes = limits::MAX_BYTES_MAX,
         }
         let config = match &self.vmm {
             Vmm::Simulated(_) => {
