@@ -1,6 +1,7 @@
 //! Launches that fail: each names its step, ends what it started and leaves no path behind.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use seriald::{CloseReason, EventKind, Start};
 
 use super::LEEWAY;
-use super::support::embedded::Loop;
+use super::support::embedded::{Loop, Peer, read_to_end};
 use super::support::vmm::Vmm;
 
 /// Launches what must fail; the reason.
@@ -189,6 +190,23 @@ fn a_living_vms_serial_socket_is_left_in_order_and_the_launch_refused() {
         turns.turn_until_closed(vm);
         fs::remove_dir_all(&other).expect("the other's directory");
     }
+}
+
+#[test]
+fn a_console_that_turns_out_to_be_anothers_is_half_closed_and_read_to_its_end() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut turns = Loop::new();
+    let spec = Vmm::sim("v53").launch("a", dir.path(), "lines=1");
+    let living = Peer::at(&spec.vm.serial);
+    let vm = turns.reactor.launch(spec).expect("it begins");
+    let mut client = living.accept(&mut turns);
+    assert_eq!(read_to_end(&mut turns, &mut client), b"");
+    // A plain close would make this fail, and with unread bytes end the VMM's serial thread.
+    client.write_all(b"printed meanwhile").expect("the connection still reads");
+    drop(client);
+    turns.turn_until_closed(vm);
+    assert_eq!(turns.reactor.stats().foreign_bytes, 17);
+    assert!(living.path.exists(), "it is somebody's");
 }
 
 #[test]
