@@ -315,9 +315,10 @@ impl Vm {
         self.fetch_tail_at = None;
     }
 
-    /// Whether a stream that ends now may take with it what CH held in its ring.
+    /// Whether a stream that ends now may take with it what CH held in its ring. One that is left
+    /// in order does not: the ring waits for the next client.
     pub fn may_lose_upstream(&self) -> bool {
-        self.full
+        self.full && matches!(self.state, State::Streaming { .. })
     }
 
     /// The stream is at its end. While the VMM lives this is a reboot, a shutdown or another

@@ -180,6 +180,7 @@ fn a_release_leaves_the_stream_in_order_and_asking_again_changes_nothing() {
     assert_eq!(vm.deadline(), Some(ms(5) + limits::LEAVE_DEADLINE));
     vm.on_bytes(true, ms(7));
     assert_eq!(vm.deadline(), Some(ms(5) + limits::LEAVE_DEADLINE), "no tail is fetched now");
+    assert!(!vm.may_lose_upstream(), "the ring waits for the next client");
     let closed = Next::Close(CloseReason::Released);
     assert_eq!(vm.clone().on_eof(EndOfStream::PathUnchanged, ms(8)), closed);
     let unanswered = Next::Close(CloseReason::ReleasedUnanswered);
