@@ -69,7 +69,7 @@ fn output(lines: u32) -> String {
 #[test]
 fn vms_run_to_their_end_and_every_byte_is_in_their_logs() {
     let bench = Bench::new();
-    let files = ["a", "b"].map(|id| bench.file(id, "lines=20 wait=2000000", json!({})));
+    let files = ["a", "b"].map(|id| bench.file(id, "lines=20 wait=80000000", json!({})));
     let end = ended(&["launch", &files[0], &files[1]]);
     assert_eq!((end.code, end.err.as_str()), (Some(0), ""));
     for id in ["a", "b"] {
@@ -138,7 +138,7 @@ fn a_path_that_no_socket_can_have_is_refused_before_anything_starts() {
 fn a_vmm_that_does_not_start_is_named_and_holds_no_other_back() {
     let bench = Bench::new();
     let bad = bench.file("bad", "", json!({"vmm": ["/nowhere/cloud-hypervisor"]}));
-    let good = bench.file("good", "lines=5 wait=2000000", json!({}));
+    let good = bench.file("good", "lines=5 wait=80000000", json!({}));
     let end = ended(&["launch", &bad, &good]);
     end.has(1, "seriald: VM \"bad\": launch failed: start of the VMM: ");
     assert!(end.err.contains("/nowhere/cloud-hypervisor"), "{}", end.err);
@@ -192,7 +192,7 @@ fn somebody_elses_live_socket_is_left_alone() {
 #[test]
 fn a_dead_socket_is_cleared_away_and_a_file_is_not() {
     let bench = Bench::new();
-    let file = bench.file("a", "lines=5 wait=2000000", json!({}));
+    let file = bench.file("a", "lines=5 wait=80000000", json!({}));
     for name in ["serial.sock", "ch.sock"] {
         drop(UnixListener::bind(bench.path("a").join(name)).expect("bound"));
     }

@@ -42,11 +42,16 @@ fn a_guest_that_resets_twenty_times_loses_no_boot() {
     for vmm in Vmm::all(dir.path()) {
         let home = dir.path().join(vmm.name);
         let mut turns = Loop::new();
-        let launch = vmm.launch(
+        let mut launch = vmm.launch(
             "guest",
             &home,
             &format!("lines=20 reboot=1 boots=20 wait={}", vmm.loops(LEEWAY)),
         );
+        if vmm.name == "v52" {
+            // It has no ring: what a boot prints before its client is back is dropped in the VMM,
+            // so this guest begins when there is one, as a kernel that takes its time.
+            launch.vmm.push("--boot-on-connect".into());
+        }
         let vm = turns.reactor.launch(launch).expect("launched");
         let log = home.join("logs/app.log");
         let one_boot = expected_output(20);
@@ -63,10 +68,10 @@ fn a_guest_that_resets_twenty_times_loses_no_boot() {
             let ledger = Ledger::read(&home.join("ledger.json")).expect("a ledger");
             assert_same(&found, &transcript::bytes(&ledger), vmm.name);
         }
-        if vmm.name == "v52" {
-            // It has no ring: what a boot prints before its client is back is dropped in the VMM.
+        if vmm.drops_without_a_client() {
+            // A real guest begins at once: its first bytes may be missing, its boots may not.
             let ends = found.windows(11).filter(|window| window == b"GUEST-DONE\n").count();
-            assert_eq!(ends, 20, "a boot is missing");
+            assert!(ends >= 20, "{}: {ends} boots", vmm.name);
             continue;
         }
         let boots = if vmm.is_real() { found.len() / one_boot.len() } else { 20 };

@@ -18,6 +18,8 @@ pub struct Vmm {
     pub name: &'static str,
     pub command: Vec<OsString>,
     kernel: PathBuf,
+    /// Its major version.
+    version: u32,
     /// How many of its pause loops the guest makes in a millisecond.
     loops_per_ms: u64,
 }
@@ -31,7 +33,8 @@ impl Vmm {
         let sim = env!("CARGO_BIN_EXE_ch-sim");
         let command = [sim, "--as", version].map(OsString::from).to_vec();
         let (kernel, loops_per_ms) = ("/dev/null".into(), SIM_LOOPS_PER_MS);
-        Vmm { name: version, command, kernel, loops_per_ms }
+        let number = version.trim_start_matches('v').parse().expect("a version");
+        Vmm { name: version, command, kernel, version: number, loops_per_ms }
     }
 
     /// The same, printing as fast as it can.
@@ -53,12 +56,18 @@ impl Vmm {
         skip::guest_compiler()?;
         let kernel = guest::build(dir);
         let loops_per_ms = loops_per_ms(&program, &kernel);
-        Some(Vmm { name: "real", command: vec![program.into()], kernel, loops_per_ms })
+        let version = major_version(&program);
+        Some(Vmm { name: "real", command: vec![program.into()], kernel, version, loops_per_ms })
     }
 
     /// The pause loops that last about so long: the argument of `wait=` and `delay=`.
     pub fn loops(&self, pause: Duration) -> u64 {
         (pause.as_micros() as u64 * self.loops_per_ms / 1000).max(1)
+    }
+
+    /// A real one without a ring: what is printed while no client is connected is dropped.
+    pub fn drops_without_a_client(&self) -> bool {
+        self.is_real() && self.version < 53
     }
 
     pub fn is_real(&self) -> bool {
@@ -86,6 +95,14 @@ impl Vmm {
         vm.log = LogSpec { keep: 1000, ..LogSpec::new(dir.join("logs/app.log")) };
         LaunchSpec { vm, vmm: self.command.clone(), start, timeout: None }
     }
+}
+
+/// The `53` of `cloud-hypervisor v53.0.0`.
+fn major_version(program: &Path) -> u32 {
+    let output = Command::new(program).arg("--version").output().expect("it starts");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let number = text.split(" v").nth(1).and_then(|version| version.split('.').next());
+    number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no version: {text}"))
 }
 
 /// Measures the guest's pause loops: a KVM that emulates them needs microseconds for each, another
