@@ -45,3 +45,25 @@ fn nested_in_another_epoll_it_never_stalls() {
     drop(writer.join().expect("no panic"));
     assert_eq!(whole(&log), expected);
 }
+
+#[test]
+fn a_vm_with_more_than_its_budget_to_read_makes_the_next_turn_due_at_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut turns = Loop::new();
+    let spec = spec("a", dir.path(), 1 << 20);
+    let peer = Peer::at(&spec.serial);
+    turns.reactor.adopt(spec).expect("adopted");
+    let mut client = peer.accept(&mut turns);
+    client.set_nonblocking(true).expect("a non-blocking client");
+    let mut sent = 0;
+    while let Ok(n) = client.write(&[b'x'; 16 * 1024]) {
+        sent += n as u64;
+    }
+    assert!(sent > 64 * 1024, "{sent} bytes are within one budget");
+    let mut read = 0;
+    while read < sent {
+        // No new edge will come: the loop itself must ask for the turn.
+        assert!(read == 0 || turns.reactor.next_wake() == Some(Duration::ZERO), "stuck at {read}");
+        read += turns.reactor.turn(Some(Duration::ZERO)).expect("a turn").read_bytes;
+    }
+}
