@@ -71,6 +71,8 @@ impl<E: Env> Reactor<E> {
             Launch::new(&spec).map_err(|error| AdoptError::Launch(spec.vm.id.clone(), error))?;
         let mut vm = spec.vm;
         vm.on_exit = OnExit::Close;
+        // The launch's machine bounds the connection: it has a VMM to end when there is none.
+        vm.dial_timeout = None;
         let part = LaunchPart { machine, vmm: spec.vmm, api_is_dead: false };
         let key = self.insert(vm, Some(part))?;
         let now = self.env.now();
@@ -100,8 +102,8 @@ impl<E: Env> Reactor<E> {
             None => Vm::new(spec.on_exit, spec.dial_timeout, seed, now),
             Some(_) => Vm::held(spec.on_exit, spec.dial_timeout, seed),
         };
-        // The log's directory may be new, and with it the place.
-        let places = [places[0].clone(), self.env.place(&spec.log.path)];
+        // The log's directory may be new, and with it both places.
+        let places = [self.env.place(&spec.serial), self.env.place(&spec.log.path)];
         self.index.ids.insert(spec.id.clone(), key);
         self.index.serials.insert(places[0].clone(), key);
         self.index.log_places.insert(places[1].clone(), key);

@@ -111,13 +111,23 @@ impl<W: Wake> Handle<W> {
 
 pub(super) struct Mailbox {
     sender: Sender<Request>,
-    requests: Receiver<Request>,
+    /// `None` once the loop has ended: whoever asks is then told so, and whoever waits too.
+    requests: Option<Receiver<Request>>,
 }
 
 impl Mailbox {
     pub(super) fn new() -> Self {
         let (sender, requests) = mpsc::channel();
-        Mailbox { sender, requests }
+        Mailbox { sender, requests: Some(requests) }
+    }
+
+    /// No request is taken any more.
+    pub(super) fn close(&mut self) {
+        self.requests = None;
+    }
+
+    fn take(&self) -> Option<Request> {
+        self.requests.as_ref()?.try_recv().ok()
     }
 }
 
@@ -129,7 +139,7 @@ impl<E: Env> Reactor<E> {
 
     /// Serves all requests that have come. An answer that nobody waits for any more is dropped.
     pub(super) fn serve_requests(&mut self) {
-        while let Ok(request) = self.mailbox.requests.try_recv() {
+        while let Some(request) = self.mailbox.take() {
             match request {
                 Request::Adopt(spec, reply) => drop(reply.send(self.adopt(*spec))),
                 Request::Launch(spec, reply) => drop(reply.send(self.launch(*spec))),

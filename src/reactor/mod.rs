@@ -56,6 +56,9 @@ pub struct Reactor<E: Env> {
     /// A read of this many bytes found the socket full, if they came one by one.
     full_mark: usize,
     turn_bytes: u64,
+    /// The last wait took as many events as it could: there may be more, which make no new edge
+    /// for a loop outside that is edge-triggered.
+    batch_full: bool,
     /// When the last turn began, if it moved bytes.
     busy_since: Option<Moment>,
     stopping: bool,
@@ -116,6 +119,7 @@ impl<E: Env> Reactor<E> {
             tokens: Vec::with_capacity(limits::WAIT_BATCH),
             full_mark,
             turn_bytes: 0,
+            batch_full: false,
             busy_since: None,
             stopping: false,
         })
@@ -178,6 +182,7 @@ impl<E: Env> Reactor<E> {
     /// Phase 3: events become marks; no handler runs here.
     fn mark_all(&mut self) {
         let tokens = std::mem::take(&mut self.tokens);
+        self.batch_full = tokens.len() >= limits::WAIT_BATCH;
         let mut woken = false;
         for token in &tokens {
             match *token {
@@ -253,6 +258,9 @@ impl<E: Env> Reactor<E> {
         self.busy_since = (read_bytes > 0).then_some(began);
         let took = self.env.now().saturating_sub(began).as_micros() as u64;
         self.stats.turns += 1;
+        if self.is_stopped() {
+            self.mailbox.close();
+        }
         self.stats.turn_us_max = self.stats.turn_us_max.max(took);
         Turn { read_bytes, vms: self.table.len(), next_wake: self.next_wake() }
     }
@@ -262,7 +270,7 @@ impl<E: Env> Reactor<E> {
     /// freed.
     pub fn next_wake(&self) -> Option<Duration> {
         let work = !self.queue.is_empty() || !self.stepping.is_empty() || !self.to_reap.is_empty();
-        if work || self.is_stopped() {
+        if work || self.batch_full || self.is_stopped() {
             return Some(Duration::ZERO);
         }
         self.timers.next().map(|at| at.saturating_sub(self.env.now()))

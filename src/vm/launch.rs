@@ -252,6 +252,7 @@ impl Launch {
     pub fn on_answer(&mut self, answer: Result<Reply, String>, now: Moment) -> LaunchNext {
         match (self.step, answer) {
             (Step::AwaitApi, Ok(_)) => {
+                self.last_words.clear();
                 self.to(Step::ProbeSerial);
                 LaunchNext::ProbeSerial
             }

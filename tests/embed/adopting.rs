@@ -88,6 +88,20 @@ fn an_id_is_free_again_once_its_vm_is_closed() {
 }
 
 #[test]
+fn a_serial_path_in_a_directory_that_the_adopt_makes_is_known_afterwards() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut turns = Loop::new();
+    let home = dir.path().join("new");
+    let mut first = spec("first", &home, 1 << 20);
+    first.serial = home.join("serial.sock");
+    let mut second = spec("second", dir.path(), 1 << 20);
+    second.serial = first.serial.clone();
+    turns.reactor.adopt(first).expect("adopted");
+    let error = turns.reactor.adopt(second).expect_err("the same socket");
+    assert!(matches!(&error, AdoptError::SameSerial { other, .. } if other == "first"), "{error}");
+}
+
+#[test]
 fn a_log_that_another_loop_has_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut first = Seriald::bind(Config::default()).expect("a loop");
@@ -134,8 +148,9 @@ fn another_thread_reaches_a_running_loop() {
         .expect("the loop runs");
     assert_eq!(adopted, 1);
     let handle = asking.join().expect("no panic");
+    assert!(handle.find("a").is_err(), "the loop has ended, though it is still there");
     drop((reactor, peer));
-    assert!(handle.stop().is_err(), "the loop has ended");
+    assert!(handle.stop().is_err());
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 /// A watched process.
 pub struct OsProcess {
@@ -92,10 +92,11 @@ impl Processes for OsEnv {
     fn exit(&mut self, process: &mut OsProcess) -> Option<Exit> {
         if process.ended.is_none() {
             process.ended = match &mut process.child {
-                Some(child) => child.try_wait().ok().flatten().map(|status| {
-                    let by_signal = status.signal().map(Exit::Signal);
-                    by_signal.or(status.code().map(Exit::Code)).unwrap_or(Exit::Unknown)
-                }),
+                Some(child) => match child.try_wait() {
+                    Ok(status) => status.map(exit_of),
+                    // ECHILD: SIGCHLD is ignored, or another part of the process reaped it.
+                    Err(_) => has_ended(&process.pidfd).then_some(Exit::Unknown),
+                },
                 None => has_ended(&process.pidfd).then_some(Exit::Unknown),
             };
         }
@@ -130,6 +131,11 @@ fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
         let fd = cvt(libc::syscall(libc::SYS_pidfd_open, pid, 0) as libc::c_int)?;
         Ok(OwnedFd::from_raw_fd(fd))
     }
+}
+
+fn exit_of(status: ExitStatus) -> Exit {
+    let by_signal = status.signal().map(Exit::Signal);
+    by_signal.or(status.code().map(Exit::Code)).unwrap_or(Exit::Unknown)
 }
 
 /// A pidfd polls readable once its process has ended, a zombie included (pidfd_open(2)).

@@ -39,13 +39,15 @@ impl Sockets for OsEnv {
         let flags = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
         // SAFETY: socket(2) takes no pointer; its result is a new descriptor that we own.
         let fd = unsafe { OwnedFd::from_raw_fd(cvt(libc::socket(libc::AF_UNIX, flags, 0))?) };
-        connect_fd(fd.as_raw_fd(), &link)?;
         let interest = match interest {
             Interest::Read => mio::Interest::READABLE,
             Interest::ReadWrite => mio::Interest::READABLE | mio::Interest::WRITABLE,
         };
         let mut source = SourceFd(&fd.as_raw_fd());
+        // Watched before it is connected: closing a connected console because it can't be watched
+        // would harm the VMM, closing an unconnected socket harms nobody.
         self.poll.registry().register(&mut source, token(watched_as), interest)?;
+        connect_fd(fd.as_raw_fd(), &link)?;
         Ok((OsStream { fd }, id))
     }
 
