@@ -36,6 +36,7 @@ fn beside(log: &Place) -> Option<Place> {
 pub(super) struct Index {
     ids: HashMap<String, Key>,
     serials: HashMap<Place, Key>,
+    apis: HashMap<Place, Key>,
     log_places: HashMap<Place, Key>,
     /// By the place of the log of which a VM's log would be a backup.
     logs_beside: HashMap<Place, Vec<Key>>,
@@ -73,7 +74,13 @@ impl<E: Env> Reactor<E> {
         vm.on_exit = OnExit::Close;
         // The launch's machine bounds the connection: it has a VMM to end when there is none.
         vm.dial_timeout = None;
-        let part = LaunchPart { machine, vmm: spec.vmm, api_is_dead: false };
+        let part = LaunchPart {
+            machine,
+            vmm: spec.vmm,
+            api_is_dead: false,
+            made_serial: None,
+            made_api: None,
+        };
         let key = self.insert(vm, Some(part))?;
         let now = self.env.now();
         self.apply_launch(key, LaunchNext::ProbeApi, now);
@@ -106,6 +113,10 @@ impl<E: Env> Reactor<E> {
         let places = [self.env.place(&spec.serial), self.env.place(&spec.log.path)];
         self.index.ids.insert(spec.id.clone(), key);
         self.index.serials.insert(places[0].clone(), key);
+        let api_place = spec.api.as_ref().map(|api| self.env.place(api));
+        if let Some(place) = &api_place {
+            self.index.apis.insert(place.clone(), key);
+        }
         self.index.log_places.insert(places[1].clone(), key);
         self.index.logs.insert(log.id(), key);
         if let Some(beside) = beside(&places[1]) {
@@ -130,7 +141,10 @@ impl<E: Env> Reactor<E> {
             closing: false,
             armed: Armed::default(),
             places,
+            api_place,
             warned: None,
+            cut_short: 0,
+            let_go: false,
             read_bytes: 0,
             connects: 0,
             displaced: 0,
@@ -152,6 +166,13 @@ impl<E: Env> Reactor<E> {
         if let Some(other) = self.index.serials.get(&places[0]) {
             let (other, path) = (self.name(*other), spec.serial.clone());
             return Err(AdoptError::SameSerial { id, other, path });
+        }
+        if let Some(api) = &spec.api
+            && let Some(other) = self.index.apis.get(&self.env.place(api))
+        {
+            // Whoever asks there would be answered by the other's VMM.
+            let (other, path) = (self.name(*other), api.clone());
+            return Err(AdoptError::SameApi { id, other, path });
         }
         let clash = beside(&places[1]).and_then(|log| self.index.log_places.get(&log));
         let claimed = self.index.logs_beside.get(&places[1]).and_then(|keys| keys.first());
@@ -228,6 +249,9 @@ impl<E: Env> Reactor<E> {
             self.timers.clear(&mut slot.armed, key);
             self.index.ids.remove(&slot.spec.id);
             self.index.serials.remove(&slot.places[0]);
+            if let Some(place) = &slot.api_place {
+                self.index.apis.remove(place);
+            }
             self.index.log_places.remove(&slot.places[1]);
             self.index.logs.remove(&slot.log_id);
             if let Some(beside) = beside(&slot.places[1]) {

@@ -23,16 +23,20 @@ impl<E: Env> Reactor<E> {
             self.on_launch_stop(vm.0, now);
             return true;
         }
+        slot.let_go = true;
         let next = slot.vm.on_release(now);
         self.apply(vm.0, next, now);
         true
     }
 
     /// Ends the VMM that was launched for this VM, in order (vmm.shutdown; SIGTERM if that is not
-    /// answered). `false`: it was not launched here, or is gone.
+    /// answered). `false`: it was not launched here, was released, or is gone.
     pub fn shutdown_vmm(&mut self, vm: VmId) -> bool {
         let now = self.env.now();
-        let launched = self.table.get(vm.0).is_some_and(|slot| slot.launch.is_some());
+        let launched = self
+            .table
+            .get(vm.0)
+            .is_some_and(|slot| slot.launch.is_some() && !slot.let_go && !slot.closing);
         if launched {
             self.on_launch_stop(vm.0, now);
         }
@@ -144,22 +148,22 @@ impl<E: Env> Drop for Reactor<E> {
         if std::thread::panicking() {
             return;
         }
-        // A console that is closed with unread bytes is dead until its guest reboots; VMMs that
-        // were launched here are left running.
-        let now = self.env.now();
-        let keys: Vec<Key> = self.table.iter().map(|(key, _)| key).collect();
-        for key in keys {
-            if let Some(slot) = self.table.get_mut(key) {
-                let next = slot.vm.on_release(now);
-                self.apply(key, next, now);
-            }
+        // A console that is closed with unread bytes is dead until its guest reboots. A guest that
+        // runs is left running; a launch under way is broken off, and its VMM ended.
+        let vms: Vec<VmId> = self.vms().collect();
+        for vm in vms {
+            self.release(vm);
         }
-        let deadline = now + limits::LEAVE_DEADLINE;
         self.stopping = true;
+        let deadline = self.env.now() + limits::LEAVE_DEADLINE;
         while self.table.len() > 0 && self.env.now() < deadline {
             if self.turn(Some(limits::LEAVE_DEADLINE)).is_err() {
-                return;
+                break;
             }
+        }
+        let keys: Vec<Key> = self.table.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.kill_half_launched(key);
         }
     }
 }

@@ -47,6 +47,15 @@ pub enum AdoptError {
         /// The socket's path.
         path: PathBuf,
     },
+    /// Another VM has this API socket.
+    SameApi {
+        /// The refused VM.
+        id: String,
+        /// The one that has it.
+        other: String,
+        /// The socket's path.
+        path: PathBuf,
+    },
     /// Another VM has this log, by this or another name.
     SameLog {
         /// The refused VM.
@@ -88,6 +97,9 @@ impl fmt::Display for AdoptError {
             AdoptError::SameId(id) => write!(f, "VM {id:?}: there is a VM of this id already"),
             AdoptError::SameSerial { id, other, path } => {
                 write!(f, "VM {id:?}: serial {} belongs to VM {other:?}", path.display())
+            }
+            AdoptError::SameApi { id, other, path } => {
+                write!(f, "VM {id:?}: api {} belongs to VM {other:?}", path.display())
             }
             AdoptError::SameLog { id, other, path } => {
                 write!(f, "VM {id:?}: log {} belongs to VM {other:?}", path.display())

@@ -1,12 +1,14 @@
 //! A launch: the VMM's process, its API and its sockets' paths.
 //!
 //! Owns no state of its own; carries out what the launch's machine says.
-//! **Invariant:** a path is removed only if a socket lies there that nobody listens on.
+//! **Invariant:** a path is removed only if a socket lies there that nobody listens on, or that
+//! this launch's VMM had made and that outlived it.
 
 use super::Reactor;
 use super::exchange::Asker;
 use super::key::{Key, Kind};
 use super::report::EventKind;
+use super::slot::Slot;
 use super::timers::Clock;
 use crate::ch::api::Reply;
 use crate::env::{Env, Exit, Interest, Moment, Signal};
@@ -149,14 +151,26 @@ impl<E: Env> Reactor<E> {
         LaunchNext::Wait
     }
 
+    /// The loop ends before a launch that failed, or was broken off, has ended its VMM.
+    pub(super) fn kill_half_launched(&mut self, key: Key) {
+        let failed = |slot: &Slot<E>| {
+            slot.launch.as_ref().is_some_and(|part| part.machine.failure().is_some())
+        };
+        if self.table.get(key).is_some_and(failed) {
+            self.signal_vmm(key, Signal::Kill);
+        }
+    }
+
     /// Nothing runs any more; a stream that is left is read to its end first, and closes the VM.
     fn close_launch(&mut self, key: Key, why: String, now: Moment) -> LaunchNext {
-        if let Some(slot) = self.table.get_mut(key)
-            && slot.stream.is_none()
-        {
-            let next = slot.vm.on_launch_failed(why);
-            self.apply(key, next, now);
-        }
+        let Some(slot) = self.table.get_mut(key) else { return LaunchNext::Wait };
+        let given_up = slot.launch.as_ref().is_some_and(|part| part.machine.has_given_up());
+        let next = match (&slot.stream, given_up) {
+            (None, _) => slot.vm.on_launch_failed(why),
+            (Some(_), true) => slot.vm.on_release(now),
+            (Some(_), false) => Next::Wait,
+        };
+        self.apply(key, next, now);
         LaunchNext::Wait
     }
 
@@ -173,10 +187,12 @@ impl<E: Env> Reactor<E> {
         now: Moment,
     ) {
         let next = self.with_launch(key, |launch| launch.on_answer(answer, now));
+        self.note_made_paths(key);
         self.apply_launch(key, next, now);
     }
 
     pub(super) fn on_launch_exit(&mut self, key: Key, exit: Exit, now: Moment) {
+        self.note_made_paths(key);
         let next = self.with_launch(key, |launch| launch.on_vmm_exit(exit));
         self.apply_launch(key, next, now);
     }
@@ -191,21 +207,36 @@ impl<E: Env> Reactor<E> {
         self.apply_launch(key, next, now);
     }
 
-    /// A VMM that was killed, or never booted, leaves its paths behind. What this launch may have
-    /// made and nobody listens on after its end is removed, so that the next one starts clean.
+    /// Notes which sockets a launch under way has made, so that they are known at its end. They
+    /// were looked for right before: what lies there now is the VMM's.
+    fn note_made_paths(&mut self, key: Key) {
+        let Some(slot) = self.table.get_mut(key) else { return };
+        let Some(part) = &mut slot.launch else { return };
+        let (api_made, serial_made) = part.machine.is_making();
+        if serial_made && part.made_serial.is_none() {
+            part.made_serial = self.env.socket_id(&slot.spec.serial).ok();
+        }
+        if let Some(api) = slot.spec.api.as_ref().filter(|_| api_made && part.made_api.is_none()) {
+            part.made_api = self.env.socket_id(api).ok();
+        }
+    }
+
+    /// A VMM that was killed, or never booted, leaves its paths behind. Those that still are the
+    /// sockets that it made are removed, so that the next launch starts clean. Nothing is connected
+    /// to: a successor may have bound the path meanwhile, and a probe would harm its console.
     pub(super) fn remove_dead_sockets(&mut self, key: Key) {
         let Some(slot) = self.table.get(key) else { return };
         let Some(part) = &slot.launch else { return };
         if slot.process.is_some() {
             return;
         }
-        let (api_made, serial_made) = part.machine.may_have_made();
-        let serial = serial_made.then_some((&slot.spec.serial, Kind::Serial));
-        let api = slot.spec.api.as_ref().filter(|_| api_made).map(|path| (path, Kind::Api));
-        for (path, kind) in [serial, api].into_iter().flatten() {
-            let connected = self.env.connect(path, key.token(kind), Interest::Read);
-            let dead = connected.is_err_and(|e| DialFailure::from(&e) == DialFailure::Refused);
-            if dead && let Err(error) = self.env.unlink_socket(path) {
+        let connected = slot.socket.filter(|_| !slot.foreign);
+        let serial = (&slot.spec.serial, [part.made_serial, connected]);
+        let api = slot.spec.api.as_ref().map(|api| (api, [part.made_api, None]));
+        for (path, made) in [Some(serial), api].into_iter().flatten() {
+            let now = self.env.socket_id(path).ok();
+            let ours = now.is_some() && made.contains(&now);
+            if ours && let Err(error) = self.env.unlink_socket(path) {
                 ::log::warn!("VM {}: remove {}: {error}", slot.spec.id, path.display());
             }
         }

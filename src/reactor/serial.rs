@@ -9,9 +9,9 @@ use super::Reactor;
 use super::key::{Key, Kind};
 use super::report::EventKind;
 use super::timers::Clock;
-use crate::env::{Env, Interest, Moment};
+use crate::env::{Env, Interest, Moment, SocketId};
 use crate::limits;
-use crate::vm::{CloseReason, DialFailure, EndOfStream, Next};
+use crate::vm::{CloseReason, DialFailure, EndOfStream, Next, State};
 use std::io;
 
 impl<E: Env> Reactor<E> {
@@ -42,6 +42,12 @@ impl<E: Env> Reactor<E> {
             Ok(connected) => connected,
             Err(error) => return self.dial_failed(key, DialFailure::from(&error), now),
         };
+        self.connected(key, stream, socket, now)
+    }
+
+    /// A stream of its own stands: told, watched, and the launch goes on.
+    fn connected(&mut self, key: Key, stream: E::Stream, socket: SocketId, now: Moment) -> Next {
+        let Some(slot) = self.table.get_mut(key) else { return Next::Wait };
         let displaced = slot.socket.replace(socket) == Some(socket);
         slot.stream = Some(stream);
         slot.warned = None;
@@ -153,11 +159,17 @@ impl<E: Env> Reactor<E> {
             match self.env.read(stream, &mut self.scratch[..budget]) {
                 Ok(0) => return self.on_end(key, now),
                 Ok(n) => {
+                    // A read that the budget cut short says nothing of the socket: it counts
+                    // with the next one.
+                    let cut_short = n == budget;
+                    let together = std::mem::take(&mut slot.cut_short) + n;
+                    slot.cut_short = if cut_short { together } else { 0 };
                     budget -= n;
-                    self.take(key, n, now);
+                    self.take(key, n, together >= self.full_mark, now);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     slot.ready.serial = false;
+                    slot.cut_short = 0;
                     return;
                 }
                 Err(error) => {
@@ -170,13 +182,12 @@ impl<E: Env> Reactor<E> {
     }
 
     /// The first `n` bytes of the scratch buffer came from this VM.
-    fn take(&mut self, key: Key, n: usize, now: Moment) {
+    fn take(&mut self, key: Key, n: usize, full: bool, now: Moment) {
         let Some(slot) = self.table.get_mut(key) else { return };
         if slot.foreign {
             self.stats.foreign_bytes += n as u64;
             return;
         }
-        let full = n >= self.full_mark;
         self.stats.read_bytes += n as u64;
         self.stats.reads += 1;
         self.stats.socket_full_reads += u64::from(full);
@@ -197,17 +208,17 @@ impl<E: Env> Reactor<E> {
     fn on_end(&mut self, key: Key, now: Moment) {
         let Some(slot) = self.table.get_mut(key) else { return };
         if let Some((successor, socket)) = slot.successor.take() {
-            slot.stream = Some(successor);
             slot.ready.serial = true;
-            let displaced_ourselves = slot.socket.replace(socket) == Some(socket);
-            if !displaced_ourselves {
-                // A reboot came in between: the new connection is to the new boot.
-                self.tell_end(key);
-            }
-            if let Some(slot) = self.table.get_mut(key) {
+            let leaving = matches!(slot.vm.state(), State::Leaving { .. });
+            if leaving || slot.socket == Some(socket) {
+                slot.stream = Some(successor);
                 slot.vm.on_tail_switched(now);
+                return self.apply(key, Next::Wait, now);
             }
-            return self.apply(key, Next::Wait, now);
+            // A reboot came in between: the new connection is to the new boot.
+            self.tell_end(key);
+            let next = self.connected(key, successor, socket, now);
+            return self.apply(key, next, now);
         }
         slot.stream = None;
         slot.ready.serial = false;
@@ -246,6 +257,12 @@ impl<E: Env> Reactor<E> {
         // Its pidfd would stay readable for ever; nothing more is to be learned from it.
         slot.process = None;
         slot.pid = None;
+        if slot.launch.as_ref().is_some_and(|part| part.machine.is_booting()) {
+            // A short guest may be over before our turn: the answer to its boot then lies in the
+            // API socket already, and it was no failure.
+            self.exchange_io(key, now);
+        }
+        let Some(slot) = self.table.get_mut(key) else { return };
         // What it had still sent lies in the socket, and its end of stream behind that.
         slot.ready.serial = true;
         let next = slot.vm.on_vmm_exit(exit, now);
@@ -263,12 +280,15 @@ impl<E: Env> Reactor<E> {
         }
         slot.stream = None;
         slot.successor = None;
-        let failure = slot.launch.as_ref().and_then(|part| part.machine.failure());
-        if failure.is_some() && slot.process.is_some() {
+        let launch = slot.launch.as_ref().map(|part| &part.machine);
+        let failure = launch.and_then(|launch| Some((launch, launch.failure()?.to_owned())));
+        let reason = match failure {
             // The failed launch's VMM is being ended yet: its exit closes the VM.
-            return;
-        }
-        let reason = failure.map_or(reason, |why| CloseReason::LaunchFailed(why.to_owned()));
+            Some((launch, _)) if slot.process.is_some() && !launch.has_given_up() => return,
+            Some((launch, why)) if launch.was_broken_off() => CloseReason::LaunchBrokenOff(why),
+            Some((_, why)) => CloseReason::LaunchFailed(why),
+            None => reason,
+        };
         slot.closing = true;
         let before = *slot.log.counters();
         slot.log.close(self.env.files(), now);

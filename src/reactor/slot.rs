@@ -34,6 +34,10 @@ pub(crate) struct LaunchPart {
     pub vmm: Vec<OsString>,
     /// A dead socket lies at the API path, and is removed before the start.
     pub api_is_dead: bool,
+    /// The sockets that its VMM made.
+    pub made_serial: Option<SocketId>,
+    /// See `made_serial`.
+    pub made_api: Option<SocketId>,
 }
 
 pub(crate) struct Slot<E: Env> {
@@ -60,8 +64,14 @@ pub(crate) struct Slot<E: Env> {
     pub armed: Armed,
     /// Where this VM's serial path and log path lie, as the index has them.
     pub places: [(Option<FileId>, OsString); 2],
+    /// Where its API path lies.
+    pub api_place: Option<(Option<FileId>, OsString)>,
     pub log_id: FileId,
     pub warned: Option<DialFailure>,
+    /// Bytes of the last read, if the turn's budget cut it short.
+    pub cut_short: usize,
+    /// It was released while its VMM ran on: the VMM is nobody's to end any more.
+    pub let_go: bool,
     pub read_bytes: u64,
     pub connects: u64,
     pub displaced: u64,

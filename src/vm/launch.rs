@@ -7,74 +7,17 @@
 
 use super::backoff::step;
 use crate::ch::api::{Call, Info, Reply};
-use crate::ch::http::HttpError;
-use crate::ch::vm_config::{self, ConfigError};
-use crate::config::VmSpec;
+use crate::ch::vm_config;
 use crate::env::{Exit, Moment};
 use crate::limits;
-use std::ffi::OsString;
-use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+mod spec;
 #[cfg(test)]
 mod tests;
 
-/// What the VMM is told to run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// The body of vm.create (JSON). Its serial section is set to mode Socket at the VM's serial
-    /// path, its console to Off where none is set; the rest stays as it is.
-    Create(String),
-    /// The body of vm.restore (JSON). A snapshot in serial mode File is restored as it is, and has
-    /// no stream.
-    Restore(String),
-}
-
-/// A VM to launch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LaunchSpec {
-    /// The VM; its `api` path is where the VMM is told to listen, and must be given.
-    pub vm: VmSpec,
-    /// The VMM's program and arguments; `--api-socket path=...` is appended.
-    pub vmm: Vec<OsString>,
-    /// What it runs.
-    pub start: Start,
-    /// How long create, boot, restore and resume may take together; `None`: as long as they do.
-    pub timeout: Option<Duration>,
-}
-
-/// Why a launch was refused before anything was started.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LaunchSpecError {
-    /// There is no API path.
-    NoApiPath,
-    /// There is no program.
-    NoProgram,
-    /// The configuration can't be used: no JSON, or a socket path that CH can't bind.
-    Config(ConfigError),
-    /// The API path can't be bound by CH.
-    ApiPath(vm_config::SocketPathError),
-    /// The restore body is no JSON object.
-    Restore(String),
-    /// The body is longer than CH takes.
-    Body(HttpError),
-}
-
-impl fmt::Display for LaunchSpecError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            LaunchSpecError::NoApiPath => f.write_str("no api path is given"),
-            LaunchSpecError::NoProgram => f.write_str("vmm: no program is given"),
-            LaunchSpecError::Config(error) => write!(f, "config: {error}"),
-            LaunchSpecError::ApiPath(error) => write!(f, "api: {error}"),
-            LaunchSpecError::Restore(error) => write!(f, "restore: {error}"),
-            LaunchSpecError::Body(error) => write!(f, "config: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for LaunchSpecError {}
+pub use spec::{LaunchSpec, LaunchSpecError, Start};
 
 /// What is found at a socket path before it is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,6 +73,7 @@ enum Step {
     Stopping,
     Ending,
     Killed,
+    GivenUp,
     Ended,
 }
 
@@ -148,6 +92,11 @@ pub struct Launch {
     tries: u32,
     spawned: bool,
     asked_to_create: bool,
+    broken_off: bool,
+    /// What the create found at the serial path is another's.
+    in_the_way: bool,
+    /// The guest has run.
+    ran: bool,
     failure: Option<String>,
     last_words: String,
 }
@@ -199,6 +148,9 @@ impl Launch {
             tries: 0,
             spawned: false,
             asked_to_create: false,
+            broken_off: false,
+            in_the_way: false,
+            ran: false,
             failure: None,
             last_words: String::new(),
         })
@@ -219,9 +171,26 @@ impl Launch {
         self.failure.as_deref()
     }
 
-    /// Whether this launch may have made the API path, and the serial path.
-    pub fn may_have_made(&self) -> (bool, bool) {
-        (self.spawned, self.asked_to_create)
+    /// Whether what lies at the API path, and at the serial path, is what its VMM made. Until the
+    /// guest runs nobody else has reason to bind there; after that a successor may.
+    pub fn is_making(&self) -> (bool, bool) {
+        let api = self.spawned && !self.ran;
+        (api, api && self.asked_to_create && !self.in_the_way)
+    }
+
+    /// Only the answer to the last question is outstanding.
+    pub fn is_booting(&self) -> bool {
+        self.step == Step::Boot
+    }
+
+    /// The VMM outlived SIGKILL, or can't be signalled: it is left.
+    pub fn has_given_up(&self) -> bool {
+        self.step == Step::GivenUp
+    }
+
+    /// It was stopped before it had come to its end.
+    pub fn was_broken_off(&self) -> bool {
+        self.broken_off
     }
 
     /// What was found at the API path.
@@ -275,7 +244,10 @@ impl Launch {
                 LaunchNext::Wait
             }
             (Step::Stopping, Err(_)) => self.end(now),
-            (Step::Create | Step::AskInfo | Step::Boot, Err(why)) => self.fail(why, now),
+            (Step::Create | Step::AskInfo | Step::Boot, Err(why)) => {
+                self.in_the_way = why.contains("Address already in use");
+                self.fail(why, now)
+            }
             _ => LaunchNext::Wait,
         }
     }
@@ -335,6 +307,7 @@ impl Launch {
 
     fn launched(&mut self) -> LaunchNext {
         self.to(Step::Running);
+        self.ran = true;
         self.limit = None;
         LaunchNext::Launched
     }
@@ -346,7 +319,11 @@ impl Launch {
         self.limit = None;
         match step {
             Step::Running | Step::Stopping | Step::Ended => LaunchNext::Wait,
-            Step::Ending | Step::Killed => self.closing(),
+            Step::Ending => {
+                self.add_exit(exit);
+                self.closing()
+            }
+            Step::Killed | Step::GivenUp => self.closing(),
             _ => {
                 let during = self.step_name(step);
                 let words = std::mem::take(&mut self.last_words);
@@ -354,6 +331,16 @@ impl Launch {
                 self.failure = Some(format!("{during}: the VMM has ended ({exit}){said}"));
                 self.closing()
             }
+        }
+    }
+
+    /// An exit that SIGTERM does not explain is part of the story: a call's connection ends before
+    /// the VMM's exit is seen.
+    fn add_exit(&mut self, exit: Exit) {
+        let own = matches!(exit, Exit::Code(code) if code != 0)
+            || matches!(exit, Exit::Signal(signal) if signal != 15);
+        if own && let Some(why) = &mut self.failure {
+            why.push_str(&format!("; the VMM has ended ({exit})"));
         }
     }
 
@@ -389,7 +376,8 @@ impl Launch {
         match self.step {
             Step::AwaitApi => {
                 let words = std::mem::take(&mut self.last_words);
-                self.fail(format!("wait for the VMM's API: no answer in 10 s; last: {words}"), now)
+                let said = if words.is_empty() { words } else { format!("; last: {words}") };
+                self.fail(format!("wait for the VMM's API: no answer in 10 s{said}"), now)
             }
             Step::Connect => {
                 let within = self.connect_timeout.as_secs_f64();
@@ -398,7 +386,17 @@ impl Launch {
             Step::Stopping => self.end(now),
             Step::Ending => {
                 self.step = Step::Killed;
+                self.deadline = Some(now + limits::VMM_TERM_DEADLINE);
                 LaunchNext::KillVmm
+            }
+            Step::Killed => {
+                self.step = Step::GivenUp;
+                let left = "the VMM could not be ended, and is left";
+                match &mut self.failure {
+                    Some(why) => why.push_str(&format!("; {left}")),
+                    None => self.failure = Some(left.into()),
+                }
+                self.closing()
             }
             _ => LaunchNext::Wait,
         }
@@ -413,8 +411,13 @@ impl Launch {
                 self.deadline = Some(now + limits::API_QUERY_DEADLINE);
                 LaunchNext::Ask(Call::VmmShutdown)
             }
-            Step::Stopping | Step::Ending | Step::Killed | Step::Ended => LaunchNext::Wait,
-            _ => self.fail(format!("{}: broken off", self.step_name(self.step)), now),
+            Step::Stopping | Step::Ending | Step::Killed | Step::GivenUp | Step::Ended => {
+                LaunchNext::Wait
+            }
+            _ => {
+                self.broken_off = true;
+                self.fail(format!("{}: broken off", self.step_name(self.step)), now)
+            }
         }
     }
 
@@ -447,7 +450,7 @@ impl Launch {
             Step::Connect => "connection to the serial socket",
             Step::Boot => self.boot.as_ref().map_or("vm.boot", Call::name),
             Step::Running | Step::Stopping => "run",
-            Step::Ending | Step::Killed | Step::Ended => "end of the VMM",
+            Step::Ending | Step::Killed | Step::GivenUp | Step::Ended => "end of the VMM",
         }
     }
 }

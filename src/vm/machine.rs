@@ -62,6 +62,8 @@ pub enum CloseReason {
     DialTimeout(Option<DialFailure>),
     /// Its launch failed: the step and the cause.
     LaunchFailed(String),
+    /// Its launch was broken off by a release or a stop: the step.
+    LaunchBrokenOff(String),
 }
 
 impl fmt::Display for CloseReason {
@@ -75,6 +77,7 @@ impl fmt::Display for CloseReason {
             CloseReason::DialTimeout(Some(last)) => write!(f, "no connection in time: {last}"),
             CloseReason::DialTimeout(None) => f.write_str("no connection in time"),
             CloseReason::LaunchFailed(why) => write!(f, "launch failed: {why}"),
+            CloseReason::LaunchBrokenOff(why) => write!(f, "launch: {why}"),
         }
     }
 }

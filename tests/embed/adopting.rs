@@ -22,6 +22,19 @@ fn a_second_vm_with_the_same_id_serial_path_or_log_is_refused_naming_both() {
     let error = turns.reactor.adopt(same_serial).expect_err("the same socket");
     assert!(matches!(&error, AdoptError::SameSerial { other, .. } if other == "first"), "{error}");
 
+    let mut same_api = spec("second", dir.path(), 1 << 20);
+    same_api.api = Some(dir.path().join("ch.sock"));
+    let mut third = spec("third", dir.path(), 1 << 20);
+    third.api = same_api.api.clone();
+    let vm = turns.reactor.adopt(same_api).expect("adopted");
+    let error = turns.reactor.adopt(third.clone()).expect_err("the same API socket");
+    assert!(matches!(&error, AdoptError::SameApi { other, .. } if other == "second"), "{error}");
+    turns.reactor.release(vm);
+    turns.turn_until_closed(vm);
+    let vm = turns.reactor.adopt(third).expect("the API socket is free");
+    turns.reactor.release(vm);
+    turns.turn_until_closed(vm);
+
     let mut same_log = spec("second", dir.path(), 1 << 20);
     same_log.log.path = first.log.path.clone();
     let error = turns.reactor.adopt(same_log.clone()).expect_err("the same log");

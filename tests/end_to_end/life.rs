@@ -102,6 +102,36 @@ fn a_stop_ends_every_launched_vmm_in_order() {
 }
 
 #[test]
+fn a_vmm_that_was_let_go_is_not_ended_by_a_stop() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for vmm in Vmm::all(dir.path()) {
+        let home = dir.path().join(vmm.name);
+        let mut turns = Loop::new();
+        let vm = turns.reactor.launch(vmm.launch("guest", &home, "lines=0")).expect("launched");
+        turns.turn_until("output", |this| {
+            this.reactor.status(vm).is_some_and(|status| status.read_bytes > 1000)
+        });
+        let pid = turns.reactor.status(vm).and_then(|status| status.pid).expect("a pid");
+        turns.reactor.release(vm);
+        assert!(!turns.reactor.shutdown_vmm(vm), "it is nobody's to end");
+        turns.reactor.stop();
+        assert_eq!(turns.turn_until_closed(vm), "released", "{}", vmm.name);
+        drop(turns);
+        // Its API still answers: a second loop adopts it, and ends it by its pid.
+        let mut spec = seriald::VmSpec::instance("again", &home);
+        spec.log.path = home.join("again.log");
+        let mut turns = Loop::new();
+        let vm = turns.reactor.adopt(spec).expect("adopted");
+        turns.turn_until("output", |this| {
+            this.reactor.status(vm).is_some_and(|status| status.read_bytes > 1000)
+        });
+        let kill = std::process::Command::new("kill").arg(pid.to_string()).status();
+        assert!(kill.expect("kill").success());
+        assert!(turns.turn_until_closed(vm).contains("the VMM has ended"));
+    }
+}
+
+#[test]
 fn a_released_console_can_be_adopted_again_and_its_vmm_is_unharmed() {
     let dir = tempfile::tempdir().expect("a directory");
     for vmm in Vmm::all(dir.path()) {

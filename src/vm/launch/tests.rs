@@ -3,6 +3,7 @@
 use super::*;
 use crate::ch::api::{Ping, VmState};
 use crate::ch::vm_config::SerialSection;
+use crate::config::VmSpec;
 
 fn ms(n: u64) -> Moment {
     Duration::from_millis(n)
@@ -86,7 +87,7 @@ fn an_api_socket_in_use_starts_nothing() {
     let mut launch = creating();
     let next = launch.on_api_probe(Probe::Alive(Some(7)), ms(0));
     assert!(matches!(next, LaunchNext::Close(why) if why.contains("process 7")));
-    assert_eq!(launch.may_have_made(), (false, false));
+    assert_eq!(launch.is_making(), (false, false));
 }
 
 #[test]
@@ -144,7 +145,10 @@ fn a_vmm_that_ignores_sigterm_is_killed() {
     let at = launch.deadline().expect("a deadline");
     assert_eq!(at, ms(2) + limits::VMM_TERM_DEADLINE);
     assert_eq!(launch.on_timer(at), LaunchNext::KillVmm);
-    assert_eq!(launch.deadline(), None);
+    let (mut outliving, at) = (launch.clone(), launch.deadline().expect("a last deadline"));
+    let next = outliving.on_timer(at);
+    assert!(matches!(next, LaunchNext::Close(why) if why.contains("could not be ended")));
+    assert!(outliving.has_given_up() && outliving.deadline().is_none());
     assert_eq!(launch.on_vmm_exit(Exit::Signal(9)), LaunchNext::Close("no".into()));
 }
 
@@ -154,6 +158,16 @@ fn a_vmm_that_ends_in_the_midst_of_a_launch_is_told_with_the_step() {
     let next = launch.on_vmm_exit(Exit::Code(3));
     let why = "vm.create: the VMM has ended (exit code 3)";
     assert_eq!(next, LaunchNext::Close(why.into()));
+}
+
+#[test]
+fn what_a_create_finds_in_the_way_and_what_lies_there_after_a_run_is_not_the_launchs() {
+    let (launch, _) = asked_to_create(creating());
+    assert_eq!(launch.is_making(), (true, true));
+    let mut refused = launch;
+    refused.on_answer(Err("vm.create: Address already in use (os error 98)".into()), ms(2));
+    assert_eq!(refused.is_making(), (true, false));
+    assert_eq!(running().is_making(), (false, false));
 }
 
 #[test]
