@@ -10,7 +10,7 @@ use crate::ch::api::{Call, Info, Reply};
 use crate::ch::vm_config;
 use crate::env::{Exit, Moment};
 use crate::limits;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 mod spec;
@@ -83,6 +83,8 @@ pub struct Launch {
     step: Step,
     start: Call,
     boot: Option<Call>,
+    /// The serial path, whole.
+    serial: PathBuf,
     timeout: Option<Duration>,
     connect_timeout: Duration,
     /// When the whole of create to boot must be done.
@@ -140,6 +142,7 @@ impl Launch {
             step: Step::ProbeApi,
             start,
             boot,
+            serial: std::path::absolute(serial).unwrap_or_else(|_| serial.to_owned()),
             timeout: spec.timeout,
             connect_timeout: spec.vm.dial_timeout.unwrap_or(limits::API_QUERY_DEADLINE),
             limit: None,
@@ -254,7 +257,16 @@ impl Launch {
 
     /// A restored VM has a stream if its snapshot was in mode Socket.
     fn on_info(&mut self, info: &Info, now: Moment) -> LaunchNext {
-        if info.serial.as_ref().is_some_and(|serial| serial.is_socket()) {
+        let socket = info.serial.as_ref().filter(|serial| serial.is_socket());
+        if let Some(bound) = socket.and_then(|serial| serial.socket.as_deref()) {
+            // CH takes a relative path from its own directory, so only whole ones can be compared.
+            if bound.starts_with('/') && Path::new(bound) != self.serial {
+                let wanted = self.serial.display();
+                let way_out = "`seriald snapshot upgrade` sets it";
+                let why =
+                    format!("the snapshot's serial socket is {bound}, not {wanted}: {way_out}");
+                return self.fail(format!("vm.restore: {why}"), now);
+            }
             return self.connect(now);
         }
         ::log::warn!("the restored VM's serial port is not in mode Socket: it has no stream");

@@ -3,15 +3,16 @@
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use seriald::env::os::{OsEnv, OsFiles, OsProcess, OsStream, OsWaker};
 use seriald::env::{Env, Exit, FileId, Interest, Moment, Processes, Signal, SocketId, Sockets};
-use seriald::{Config, Reactor};
+use seriald::{Config, EventKind, Reactor};
 
 use super::support::embedded::{Peer, spec};
+use super::support::vmm::Vmm;
 use super::support::wait::{PATIENCE, wait_until};
 
 /// What was slept and waited for, in order.
@@ -25,12 +26,17 @@ struct Pauses {
 struct Noting {
     world: OsEnv,
     pauses: Rc<RefCell<Pauses>>,
+    /// A path that seems to be absent whenever it is connected to.
+    absent: Option<PathBuf>,
 }
 
 impl Sockets for Noting {
     type Stream = OsStream;
 
     fn connect(&mut self, p: &Path, t: u64, i: Interest) -> io::Result<(OsStream, SocketId)> {
+        if self.absent.as_deref() == Some(p) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         self.world.connect(p, t, i)
     }
     fn socket_id(&mut self, path: &Path) -> io::Result<SocketId> {
@@ -115,7 +121,7 @@ fn busy_loop(
 ) -> (Reactor<Noting>, Rc<RefCell<Pauses>>, impl Sized + use<>) {
     let pauses = Rc::new(RefCell::new(Pauses::default()));
     let world = OsEnv::new().expect("a world");
-    let noting = Noting { world, pauses: pauses.clone() };
+    let noting = Noting { world, pauses: pauses.clone(), absent: None };
     let mut reactor = Reactor::with_env(Config { coalesce }, noting).expect("a loop");
     let spec = spec("a", dir, 1 << 20);
     let peer = Peer::at(&spec.serial);
@@ -174,4 +180,29 @@ fn a_streaming_vm_that_is_silent_needs_no_wake_up() {
     let ahead = reactor.next_wake().expect("the log's age");
     assert!(ahead > Duration::from_secs(60 * 60 * 12), "{ahead:?}");
     assert_eq!(pauses.borrow().waits.len(), 1);
+}
+
+#[test]
+fn a_launch_without_a_connection_in_time_fails_ends_its_vmm_and_leaves_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut launch = Vmm::sim("v53").launch("a", dir.path(), "lines=1");
+    launch.vm.dial_timeout = Some(Duration::from_millis(200));
+    let (serial, api) = (launch.vm.serial.clone(), launch.vm.api.clone().expect("an API path"));
+    let world = OsEnv::new().expect("a world");
+    let noting = Noting { world, pauses: Rc::default(), absent: Some(serial.clone()) };
+    let mut reactor = Reactor::with_env(Config::default(), noting).expect("a loop");
+    let vm = reactor.launch(launch).expect("it begins");
+    let mut reason = None;
+    wait_until(PATIENCE, "its end", || {
+        reactor.turn(Some(Duration::from_millis(5))).expect("a turn");
+        while let Some(event) = reactor.next_event() {
+            if let EventKind::Closed(why) = event.kind {
+                reason = Some(why.to_string());
+            }
+        }
+        reactor.status(vm).is_none()
+    });
+    let why = "launch failed: connection to the serial socket: none in 0.2 s";
+    assert_eq!(reason.as_deref(), Some(why));
+    assert!(!serial.exists() && !api.exists(), "a path is left");
 }

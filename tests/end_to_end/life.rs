@@ -1,5 +1,7 @@
 //! A VM's life: launched, printing, rebooting, ended.
 
+use std::time::Duration;
+
 use seriald::{EventKind, RotateMode};
 
 use super::LEEWAY;
@@ -9,6 +11,7 @@ use super::support::embedded::Loop;
 use super::support::guest::expected_output;
 use super::support::logs::{assert_same, assert_whole, generations, whole};
 use super::support::vmm::Vmm;
+use super::support::wait::{PATIENCE, wait_until};
 
 #[test]
 fn a_launched_guest_is_in_the_log_from_its_first_byte_to_its_last() {
@@ -33,6 +36,28 @@ fn a_launched_guest_is_in_the_log_from_its_first_byte_to_its_last() {
                 assert!(!home.join(socket).exists(), "{}: {socket} is left", vmm.name);
             }
         }
+    }
+}
+
+#[test]
+fn a_guest_that_is_over_before_the_next_turn_was_launched_all_the_same() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for vmm in Vmm::all(dir.path()) {
+        let home = dir.path().join(vmm.name);
+        let mut turns = Loop::new();
+        let vm = turns.reactor.launch(vmm.launch("guest", &home, "lines=1")).expect("launched");
+        turns.turn_until_state(vm, "streaming");
+        // One turn sends the boot; then nobody turns until the VMM has exited.
+        turns.reactor.turn(Some(Duration::ZERO)).expect("a turn");
+        let pid = turns.reactor.status(vm).and_then(|status| status.pid).expect("a pid");
+        wait_until(PATIENCE, "the VMM's exit", || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+            stat.is_ok_and(|stat| stat.contains(") Z "))
+        });
+        let reason = turns.turn_until_closed(vm);
+        assert_eq!(reason, "the VMM has ended (exit code 0)", "{}", vmm.name);
+        assert_eq!(turns.count(vm, |kind| *kind == EventKind::Launched), 1);
+        assert_whole(&home.join("logs/app.log"), &expected_output(1));
     }
 }
 

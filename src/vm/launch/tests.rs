@@ -26,7 +26,12 @@ fn ping() -> Result<Reply, String> {
 }
 
 fn info(mode: &str) -> Result<Reply, String> {
-    let serial = SerialSection { mode: Some(mode.into()), file: None, socket: None };
+    info_of(mode, "/vms/a/serial.sock")
+}
+
+fn info_of(mode: &str, socket: &str) -> Result<Reply, String> {
+    let socket = Some(socket.into());
+    let serial = SerialSection { mode: Some(mode.into()), file: None, socket };
     Ok(Reply::Info(Info { state: VmState::Paused, serial: Some(serial), config: "{}".into() }))
 }
 
@@ -80,6 +85,17 @@ fn a_restored_vm_in_mode_file_is_resumed_without_a_stream() {
     let (mut launch, _) = asked_to_create(launch_of(Start::Restore(body.into())));
     launch.on_answer(Ok(Reply::Done), ms(2));
     assert_eq!(launch.on_answer(info("File"), ms(3)), LaunchNext::Ask(Call::Resume));
+}
+
+#[test]
+fn a_snapshot_that_binds_another_socket_fails_the_launch_naming_both() {
+    let body = r#"{"source_url":"file:///s"}"#;
+    let (mut launch, _) = asked_to_create(launch_of(Start::Restore(body.into())));
+    launch.on_answer(Ok(Reply::Done), ms(2));
+    let next = launch.on_answer(info_of("Socket", "/vms/b/serial.sock"), ms(3));
+    assert_eq!(next, LaunchNext::EndVmm);
+    let why = launch.failure().expect("a failure");
+    assert!(why.contains("/vms/b/serial.sock, not /vms/a/serial.sock"), "{why}");
 }
 
 #[test]
