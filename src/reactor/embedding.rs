@@ -145,9 +145,6 @@ impl<E: Env> Reactor<E> {
 
 impl<E: Env> Drop for Reactor<E> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            return;
-        }
         // A console that is closed with unread bytes is dead until its guest reboots. A guest that
         // runs is left running; a launch under way is broken off, and its VMM ended.
         let vms: Vec<VmId> = self.vms().collect();

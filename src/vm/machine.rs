@@ -329,7 +329,7 @@ impl Vm {
     pub fn on_eof(&mut self, path: EndOfStream, now: Moment) -> Next {
         let State::Streaming { since } = self.state else {
             return match self.state {
-                State::Leaving { .. } => self.close(CloseReason::Released),
+                State::Leaving { .. } => self.left(CloseReason::Released),
                 _ => Next::Wait,
             };
         };
@@ -395,15 +395,20 @@ impl Vm {
                 }
             }
             State::Streaming { .. } => self.on_streaming_timer(now),
-            State::Leaving { until } if now >= until => self.close(CloseReason::ReleasedUnanswered),
+            State::Leaving { until } if now >= until => self.left(CloseReason::ReleasedUnanswered),
             State::Leaving { .. } => Next::Wait,
         }
     }
 
     fn on_streaming_timer(&mut self, now: Moment) -> Next {
         if self.exit_grace.is_some_and(|grace| now >= grace) {
-            self.exit_grace = None;
-            return self.closed_by_exit().unwrap_or(Next::Wait);
+            if self.on_exit == OnExit::Wait {
+                self.exit_grace = None;
+                return Next::Wait;
+            }
+            // Somebody else holds the console, a VMM behind a wrapper perhaps: it is left in order.
+            self.state = State::Leaving { until: now + limits::LEAVE_DEADLINE };
+            return Next::Leave;
         }
         if self.fetch_tail_at.is_some_and(|at| now >= at) {
             self.fetch_tail_at = None;
@@ -434,6 +439,14 @@ impl Vm {
         match self.on_exit {
             OnExit::Close => Some(self.close(CloseReason::VmmExited(exit))),
             OnExit::Wait => None,
+        }
+    }
+
+    /// The end of leaving: by a release, or because the VMM has exited.
+    fn left(&mut self, reason: CloseReason) -> Next {
+        match self.vmm_exit.filter(|_| self.exit_grace.is_some()) {
+            Some(exit) => self.close(CloseReason::VmmExited(exit)),
+            None => self.close(reason),
         }
     }
 

@@ -108,12 +108,16 @@ fn a_vmm_that_has_exited_is_read_to_its_end_and_then_closed() {
 }
 
 #[test]
-fn a_vmm_that_has_exited_is_waited_for_no_longer_than_a_second() {
+fn a_console_that_outlives_its_vmm_by_a_second_is_left_in_order() {
     let mut vm = streaming(OnExit::Close);
     vm.on_vmm_exit(Exit::Signal(9), ms(0));
     assert_eq!(vm.deadline(), Some(limits::LEAVE_DEADLINE));
+    assert_eq!(vm.on_timer(limits::LEAVE_DEADLINE), Next::Leave);
     let closed = Next::Close(CloseReason::VmmExited(Exit::Signal(9)));
-    assert_eq!(vm.on_timer(limits::LEAVE_DEADLINE), closed);
+    let until = limits::LEAVE_DEADLINE * 2;
+    assert_eq!(vm.deadline(), Some(until));
+    assert_eq!(vm.clone().on_eof(EndOfStream::PathUnchanged, ms(1500)), closed);
+    assert_eq!(vm.on_timer(until), closed);
 }
 
 #[test]

@@ -178,6 +178,26 @@ fn a_dropped_loop_leaves_its_consoles_in_order() {
 }
 
 #[test]
+fn a_panic_of_the_embedder_leaves_its_consoles_in_order_too() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let spec = spec("a", dir.path(), 1 << 20);
+    let (log, peer) = (spec.log.path.clone(), Peer::at(&spec.serial));
+    let panicking = std::thread::spawn(move || {
+        let mut reactor = seriald::Seriald::bind(Default::default()).expect("a loop");
+        reactor.adopt(spec).expect("adopted");
+        reactor.run(|_, event| assert!(event.kind == EventKind::Adopted, "connected")).is_ok()
+    });
+    peer.listener.set_nonblocking(false).expect("a blocking listener");
+    let (mut client, _) = peer.listener.accept().expect("a client");
+    let mut none = Vec::new();
+    std::io::Read::read_to_end(&mut client, &mut none).expect("an end, and no reset");
+    client.write_all(b"last words\n").expect("the connection still reads");
+    drop(client);
+    assert!(panicking.join().is_err(), "the embedder panicked");
+    assert_eq!(fs::read(&log).expect("a log"), b"last words\n");
+}
+
+#[test]
 fn a_flood_of_one_vm_does_not_starve_the_others() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut turns = Loop::new();
