@@ -199,6 +199,8 @@ pub trait Processes: Sockets {
     fn spawn(&mut self, command: &[OsString], token: u64) -> io::Result<Self::Process>;
     /// Its pid.
     fn pid(&self, process: &Self::Process) -> u32;
+    /// Whether `pid` is this child or of its process group: what a wrapper starts is.
+    fn is_of(&self, process: &Self::Process, pid: u32) -> bool;
     /// Sends a signal; one that has ended takes it silently.
     fn signal(&mut self, process: &Self::Process, signal: Signal) -> io::Result<()>;
     /// How it ended, `None` while it runs. A child is reaped by this.

@@ -78,6 +78,7 @@ impl<E: Env> Reactor<E> {
             machine,
             vmm: spec.vmm,
             api_is_dead: false,
+            api_is_anothers: false,
             made_serial: None,
             made_api: None,
         };

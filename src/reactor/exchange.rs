@@ -54,6 +54,15 @@ impl<E: Env> Reactor<E> {
         let connected = self.env.connect(path, key.token(Kind::Api), Interest::ReadWrite);
         let (stream, _) = connected
             .map_err(|error| format!("{name}: cannot connect to {}: {error}", path.display()))?;
+        if let (Asker::Launch, Some(vmm), Some(part)) = (asker, &slot.process, &mut slot.launch)
+            && let Some(pid) = self.env.peer_pid(&stream).ok().flatten()
+            && !self.env.is_of(vmm, pid)
+        {
+            // Somebody bound the path before our VMM could: his VM is not ours to configure.
+            part.api_is_anothers = true;
+            let path = path.display();
+            return Err(format!("{name}: {path} is answered by process {pid}, not by our VMM"));
+        }
         let deadline = call.deadline().map(|limit| now + limit);
         let parser = ResponseParser::new();
         slot.exchange = Some(Exchange { stream, call, asker, request, sent: 0, parser, deadline });

@@ -213,6 +213,7 @@ impl<E: Env> Reactor<E> {
         let Some(slot) = self.table.get_mut(key) else { return };
         let Some(part) = &mut slot.launch else { return };
         let (api_made, serial_made) = part.machine.is_making();
+        let api_made = api_made && !part.api_is_anothers;
         if serial_made && part.made_serial.is_none() {
             part.made_serial = self.env.socket_id(&slot.spec.serial).ok();
         }

@@ -34,6 +34,8 @@ pub(crate) struct LaunchPart {
     pub vmm: Vec<OsString>,
     /// A dead socket lies at the API path, and is removed before the start.
     pub api_is_dead: bool,
+    /// Another process has bound the API path.
+    pub api_is_anothers: bool,
     /// The sockets that its VMM made.
     pub made_serial: Option<SocketId>,
     /// See `made_serial`.

@@ -77,6 +77,9 @@ impl Processes for Noting {
     fn pid(&self, process: &OsProcess) -> u32 {
         self.world.pid(process)
     }
+    fn is_of(&self, process: &OsProcess, pid: u32) -> bool {
+        self.world.is_of(process, pid)
+    }
     fn signal(&mut self, process: &OsProcess, signal: Signal) -> io::Result<()> {
         self.world.signal(process, signal)
     }

@@ -1,7 +1,7 @@
 //! Launches that fail: each names its step, ends what it started and leaves no path behind.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
@@ -218,6 +218,27 @@ fn an_api_socket_in_use_refuses_the_launch_before_anything_starts() {
     let why = failure(&mut turns, spec);
     assert!(why.starts_with("api socket: in use by the running process"), "{why}");
     assert!(dir.path().join("ch.sock").exists(), "it is somebody's");
+}
+
+#[test]
+fn an_api_that_another_process_answers_is_not_taken_for_the_vmms() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut turns = Loop::new();
+    let mut spec = Vmm::sim("v53").launch("a", dir.path(), "lines=1");
+    spec.vmm = ["sh", "-c", "exec sleep 1000"].map(Into::into).to_vec();
+    spec.timeout = Some(Duration::from_millis(500));
+    let api = spec.vm.api.clone().expect("an API path");
+    let vm = turns.reactor.launch(spec).expect("it begins");
+    // Bound once the path was found free and the VMM is started.
+    let stranger = UnixListener::bind(&api).expect("somebody's API");
+    let reason = turns.turn_until_closed(vm);
+    assert!(reason.contains("not done in time"), "{reason}");
+    stranger.set_nonblocking(true).expect("non-blocking");
+    let (mut client, _) = stranger.accept().expect("it was asked");
+    let mut asked = Vec::new();
+    client.read_to_end(&mut asked).expect("its end");
+    assert_eq!(asked, b"", "a stranger was sent a request");
+    assert!(api.exists(), "it is somebody's");
 }
 
 #[test]

@@ -73,6 +73,12 @@ impl Processes for OsEnv {
         process.pid
     }
 
+    fn is_of(&self, process: &OsProcess, pid: u32) -> bool {
+        // SAFETY: getpgid(2) takes no pointer.
+        let group = libc::pid_t::try_from(pid).map(|pid| unsafe { libc::getpgid(pid) });
+        pid == process.pid || group.is_ok_and(|group| u32::try_from(group) == Ok(process.pid))
+    }
+
     fn signal(&mut self, process: &OsProcess, signal: Signal) -> io::Result<()> {
         let number = match signal {
             Signal::Terminate => libc::SIGTERM,
