@@ -22,6 +22,7 @@ mod tests;
 
 pub use error::{Cause, LogError, Step};
 pub use names::log_beside;
+pub use open::id_at;
 
 use crate::config::LogSpec;
 use crate::env::{FileId, Files, Moment};

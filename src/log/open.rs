@@ -9,7 +9,7 @@ use super::retry::Retry;
 use super::rotate::Stage;
 use super::{Counters, Log};
 use crate::config::LogSpec;
-use crate::env::{Files, Moment, Open, Stat};
+use crate::env::{FileId, Files, Moment, Open, Stat};
 use crate::limits::{AGE_SPREAD_MAX, LOG_DIR_MODE, MAX_BYTES_MIN};
 use std::io;
 use std::path::Path;
@@ -28,8 +28,7 @@ impl<F: Files> Log<F> {
             return Err(fail(Step::Open, Cause::NoName));
         };
         let names = Names { log: name.to_owned() };
-        let parent = spec.path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let parent = parent.unwrap_or(Path::new("."));
+        let parent = directory(&spec.path);
         let dir = env.open_dir(parent, LOG_DIR_MODE).map_err(|error| LogError {
             path: parent.to_owned(),
             step: Step::OpenDirectory,
@@ -104,6 +103,18 @@ impl<F: Files> Log<F> {
     pub(super) fn error(&self, name: &str, step: Step, cause: io::Error) -> LogError {
         LogError { path: self.spec.path.with_file_name(name), step, cause: Cause::Io(cause) }
     }
+}
+
+/// The file at a log's path, if there is one. Makes the directory, as [`Log::open`] does.
+pub fn id_at<F: Files>(env: &mut F, path: &Path) -> Option<FileId> {
+    let dir = env.open_dir(directory(path), LOG_DIR_MODE).ok()?;
+    let stat = env.stat_at(&dir, path.file_name()?.to_str()?).ok()?;
+    Some(stat.id)
+}
+
+fn directory(path: &Path) -> &Path {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
 }
 
 /// Opens the log's name to append, and makes sure that it is ours.

@@ -1,53 +1,27 @@
 //! Taking charge of VMs, and freeing their slots.
 //!
-//! Owns the index that finds a VM by its id, its serial path and its log.
-//! **Invariant:** no two VMs share an id, a serial path or a log; a slot is freed in
-//! [`Reactor::reap`] alone, so that no key is reused within a turn.
+//! Owns the number of descriptors that a VM may need.
+//! **Invariant:** what `index` says is taken is refused; a slot is freed in [`Reactor::reap`]
+//! alone, so that no key is reused within a turn.
 
 use super::error::AdoptError;
+use super::index::{Places, Taken};
 use super::key::{Key, Kind};
 use super::report::{EventKind, VmId};
 use super::slot::{LaunchPart, Ready, Slot};
 use super::timers::{Armed, Clock};
 use super::{Env, Reactor};
 use crate::config::{OnExit, VmSpec};
-use crate::env::{FileId, Files, Moment};
-use crate::log::{Counters, Log, log_beside};
+use crate::log::{Counters, Log, id_at};
 use crate::vm::launch::{Launch, LaunchNext, LaunchSpec};
 use crate::vm::{Next, Vm};
-use std::collections::{HashMap, VecDeque};
-use std::ffi::OsString;
+use std::collections::VecDeque;
 
 /// Descriptors that one VM may need at once: log, its directory, stream, successor, pidfd, API,
 /// and two while it rotates.
 const DESCRIPTORS_PER_VM: u64 = 8;
 /// Descriptors that the rest of the process is left.
 const DESCRIPTORS_RESERVED: u64 = 64;
-
-type Place = (Option<FileId>, OsString);
-
-/// The place of the log of which this one would be a backup.
-fn beside(log: &Place) -> Option<Place> {
-    let name = log_beside(log.1.to_str()?)?;
-    Some((log.0, name.into()))
-}
-
-#[derive(Default)]
-pub(super) struct Index {
-    ids: HashMap<String, Key>,
-    serials: HashMap<Place, Key>,
-    apis: HashMap<Place, Key>,
-    log_places: HashMap<Place, Key>,
-    /// By the place of the log of which a VM's log would be a backup.
-    logs_beside: HashMap<Place, Vec<Key>>,
-    logs: HashMap<FileId, Key>,
-}
-
-impl Index {
-    pub(super) fn find(&self, id: &str) -> Option<Key> {
-        self.ids.get(id).copied()
-    }
-}
 
 impl<E: Env> Reactor<E> {
     /// Takes charge of a VM; it is dialed in the next turn.
@@ -100,7 +74,7 @@ impl<E: Env> Reactor<E> {
         let Some(key) = self.table.next_key().filter(|_| needed <= limit) else {
             return Err(refused);
         };
-        let places = [self.env.place(&spec.serial), self.env.place(&spec.log.path)];
+        let places = self.places(&spec);
         self.check_alone(&spec, &places)?;
         let now = self.env.now();
         let seed = self.roll();
@@ -108,21 +82,11 @@ impl<E: Env> Reactor<E> {
             .map_err(|error| AdoptError::Log(id.clone(), error))?;
         let vm = match launch {
             None => Vm::new(spec.on_exit, spec.dial_timeout, seed, now),
-            Some(_) => Vm::held(spec.on_exit, spec.dial_timeout, seed),
+            Some(_) => Vm::held(spec.on_exit, seed),
         };
-        // The log's directory may be new, and with it both places.
-        let places = [self.env.place(&spec.serial), self.env.place(&spec.log.path)];
-        self.index.ids.insert(spec.id.clone(), key);
-        self.index.serials.insert(places[0].clone(), key);
-        let api_place = spec.api.as_ref().map(|api| self.env.place(api));
-        if let Some(place) = &api_place {
-            self.index.apis.insert(place.clone(), key);
-        }
-        self.index.log_places.insert(places[1].clone(), key);
-        self.index.logs.insert(log.id(), key);
-        if let Some(beside) = beside(&places[1]) {
-            self.index.logs_beside.entry(beside).or_default().push(key);
-        }
+        // The log's directory may be new, and with it the places in it.
+        let places = self.places(&spec);
+        self.index.add(key, &spec.id, &places, log.id());
         let slot = Slot {
             vm,
             log_id: log.id(),
@@ -142,7 +106,6 @@ impl<E: Env> Reactor<E> {
             closing: false,
             armed: Armed::default(),
             places,
-            api_place,
             warned: None,
             cut_short: 0,
             let_go: false,
@@ -159,48 +122,31 @@ impl<E: Env> Reactor<E> {
         Ok(key)
     }
 
-    fn check_alone(&mut self, spec: &VmSpec, places: &[Place; 2]) -> Result<(), AdoptError> {
-        let id = spec.id.clone();
-        if self.index.ids.contains_key(&id) {
-            return Err(AdoptError::SameId(id));
+    fn places(&mut self, spec: &VmSpec) -> Places {
+        Places {
+            serial: self.env.place(&spec.serial),
+            log: self.env.place(&spec.log.path),
+            api: spec.api.as_ref().map(|api| self.env.place(api)),
         }
-        if let Some(other) = self.index.serials.get(&places[0]) {
-            let (other, path) = (self.name(*other), spec.serial.clone());
-            return Err(AdoptError::SameSerial { id, other, path });
-        }
-        if let Some(api) = &spec.api
-            && let Some(other) = self.index.apis.get(&self.env.place(api))
-        {
-            // Whoever asks there would be answered by the other's VMM.
-            let (other, path) = (self.name(*other), api.clone());
-            return Err(AdoptError::SameApi { id, other, path });
-        }
-        let clash = beside(&places[1]).and_then(|log| self.index.log_places.get(&log));
-        let claimed = self.index.logs_beside.get(&places[1]).and_then(|keys| keys.first());
-        if let Some(other) = clash.or(claimed) {
-            let (other, path) = (self.name(*other), spec.log.path.clone());
-            return Err(AdoptError::LogNames { id, other, path });
-        }
-        let by_place = self.index.log_places.get(&places[1]).copied();
-        // A hard link, or a path by another mount, is the same file under another name.
-        let same_file = by_place.or_else(|| self.owner_of_log(spec));
-        if let Some(other) = same_file {
-            let (other, path) = (self.name(other), spec.log.path.clone());
-            return Err(AdoptError::SameLog { id, other, path });
-        }
-        Ok(())
     }
 
-    fn owner_of_log(&mut self, spec: &VmSpec) -> Option<Key> {
-        let path = &spec.log.path;
-        let (parent, name) = (path.parent()?, path.file_name()?.to_str()?);
-        if !parent.is_dir() {
-            return None;
-        }
-        let files = self.env.files();
-        let dir = files.open_dir(parent, 0o750).ok()?;
-        let stat = files.stat_at(&dir, name).ok()?;
-        self.index.logs.get(&stat.id).copied()
+    fn check_alone(&mut self, spec: &VmSpec, places: &Places) -> Result<(), AdoptError> {
+        let taken = self.index.taken(&spec.id, places).or_else(|| {
+            // A hard link, or a path by another mount, is the same file under another name.
+            let log = id_at(self.env.files(), &spec.log.path)?;
+            Some((Taken::Log, self.index.owner_of(log)?))
+        });
+        let Some((what, other)) = taken else { return Ok(()) };
+        let (id, other) = (spec.id.clone(), self.name(other));
+        Err(match what {
+            Taken::Id => AdoptError::SameId(id),
+            Taken::Serial => AdoptError::SameSerial { id, other, path: spec.serial.clone() },
+            Taken::Api => {
+                AdoptError::SameApi { id, other, path: spec.api.clone().unwrap_or_default() }
+            }
+            Taken::LogName => AdoptError::LogNames { id, other, path: spec.log.path.clone() },
+            Taken::Log => AdoptError::SameLog { id, other, path: spec.log.path.clone() },
+        })
     }
 
     /// What a call on a log has changed: told, counted, and its next steps arranged.
@@ -223,8 +169,7 @@ impl<E: Env> Reactor<E> {
         let (old_id, new_id) = (slot.log_id, slot.log.id());
         if old_id != new_id {
             slot.log_id = new_id;
-            self.index.logs.remove(&old_id);
-            self.index.logs.insert(new_id, key);
+            self.index.log_moved(key, old_id, new_id);
         }
         let rotations = after.rotations - before.rotations;
         let failures = after.rotation_failures - before.rotation_failures;
@@ -244,24 +189,11 @@ impl<E: Env> Reactor<E> {
     }
 
     /// Frees the slots of the VMs that were closed in this turn.
-    pub(super) fn reap(&mut self, _now: Moment) {
+    pub(super) fn reap(&mut self) {
         for key in std::mem::take(&mut self.to_reap) {
             let Some(mut slot) = self.table.remove(key) else { continue };
             self.timers.clear(&mut slot.armed, key);
-            self.index.ids.remove(&slot.spec.id);
-            self.index.serials.remove(&slot.places[0]);
-            if let Some(place) = &slot.api_place {
-                self.index.apis.remove(place);
-            }
-            self.index.log_places.remove(&slot.places[1]);
-            self.index.logs.remove(&slot.log_id);
-            if let Some(beside) = beside(&slot.places[1]) {
-                let keys = self.index.logs_beside.entry(beside.clone()).or_default();
-                keys.retain(|other| *other != key);
-                if keys.is_empty() {
-                    self.index.logs_beside.remove(&beside);
-                }
-            }
+            self.index.remove(key, &slot.spec.id, &slot.places, slot.log_id);
         }
     }
 

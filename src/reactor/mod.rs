@@ -9,6 +9,7 @@ mod embedding;
 mod error;
 mod exchange;
 mod handle;
+mod index;
 mod key;
 mod launching;
 mod report;
@@ -42,7 +43,7 @@ pub struct Reactor<E: Env> {
     env: E,
     config: Config,
     table: Table<Slot<E>>,
-    index: adopt::Index,
+    index: index::Index,
     timers: Timers,
     queue: VecDeque<Key>,
     stepping: Vec<Key>,
@@ -107,7 +108,7 @@ impl<E: Env> Reactor<E> {
             env,
             config,
             table: Table::new(),
-            index: adopt::Index::default(),
+            index: index::Index::default(),
             timers: Timers::default(),
             queue: VecDeque::new(),
             stepping: Vec::new(),
@@ -137,7 +138,7 @@ impl<E: Env> Reactor<E> {
         self.work(now);
         self.fire_timers(now);
         self.flush(now);
-        self.reap(now);
+        self.reap();
         Ok(self.end_turn(now))
     }
 
@@ -262,7 +263,7 @@ impl<E: Env> Reactor<E> {
             self.mailbox.close();
         }
         self.stats.turn_us_max = self.stats.turn_us_max.max(took);
-        Turn { read_bytes, vms: self.table.len(), next_wake: self.next_wake() }
+        Turn { read_bytes, vms: self.table.len() }
     }
 
     /// How long until a turn is due although nothing became ready; `None`: never. Zero while a VM

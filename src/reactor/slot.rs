@@ -4,6 +4,7 @@
 //! **Invariant:** each descriptor has one field here, and is closed by the drop of that field.
 
 use super::exchange::Exchange;
+use super::index::Places;
 use super::timers::Armed;
 use crate::ch::api::Call;
 use crate::config::VmSpec;
@@ -64,10 +65,8 @@ pub(crate) struct Slot<E: Env> {
     pub stepping: bool,
     pub closing: bool,
     pub armed: Armed,
-    /// Where this VM's serial path and log path lie, as the index has them.
-    pub places: [(Option<FileId>, OsString); 2],
-    /// Where its API path lies.
-    pub api_place: Option<(Option<FileId>, OsString)>,
+    /// Where its paths lie, as the index has them.
+    pub places: Places,
     pub log_id: FileId,
     pub warned: Option<DialFailure>,
     /// Bytes of the last read, if the turn's budget cut it short.
