@@ -53,7 +53,8 @@ pub const EVENTS_MAX: usize = 65_536;
 /// Longest VM id in bytes.
 pub const ID_MAX: usize = 64;
 
-/// Longest path that CH can bind: `sun_path` is 108 bytes with its NUL (unix(7)).
+/// Longest path that CH can bind, in bytes: `sun_path` has 108, the last one is a NUL (unix(7)). CH
+/// answers a longer one with a 500, "path must be shorter than SUN_LEN" (measured, v52 and v53).
 pub const SUN_PATH_MAX: usize = 107;
 
 /// How far before `max_bytes` a rotation may cut, to cut at a line end.

@@ -11,13 +11,11 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::limits;
+
 use super::http::{Method, Request, Response};
 use super::spans::JsonError;
 use super::vm_config::{self, SerialSection};
-
-/// How long a query may take. CH has one API thread and serves requests in series, so a query waits
-/// behind a long operation; on a VMM at rest it takes 0.1 ms.
-pub const QUERY_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Longest peer's words in an error, in bytes. CH's longest array of errors is a third of that.
 pub const WORDS_BYTES_MAX: usize = 1024;
@@ -54,7 +52,7 @@ pub enum Call {
 /// How long a call may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
-    /// Answered at once or never: [`QUERY_DEADLINE`].
+    /// Answered at once or never: [`limits::API_QUERY_DEADLINE`].
     Query,
     /// As long as the guest's size and the host's disks make it; ends with the VMM.
     Operation,
@@ -87,7 +85,7 @@ impl Call {
     /// The time after which an unanswered call has failed; `None` for an operation.
     pub fn deadline(&self) -> Option<Duration> {
         match self.pace() {
-            Pace::Query => Some(QUERY_DEADLINE),
+            Pace::Query => Some(limits::API_QUERY_DEADLINE),
             Pace::Operation => None,
         }
     }

@@ -12,11 +12,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::value::RawValue;
 
-use super::spans::{self, Edits, Json, JsonError, Member};
+use crate::limits::SUN_PATH_MAX;
 
-/// Longest socket path, in bytes: `sun_path` has 108, the last one is a NUL. CH answers a longer
-/// one with a 500, "path must be shorter than SUN_LEN" (measured, v52 and v53).
-pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+use super::spans::{self, Edits, Json, JsonError, Member};
 
 /// The serial section, as far as it matters here. A null counts as absent, as v52 writes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -94,7 +92,7 @@ pub struct SocketPathError {
 pub enum SocketPathFault {
     /// It has no bytes.
     Empty,
-    /// It exceeds [`SOCKET_PATH_BYTES_MAX`].
+    /// It exceeds [`SUN_PATH_MAX`].
     TooLong {
         /// Its length.
         bytes: usize,
@@ -113,7 +111,7 @@ impl fmt::Display for SocketPathError {
             SocketPathFault::TooLong { bytes } => write!(
                 f,
                 "socket path {path:?} has {bytes} bytes, a Unix socket's has \
-                 {SOCKET_PATH_BYTES_MAX} at most: use a shorter directory"
+                 {SUN_PATH_MAX} at most: use a shorter directory"
             ),
             SocketPathFault::NotUtf8 => {
                 write!(f, "socket path {path:?} is not UTF-8, which CH's JSON can't hold")
@@ -134,7 +132,7 @@ pub fn socket_path(path: &Path) -> Result<&str, SocketPathError> {
     let fault = match path.to_str() {
         None => SocketPathFault::NotUtf8,
         Some("") => SocketPathFault::Empty,
-        Some(_) if bytes > SOCKET_PATH_BYTES_MAX => SocketPathFault::TooLong { bytes },
+        Some(_) if bytes > SUN_PATH_MAX => SocketPathFault::TooLong { bytes },
         Some(text) if text.contains('\0') => SocketPathFault::HasNul,
         Some(text) => return Ok(text),
     };

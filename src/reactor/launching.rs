@@ -12,7 +12,7 @@ use super::slot::Slot;
 use super::timers::Clock;
 use crate::ch::api::Reply;
 use crate::env::{Env, Exit, Interest, Moment, Signal};
-use crate::vm::launch::{LaunchNext, Probe};
+use crate::vm::launch::{Launch, LaunchNext, Probe};
 use crate::vm::{DialFailure, Next};
 use std::ffi::OsString;
 use std::path::Path;
@@ -61,7 +61,7 @@ impl<E: Env> Reactor<E> {
     fn with_launch(
         &mut self,
         key: Key,
-        input: impl FnOnce(&mut crate::vm::launch::Launch) -> LaunchNext,
+        input: impl FnOnce(&mut Launch) -> LaunchNext,
     ) -> LaunchNext {
         let slot = self.table.get_mut(key);
         slot.and_then(|slot| slot.launch.as_mut())

@@ -9,7 +9,6 @@ use crate::log::Counters;
 use crate::vm::CloseReason;
 use serde::Serialize;
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// A VM of one reactor. It is never given to another VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -129,7 +128,4 @@ pub struct Turn {
     pub read_bytes: u64,
     /// VMs in charge after it.
     pub vms: usize,
-    /// When the next turn is due even if nothing becomes ready: see
-    /// [`Reactor::next_wake`](crate::reactor::Reactor::next_wake).
-    pub next_wake: Option<Duration>,
 }

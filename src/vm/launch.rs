@@ -338,8 +338,7 @@ impl Launch {
             Step::Killed | Step::GivenUp => self.closing(),
             _ => {
                 let during = self.step_name(step);
-                let words = std::mem::take(&mut self.last_words);
-                let said = if words.is_empty() { words } else { format!("; last: {words}") };
+                let said = self.said_last();
                 self.failure = Some(format!("{during}: the VMM has ended ({exit}){said}"));
                 self.closing()
             }
@@ -354,6 +353,12 @@ impl Launch {
         if own && let Some(why) = &mut self.failure {
             why.push_str(&format!("; the VMM has ended ({exit})"));
         }
+    }
+
+    /// What the last question came to, as the end of an error.
+    fn said_last(&mut self) -> String {
+        let words = std::mem::take(&mut self.last_words);
+        if words.is_empty() { words } else { format!("; last: {words}") }
     }
 
     fn closing(&mut self) -> LaunchNext {
@@ -387,8 +392,7 @@ impl Launch {
     fn on_deadline(&mut self, now: Moment) -> LaunchNext {
         match self.step {
             Step::AwaitApi => {
-                let words = std::mem::take(&mut self.last_words);
-                let said = if words.is_empty() { words } else { format!("; last: {words}") };
+                let said = self.said_last();
                 self.fail(format!("wait for the VMM's API: no answer in 10 s{said}"), now)
             }
             Step::Connect => {

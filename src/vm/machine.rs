@@ -219,10 +219,10 @@ impl Vm {
     }
 
     /// A VM whose launch has yet to come to the serial port: [`Vm::begin_dialing`] starts it.
-    pub fn held(on_exit: OnExit, dial_timeout: Option<Duration>, seed: u64) -> Self {
-        let mut vm = Vm::new(on_exit, dial_timeout, seed, Moment::ZERO);
+    /// The launch bounds its connection.
+    pub fn held(on_exit: OnExit, seed: u64) -> Self {
+        let mut vm = Vm::new(on_exit, None, seed, Moment::ZERO);
         vm.state = State::Held;
-        vm.give_up = None;
         vm
     }
 

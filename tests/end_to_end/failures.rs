@@ -162,9 +162,7 @@ fn a_living_vms_serial_socket_is_left_in_order_and_the_launch_refused() {
             vmm.launch("living", &home, &format!("lines=0 delay={}", vmm.loops(LEEWAY / 20)));
         let serial = living.vm.serial.clone();
         let vm = turns.reactor.launch(living).expect("it begins");
-        turns.turn_until("output", |this| {
-            this.reactor.status(vm).is_some_and(|status| status.read_bytes > 1000)
-        });
+        turns.turn_until_read(vm, 1000);
         // Another loop, as another launcher would be: this one would refuse the path itself.
         let mut second = Loop::new();
         let mut intruder = vmm.launch("intruder", &other, "lines=1");
@@ -183,9 +181,7 @@ fn a_living_vms_serial_socket_is_left_in_order_and_the_launch_refused() {
         assert_eq!(processes_of(&other), 0, "{}: the intruder's VMM runs on", vmm.name);
         // The living VM's serial thread lives: its console is taken back and goes on.
         let before = turns.reactor.status(vm).map_or(0, |status| status.read_bytes);
-        turns.turn_until("more output", |this| {
-            this.reactor.status(vm).is_some_and(|status| status.read_bytes > before + 5000)
-        });
+        turns.turn_until_read(vm, before + 5000);
         turns.reactor.shutdown_vmm(vm);
         turns.turn_until_closed(vm);
         fs::remove_dir_all(&other).expect("the other's directory");

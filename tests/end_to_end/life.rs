@@ -113,9 +113,7 @@ fn a_stop_ends_every_launched_vmm_in_order() {
         let home = dir.path().join(vmm.name);
         let mut turns = Loop::new();
         let vm = turns.reactor.launch(vmm.launch("guest", &home, "lines=0")).expect("launched");
-        turns.turn_until("output", |this| {
-            this.reactor.status(vm).is_some_and(|status| status.read_bytes > 5000)
-        });
+        turns.turn_until_read(vm, 5000);
         turns.reactor.stop();
         let reason = turns.turn_until_closed(vm);
         assert_eq!(reason, "the VMM has ended (exit code 0)", "{}", vmm.name);
@@ -133,9 +131,7 @@ fn a_vmm_that_was_let_go_is_not_ended_by_a_stop() {
         let home = dir.path().join(vmm.name);
         let mut turns = Loop::new();
         let vm = turns.reactor.launch(vmm.launch("guest", &home, "lines=0")).expect("launched");
-        turns.turn_until("output", |this| {
-            this.reactor.status(vm).is_some_and(|status| status.read_bytes > 1000)
-        });
+        turns.turn_until_read(vm, 1000);
         let pid = turns.reactor.status(vm).and_then(|status| status.pid).expect("a pid");
         turns.reactor.release(vm);
         assert!(!turns.reactor.shutdown_vmm(vm), "it is nobody's to end");
@@ -147,9 +143,7 @@ fn a_vmm_that_was_let_go_is_not_ended_by_a_stop() {
         spec.log.path = home.join("again.log");
         let mut turns = Loop::new();
         let vm = turns.reactor.adopt(spec).expect("adopted");
-        turns.turn_until("output", |this| {
-            this.reactor.status(vm).is_some_and(|status| status.read_bytes > 1000)
-        });
+        turns.turn_until_read(vm, 1000);
         let kill = std::process::Command::new("kill").arg(pid.to_string()).status();
         assert!(kill.expect("kill").success());
         assert!(turns.turn_until_closed(vm).contains("the VMM has ended"));
@@ -166,9 +160,7 @@ fn a_released_console_can_be_adopted_again_and_its_vmm_is_unharmed() {
             vmm.launch("guest", &home, &format!("lines=0 delay={}", vmm.loops(LEEWAY / 20)));
         let mut spec = launch.vm.clone();
         let vm = launcher.reactor.launch(launch).expect("launched");
-        launcher.turn_until("output", |this| {
-            this.reactor.status(vm).is_some_and(|status| status.read_bytes > 1000)
-        });
+        launcher.turn_until_read(vm, 1000);
         for round in 0..5 {
             // Another reader: the launcher lets go, and each adopter after it.
             let mut adopter = Loop::new();
@@ -178,9 +170,7 @@ fn a_released_console_can_be_adopted_again_and_its_vmm_is_unharmed() {
             }
             spec.log.path = home.join(format!("round-{round}.log"));
             let vm = adopter.reactor.adopt(spec.clone()).expect("adopted");
-            adopter.turn_until("output", |this| {
-                this.reactor.status(vm).is_some_and(|status| status.read_bytes > 1000)
-            });
+            adopter.turn_until_read(vm, 1000);
             let pid = adopter.reactor.status(vm).and_then(|status| status.pid).expect("a pid");
             adopter.reactor.release(vm);
             assert_eq!(adopter.turn_until_closed(vm), "released", "{} {round}", vmm.name);

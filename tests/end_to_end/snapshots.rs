@@ -40,9 +40,7 @@ fn take_snapshot(vmm: &Vmm, home: &Path, to: &Path) -> Vec<u8> {
     let mut turns = Loop::new();
     let launch = vmm.launch("guest", home, &format!("lines=2000 wait={}", vmm.loops(LEEWAY)));
     let vm = turns.reactor.launch(launch).expect("launched");
-    turns.turn_until("output", |this| {
-        this.reactor.status(vm).is_some_and(|status| status.read_bytes > 5000)
-    });
+    turns.turn_until_read(vm, 5000);
     ask(&mut turns, vm, Call::Pause);
     ask(&mut turns, vm, Call::snapshot_to(&format!("file://{}", to.display())));
     turns.reactor.shutdown_vmm(vm);

@@ -53,6 +53,13 @@ impl Loop {
         });
     }
 
+    /// Turns until more than so many bytes of the VM's console have been read.
+    pub fn turn_until_read(&mut self, vm: VmId, bytes: u64) {
+        self.turn_until("output", |this| {
+            this.reactor.status(vm).is_some_and(|status| status.read_bytes > bytes)
+        });
+    }
+
     /// Turns until the VM is gone; says why it was closed.
     pub fn turn_until_closed(&mut self, vm: VmId) -> String {
         self.turn_until("its end", |this| this.reactor.status(vm).is_none());

@@ -119,7 +119,7 @@ fn a_malformed_configuration_is_refused_with_its_place() {
 
 #[test]
 fn a_path_may_have_the_bytes_of_sun_path_and_not_one_more() {
-    let at = format!("/{}", "p".repeat(SOCKET_PATH_BYTES_MAX - 1));
+    let at = format!("/{}", "p".repeat(SUN_PATH_MAX - 1));
     assert!(with_serial_socket("{}", Path::new(&at)).unwrap().contains(&at));
     let over = format!("{at}p");
     let error = with_serial_socket("{}", Path::new(&over)).unwrap_err();

@@ -22,7 +22,7 @@ pub fn files(log: &Path) -> Result<Vec<PathBuf>, String> {
         let Some(rest) = entry.to_str().and_then(|n| n.strip_prefix(name)) else { continue };
         match rest.strip_prefix('.').map(str::parse::<u32>) {
             Some(Ok(number)) => numbers.push(number),
-            // `.copied-<bytes>`: a rotation that was not finished.
+            // `.copying` or `.copied`: a rotation that was not finished.
             Some(Err(_)) if rest.starts_with(".cop") => {
                 return Err(format!("{}/{name}{rest} was left behind", dir.display()));
             }
@@ -197,7 +197,7 @@ mod tests {
         }
         let all = files(&log).expect("listed");
         assert_eq!(whole(&ledger, &all), Ok(1160));
-        write(dir.path(), "a.log.copied-5", b"");
+        write(dir.path(), "a.log.copied", b"");
         assert!(files(&log).expect_err("unfinished").ends_with("was left behind"));
     }
 

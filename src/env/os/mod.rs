@@ -67,11 +67,6 @@ impl OsEnv {
         }
         Ok(())
     }
-
-    /// Takes one end signal that has come, its number; `None`: there is none.
-    pub fn take_end_signal(&mut self) -> Option<i32> {
-        self.signals.as_mut()?.take()
-    }
 }
 
 impl AsFd for OsEnv {

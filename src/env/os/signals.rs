@@ -7,12 +7,13 @@ use super::{cvt, token};
 use crate::env::SIGNAL_TOKEN;
 use mio::unix::SourceFd;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
 
-/// The blocked signals that end a run.
+/// The blocked signals that end a run. One that comes makes an event; it is never read, as which of
+/// the two it is makes no difference.
 pub(super) struct EndSignals {
-    file: File,
+    _file: File,
 }
 
 impl EndSignals {
@@ -34,15 +35,6 @@ impl EndSignals {
         };
         let mut source = SourceFd(&file.as_raw_fd());
         registry.register(&mut source, token(SIGNAL_TOKEN), mio::Interest::READABLE)?;
-        Ok(EndSignals { file })
-    }
-
-    /// One signal that has come, its number.
-    pub(super) fn take(&mut self) -> Option<i32> {
-        let mut info = [0u8; size_of::<libc::signalfd_siginfo>()];
-        self.file.read_exact(&mut info).ok()?;
-        // The first field of signalfd_siginfo is the signal's number, 32 bits (signalfd(2)).
-        let number = i32::from_ne_bytes([info[0], info[1], info[2], info[3]]);
-        Some(number)
+        Ok(EndSignals { _file: file })
     }
 }
