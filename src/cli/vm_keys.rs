@@ -192,7 +192,7 @@ fn dir_name(dir: &Path) -> Option<String> {
     Some(whole.file_name()?.to_str()?.to_string())
 }
 
-/// Every id, serial path and log that was named so far, and by whom.
+/// Every id, serial path, API path and log that was named so far, and by whom.
 #[derive(Default)]
 pub struct Taken(HashMap<(&'static str, PathBuf), String>);
 
@@ -203,11 +203,13 @@ impl Taken {
     /// What it shares with an earlier one, and that one's place.
     pub fn note(&mut self, spec: &VmSpec, place: &str) -> Result<(), String> {
         let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into());
+        let api = spec.api.as_deref().map(|api| ("api", whole(api)));
         let named = [
             ("id", PathBuf::from(&spec.id)),
             ("serial", whole(&spec.serial)),
             ("log", whole(&spec.log.path)),
         ];
+        let named = named.into_iter().chain(api);
         self.note_backups(&whole(&spec.log.path), place)?;
         for (what, value) in named {
             if let Some(earlier) = self.0.get(&(what, value.clone())) {

@@ -85,6 +85,7 @@ fn paths_that_cannot_go_together_are_refused_by_check_too() {
     for (one, other, why) in [
         ("id=a,serial=s,log=l", "id=b,serial=t,log=l.1", "are each other's backup"),
         ("id=a,serial=s,log=l.2", "id=b,serial=t,log=l", "are each other's backup"),
+        ("id=a,serial=s,log=l,api=p", "id=b,serial=t,log=m,api=p", "p is already taken, by"),
         ("id=a,serial=s,log=l", "id=b,serial=t,log=t", "serial t is the log's path too"),
         ("id=a,serial=s,log=l", "id=b,serial=t,log=m,api=t", "api t is the serial socket's too"),
     ] {
