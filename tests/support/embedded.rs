@@ -60,6 +60,18 @@ impl Loop {
         });
     }
 
+    /// Turns until nothing has come from the VM's console for a while: its tail is fetched by then.
+    pub fn turn_until_quiet(&mut self, vm: VmId) {
+        let (mut seen, mut since) = (0, Instant::now());
+        self.turn_until("quiet", |this| {
+            let read = this.reactor.status(vm).map_or(0, |status| status.read_bytes);
+            if read != seen {
+                (seen, since) = (read, Instant::now());
+            }
+            since.elapsed() > Duration::from_millis(400)
+        });
+    }
+
     /// Turns until the VM is gone; says why it was closed.
     pub fn turn_until_closed(&mut self, vm: VmId) -> String {
         self.turn_until("its end", |this| this.reactor.status(vm).is_none());

@@ -32,6 +32,16 @@ pub struct OsDir(OwnedFd);
 #[derive(Debug)]
 pub struct OsFile(OwnedFd);
 
+impl Drop for OsFile {
+    /// Gives its lock up, if it has one. The close alone would not, while a child that another
+    /// thread has just forked still holds a copy of the descriptor, up to its exec: a lock is the
+    /// open file description's (flock(2)).
+    fn drop(&mut self) {
+        // SAFETY: the descriptor is open; flock touches no memory of ours.
+        unsafe { libc::flock(self.0.as_raw_fd(), libc::LOCK_UN) };
+    }
+}
+
 impl Files for OsFiles {
     type Dir = OsDir;
     type File = OsFile;

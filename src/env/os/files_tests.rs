@@ -105,6 +105,20 @@ fn a_lock_is_had_once_and_goes_with_its_file() {
 }
 
 #[test]
+fn a_lock_goes_with_its_file_also_while_a_forked_child_has_a_copy() {
+    let top = tempfile::tempdir().unwrap();
+    let mut env = OsFiles;
+    let dir = env.open_dir(top.path(), 0o750).unwrap();
+    let first = env.open(&dir, "f", Open::Append(0o640)).unwrap();
+    let second = env.open(&dir, "f", Open::Append(0o640)).unwrap();
+    assert!(env.lock(&first).unwrap());
+    assert!(!env.lock(&second).unwrap());
+    let _copy = first.0.try_clone().unwrap();
+    drop(first);
+    assert!(env.lock(&second).unwrap());
+}
+
+#[test]
 fn names_modes_and_groups() {
     let top = tempfile::tempdir().unwrap();
     let mut env = OsFiles;
