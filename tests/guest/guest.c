@@ -5,6 +5,7 @@
  * Words of the command line, each `name=number`:
  *
  *   lines   numbered lines to print; 0 never stops                                 (100)
+ *   begin   rounds of an idle loop before the first byte                           (0)
  *   delay   rounds of an idle loop after each line                                 (0)
  *   echo    1: afterwards send every input byte back, up to and including a `q`    (0)
  *   reboot  1: end with a reset instead of a power-off                             (0)
@@ -137,6 +138,7 @@ void run(const struct start_info *info)
 	word delay = setting(line, "delay", 0);
 	asks_for_room = setting(line, "lsr", 0) != 0;
 
+	idle(setting(line, "begin", 0));
 	print("GUEST-UP\n");
 	for (word number = 0; !lines || number < lines; number++) {
 		print_line(number);

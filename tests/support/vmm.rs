@@ -18,11 +18,12 @@ pub struct Vmm {
     pub name: &'static str,
     pub command: Vec<OsString>,
     kernel: PathBuf,
-    /// Its major version.
-    version: u32,
     /// How many of its pause loops the guest makes in a millisecond.
     loops_per_ms: u64,
 }
+
+/// What a real guest leaves its reader before its first byte.
+const BEGINNING: Duration = Duration::from_millis(200);
 
 /// ch-sim's pause loops take 5 ns each.
 const SIM_LOOPS_PER_MS: u64 = 200_000;
@@ -33,8 +34,7 @@ impl Vmm {
         let sim = env!("CARGO_BIN_EXE_ch-sim");
         let command = [sim, "--as", version].map(OsString::from).to_vec();
         let (kernel, loops_per_ms) = ("/dev/null".into(), SIM_LOOPS_PER_MS);
-        let number = version.trim_start_matches('v').parse().expect("a version");
-        Vmm { name: version, command, kernel, version: number, loops_per_ms }
+        Vmm { name: version, command, kernel, loops_per_ms }
     }
 
     /// The same, printing as fast as it can.
@@ -56,8 +56,7 @@ impl Vmm {
         skip::guest_compiler()?;
         let kernel = guest::build(dir);
         let loops_per_ms = loops_per_ms(&program, &kernel);
-        let version = major_version(&program);
-        Some(Vmm { name: "real", command: vec![program.into()], kernel, version, loops_per_ms })
+        Some(Vmm { name: "real", command: vec![program.into()], kernel, loops_per_ms })
     }
 
     /// The pause loops that last about so long: the argument of `wait=` and `delay=`.
@@ -65,17 +64,17 @@ impl Vmm {
         (pause.as_micros() as u64 * self.loops_per_ms / 1000).max(1)
     }
 
-    /// A real one without a ring: what is printed while no client is connected is dropped.
-    pub fn drops_without_a_client(&self) -> bool {
-        self.is_real() && self.version < 53
-    }
-
     pub fn is_real(&self) -> bool {
         self.name == "real"
     }
 
-    /// The body of vm.create for a guest with this command line.
+    /// The body of vm.create for a guest with this command line. A real guest leaves room at its
+    /// beginning: v52 drops what is printed before its serial thread has accepted the client that
+    /// waits (seen on a busy machine in 1 of 80 boots, with a plain client).
     pub fn config(&self, cmdline: &str) -> Value {
+        let begin = self.loops(BEGINNING);
+        let cmdline =
+            if self.is_real() { format!("{cmdline} begin={begin}") } else { cmdline.into() };
         json!({
             "payload": {"kernel": self.kernel, "cmdline": cmdline},
             "cpus": {"boot_vcpus": 1, "max_vcpus": 1},
@@ -95,14 +94,6 @@ impl Vmm {
         vm.log = LogSpec { keep: 1000, ..LogSpec::new(dir.join("logs/app.log")) };
         LaunchSpec { vm, vmm: self.command.clone(), start, timeout: None }
     }
-}
-
-/// The `53` of `cloud-hypervisor v53.0.0`.
-fn major_version(program: &Path) -> u32 {
-    let output = Command::new(program).arg("--version").output().expect("it starts");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let number = text.split(" v").nth(1).and_then(|version| version.split('.').next());
-    number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no version: {text}"))
 }
 
 /// Measures the guest's pause loops: a KVM that emulates them needs microseconds for each, another
