@@ -8,6 +8,7 @@ use crate::cli::vm_keys::Taken;
 use crate::cli::{Failure, complain, launch_file, log_from, notice};
 use seriald::Seriald;
 use seriald::config::Config;
+use seriald::env::ProcessSignal;
 use seriald::reactor::EventKind;
 use seriald::vm::CloseReason;
 use seriald::vm::launch::LaunchSpec;
@@ -42,7 +43,7 @@ pub fn launch(args: Args) -> Result<(), Failure> {
     let specs = read(&args.files)?;
     log_from("info");
     let mut reactor = Seriald::bind(Config::default()).map_err(Failure::failed)?;
-    reactor.stop_on_signals().map_err(Failure::failed)?;
+    reactor.watch_signals().map_err(Failure::failed)?;
     let mut failed = 0;
     for spec in specs {
         if let Err(error) = reactor.launch(spec) {
@@ -62,6 +63,11 @@ pub fn launch(args: Args) -> Result<(), Failure> {
             break;
         }
         reactor.turn(None).map_err(Failure::failed)?;
+        while let Some(signal) = reactor.next_signal() {
+            if signal == ProcessSignal::Hangup {
+                reactor.stop();
+            }
+        }
     }
     if failed > 0 { Err(Failure::Told) } else { Ok(()) }
 }

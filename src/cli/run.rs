@@ -62,7 +62,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     }
     log_from("info");
     let mut reactor = Seriald::bind(settings.config).map_err(Failure::failed)?;
-    reactor.stop_on_signals().map_err(Failure::failed)?;
+    reactor.watch_signals().map_err(Failure::failed)?;
     let mut adopted = 0;
     for spec in settings.vms {
         match reactor.adopt(spec) {

@@ -207,6 +207,19 @@ pub trait Processes: Sockets {
     fn exit(&mut self, process: &mut Self::Process) -> Option<Exit>;
 }
 
+/// What a signal asks this process for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProcessSignal {
+    /// SIGTERM, SIGINT: end in order.
+    End,
+    /// SIGHUP.
+    Hangup,
+    /// SIGUSR1.
+    User1,
+    /// SIGUSR2.
+    User2,
+}
+
 /// Wakes a loop that waits, from any thread.
 pub trait Wake: Clone + Send + Sync + 'static {
     /// Makes the wait end, now or the next time.
@@ -231,6 +244,8 @@ pub trait Env: Processes {
     fn sleep_until(&mut self, moment: Moment);
     /// The waker, whose token is [`WAKE_TOKEN`].
     fn waker(&self) -> Self::Waker;
+    /// The next signal that has come, once its token was announced; `None`: no more.
+    fn next_signal(&mut self) -> Option<ProcessSignal>;
     /// How many descriptors this process may have.
     fn descriptors_max(&self) -> u64;
     /// A number that differs from start to start.
@@ -239,5 +254,5 @@ pub trait Env: Processes {
 
 /// The token of the waker: no other source has it.
 pub const WAKE_TOKEN: u64 = u64::MAX;
-/// The token of the signals that end a run: no other source has it.
+/// The token of the signals: no other source has it.
 pub const SIGNAL_TOKEN: u64 = u64::MAX - 1;

@@ -24,7 +24,7 @@ pub use report::{Event, EventKind, Stats, Turn, VmId, VmStatus};
 
 use crate::config::Config;
 use crate::env::os::OsEnv;
-use crate::env::{Env, Moment, SIGNAL_TOKEN, WAKE_TOKEN};
+use crate::env::{Env, Moment, ProcessSignal, SIGNAL_TOKEN, WAKE_TOKEN};
 use crate::limits;
 use crate::vm::Jitter;
 use key::Key;
@@ -49,6 +49,7 @@ pub struct Reactor<E: Env> {
     stepping: Vec<Key>,
     to_reap: Vec<Key>,
     events: VecDeque<Event>,
+    signals: VecDeque<ProcessSignal>,
     mailbox: handle::Mailbox,
     stats: Stats,
     jitter: Jitter,
@@ -76,13 +77,22 @@ impl Reactor<OsEnv> {
         Self::with_env(config, env)
     }
 
-    /// From now on SIGTERM and SIGINT do what [`Reactor::stop`] does. For a binary: signals are
-    /// the process', so a library leaves them alone.
+    /// From now on SIGTERM, SIGINT and SIGHUP do what [`Reactor::stop`] does. For a binary: signals
+    /// are the process', so a library leaves them alone.
     ///
     /// # Errors
     /// The system call that failed.
     pub fn stop_on_signals(&mut self) -> Result<(), Error> {
-        self.env.watch_end_signals().map_err(|cause| Error { what: "watch signals", cause })
+        self.env.watch_signals(false).map_err(|cause| Error { what: "watch signals", cause })
+    }
+
+    /// From now on SIGTERM and SIGINT do what [`Reactor::stop`] does, and SIGHUP, SIGUSR1 and
+    /// SIGUSR2 are for [`Reactor::next_signal`]. For a daemon.
+    ///
+    /// # Errors
+    /// The system call that failed.
+    pub fn watch_signals(&mut self) -> Result<(), Error> {
+        self.env.watch_signals(true).map_err(|cause| Error { what: "watch signals", cause })
     }
 }
 
@@ -114,6 +124,7 @@ impl<E: Env> Reactor<E> {
             stepping: Vec::new(),
             to_reap: Vec::new(),
             events: VecDeque::new(),
+            signals: VecDeque::new(),
             mailbox: handle::Mailbox::new(),
             stats: Stats::default(),
             scratch: vec![0; limits::TURN_BUDGET].into_boxed_slice(),
@@ -188,7 +199,7 @@ impl<E: Env> Reactor<E> {
         for token in &tokens {
             match *token {
                 WAKE_TOKEN => woken = true,
-                SIGNAL_TOKEN => self.stop(),
+                SIGNAL_TOKEN => self.take_signals(),
                 token => self.mark(token),
             }
         }
@@ -196,6 +207,17 @@ impl<E: Env> Reactor<E> {
         self.tokens.clear();
         if woken {
             self.serve_requests();
+        }
+    }
+
+    fn take_signals(&mut self) {
+        while let Some(signal) = self.env.next_signal() {
+            match signal {
+                ProcessSignal::End => self.stop(),
+                // Twice the same asks for no more than once.
+                signal if self.signals.contains(&signal) => {}
+                signal => self.signals.push_back(signal),
+            }
         }
     }
 
@@ -275,6 +297,11 @@ impl<E: Env> Reactor<E> {
             return Some(Duration::ZERO);
         }
         self.timers.next().map(|at| at.saturating_sub(self.env.now()))
+    }
+
+    /// The next signal but those that stop the loop; each kind waits once at most.
+    pub fn next_signal(&mut self) -> Option<ProcessSignal> {
+        self.signals.pop_front()
     }
 
     fn tell(&mut self, key: Key, kind: EventKind) {

@@ -8,7 +8,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use seriald::env::os::{OsEnv, OsFiles, OsProcess, OsStream, OsWaker};
-use seriald::env::{Env, Exit, FileId, Interest, Moment, Processes, Signal, SocketId, Sockets};
+use seriald::env::{
+    Env, Exit, FileId, Interest, Moment, ProcessSignal, Processes, Signal, SocketId, Sockets,
+};
 use seriald::{Config, EventKind, Reactor};
 
 use super::support::embedded::{Peer, spec};
@@ -108,6 +110,9 @@ impl Env for Noting {
     }
     fn waker(&self) -> OsWaker {
         self.world.waker()
+    }
+    fn next_signal(&mut self) -> Option<ProcessSignal> {
+        self.world.next_signal()
     }
     fn descriptors_max(&self) -> u64 {
         self.world.descriptors_max()

@@ -17,7 +17,7 @@ pub use files::{OsDir, OsFile, OsFiles};
 pub use process::OsProcess;
 pub use socket::OsStream;
 
-use super::{Env, Moment, WAKE_TOKEN, Wake};
+use super::{Env, Moment, ProcessSignal, WAKE_TOKEN, Wake};
 use crate::limits;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
@@ -33,7 +33,7 @@ pub struct OsEnv {
     files: OsFiles,
     began: Instant,
     nofile: rlimit::Nofile,
-    signals: Option<signals::EndSignals>,
+    signals: Option<signals::Signals>,
 }
 
 impl OsEnv {
@@ -55,15 +55,17 @@ impl OsEnv {
         })
     }
 
-    /// From now on SIGTERM and SIGINT are events with [`SIGNAL_TOKEN`](super::SIGNAL_TOKEN) in
-    /// place of this process' end. They are blocked in the calling thread, and in threads that it
-    /// starts later.
+    /// From now on SIGTERM, SIGINT and SIGHUP are events with
+    /// [`SIGNAL_TOKEN`](super::SIGNAL_TOKEN) in place of this process' end; for a daemon SIGUSR1
+    /// and SIGUSR2 too, and SIGHUP is a signal of its own. They are blocked in the calling thread,
+    /// and in threads that it starts later.
     ///
     /// # Errors
     /// What signalfd(2) says.
-    pub fn watch_end_signals(&mut self) -> io::Result<()> {
+    pub fn watch_signals(&mut self, daemon: bool) -> io::Result<()> {
         if self.signals.is_none() {
-            self.signals = Some(signals::EndSignals::block(self.poll.registry())?);
+            let watched = if daemon { signals::ALL } else { signals::TO_END };
+            self.signals = Some(signals::Signals::block(self.poll.registry(), watched)?);
         }
         Ok(())
     }
@@ -115,6 +117,10 @@ impl Env for OsEnv {
 
     fn waker(&self) -> OsWaker {
         self.waker.clone()
+    }
+
+    fn next_signal(&mut self) -> Option<ProcessSignal> {
+        self.signals.as_ref()?.next()
     }
 
     fn descriptors_max(&self) -> u64 {
