@@ -4,6 +4,7 @@
 pub mod ch;
 pub mod config;
 pub mod env;
+pub mod handover;
 pub mod limits;
 pub mod log;
 pub mod reactor;

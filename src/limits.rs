@@ -47,6 +47,11 @@ pub const API_QUEUE_MAX: usize = 8;
 /// How long an ended VMM may take from SIGTERM to its exit before SIGKILL.
 pub const VMM_TERM_DEADLINE: Duration = Duration::from_secs(5);
 
+/// How long a successor may take to answer one question about itself before an upgrade.
+pub const CHECK_DEADLINE: Duration = Duration::from_secs(10);
+/// How long an upgrade waits for launches and API operations that are under way.
+pub const SETTLE_DEADLINE: Duration = Duration::from_secs(60);
+
 /// State changes that wait to be taken by the embedder; past that the oldest are dropped, counted.
 pub const EVENTS_MAX: usize = 65_536;
 

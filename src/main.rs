@@ -16,5 +16,9 @@ fn main() -> ExitCode {
     if args_os().nth(1).is_some_and(|word| word == "ch-sim") {
         return ch_sim::main(args_os().skip(2));
     }
+    // A predecessor asks, which may be of another version: no part of the command line.
+    if args_os().nth(1).is_some_and(|word| word == "--check-state") {
+        return cli::check_state();
+    }
     cli::main(args_os())
 }

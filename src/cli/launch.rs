@@ -3,6 +3,7 @@
 //! Owns the choice of launch files.
 //! **Invariant:** nothing is started before every file was understood; no VMM is left running.
 
+use crate::cli::handover::{Predecessor, Program};
 use crate::cli::json_file::JsonFile;
 use crate::cli::vm_keys::Taken;
 use crate::cli::{Failure, complain, launch_file, log_from, notice};
@@ -40,17 +41,16 @@ pub struct Args {
 
 /// Runs the subcommand.
 pub fn launch(args: Args) -> Result<(), Failure> {
-    let specs = read(&args.files)?;
-    log_from("info");
-    let mut reactor = Seriald::bind(Config::default()).map_err(Failure::failed)?;
-    reactor.watch_signals().map_err(Failure::failed)?;
-    let mut failed = 0;
-    for spec in specs {
-        if let Err(error) = reactor.launch(spec) {
-            complain(error);
-            failed += 1;
+    let mut program = Program::of_this_process()?;
+    let (mut reactor, mut failed) = match Predecessor::of_this_process() {
+        None => start(&args.files)?,
+        Some(predecessor) => {
+            log_from("info");
+            let (mut reactor, failed) = predecessor.take_over(Config::default())?;
+            reactor.watch_signals().map_err(Failure::failed)?;
+            (reactor, failed)
         }
-    }
+    };
     loop {
         while let Some(event) = reactor.next_event() {
             notice::log(&event);
@@ -64,12 +64,31 @@ pub fn launch(args: Args) -> Result<(), Failure> {
         }
         reactor.turn(None).map_err(Failure::failed)?;
         while let Some(signal) = reactor.next_signal() {
-            if signal == ProcessSignal::Hangup {
-                reactor.stop();
+            match signal {
+                ProcessSignal::User2(asker) => program.begin(&mut reactor, asker, None),
+                ProcessSignal::Hangup => reactor.stop(),
+                ProcessSignal::End | ProcessSignal::User1 => {}
             }
         }
+        program.advance(&mut reactor, failed);
     }
     if failed > 0 { Err(Failure::Told) } else { Ok(()) }
+}
+
+/// The loop with every VM begun, and how many could not be.
+fn start(files: &[PathBuf]) -> Result<(Seriald, u32), Failure> {
+    let specs = read(files)?;
+    log_from("info");
+    let mut reactor = Seriald::bind(Config::default()).map_err(Failure::failed)?;
+    reactor.watch_signals().map_err(Failure::failed)?;
+    let mut failed = 0;
+    for spec in specs {
+        if let Err(error) = reactor.launch(spec) {
+            complain(error);
+            failed += 1;
+        }
+    }
+    Ok((reactor, failed))
 }
 
 fn read(files: &[PathBuf]) -> Result<Vec<LaunchSpec>, Failure> {

@@ -6,12 +6,14 @@
 mod config_file;
 #[cfg(feature = "demo")]
 mod demo;
+mod handover;
 mod json_file;
 mod launch;
 mod launch_file;
 mod notice;
 mod run;
 mod snapshot;
+mod upgrade;
 mod vm_arg;
 mod vm_keys;
 
@@ -39,6 +41,7 @@ enum Command {
     Run(run::Args),
     Launch(launch::Args),
     Snapshot(snapshot::Args),
+    Upgrade(upgrade::Args),
     #[cfg(feature = "demo")]
     Demo(demo::Args),
 }
@@ -57,6 +60,17 @@ enum Failure {
     Interrupted,
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Usage(why) | Failure::Failed(why) => f.write_str(why),
+            Failure::Told => f.write_str("failed"),
+            #[cfg(feature = "demo")]
+            Failure::Interrupted => f.write_str("interrupted"),
+        }
+    }
+}
+
 impl Failure {
     fn failed(why: impl fmt::Display) -> Failure {
         Failure::Failed(why.to_string())
@@ -67,15 +81,30 @@ impl Failure {
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
-        Err(error) => return not_understood(&error),
+        Err(error) => {
+            if let Some(predecessor) = handover::Predecessor::of_this_process() {
+                complain(predecessor.give_back("the command line is not understood"));
+            }
+            return not_understood(&error);
+        }
     };
     let done = match cli.command {
         Command::Run(args) => run::run(args),
         Command::Launch(args) => launch::launch(args),
         Command::Snapshot(args) => snapshot::snapshot(args),
+        Command::Upgrade(args) => upgrade::upgrade(&args),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::demo(&args),
     };
+    exit_code(done)
+}
+
+/// Whether this program understands the state that a predecessor has on standard input.
+pub fn check_state() -> ExitCode {
+    exit_code(handover::check_state())
+}
+
+fn exit_code(done: Result<(), Failure>) -> ExitCode {
     match done {
         Ok(()) if OUTPUT_LOST.load(Ordering::Relaxed) => ExitCode::FAILURE,
         Ok(()) => ExitCode::SUCCESS,

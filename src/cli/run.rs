@@ -4,10 +4,12 @@
 //! **Invariant:** a VM that can't be taken charge of is named and left out; it keeps no other back.
 
 use crate::cli::config_file::Settings;
+use crate::cli::handover::{Predecessor, Program};
 use crate::cli::json_file::JsonFile;
 use crate::cli::{Failure, complain, log_from, notice, say, vm_arg};
 use seriald::Seriald;
 use seriald::config::VmSpec;
+use seriald::env::ProcessSignal;
 use std::path::PathBuf;
 
 /// Keep the serial logs of VMs that somebody else starts and stops.
@@ -47,8 +49,16 @@ pub struct Args {
 /// Runs the subcommand.
 pub fn run(args: Args) -> Result<(), Failure> {
     let (check, config) = (args.check, args.config.clone());
-    let settings = settings(args)?;
-    if settings.vms.is_empty() {
+    let predecessor = Predecessor::of_this_process();
+    let settings = match (settings(args), &predecessor) {
+        // It was checked, but a moment ago: the VMs in charge are not given up for that.
+        (Err(error), Some(_)) => {
+            complain(format_args!("the VMs go on as they are: {error}"));
+            Settings::default()
+        }
+        (settings, _) => settings?,
+    };
+    if predecessor.is_none() && settings.vms.is_empty() {
         let nothing = "nothing to run: name VMs by --instance, by --vm, or in a file by --config \
                        (see `seriald run --help`)";
         return Err(match config {
@@ -61,10 +71,17 @@ pub fn run(args: Args) -> Result<(), Failure> {
         return Ok(());
     }
     log_from("info");
-    let mut reactor = Seriald::bind(settings.config).map_err(Failure::failed)?;
+    let mut program = Program::of_this_process()?;
+    let mut reactor = match predecessor {
+        None => Seriald::bind(settings.config).map_err(Failure::failed)?,
+        Some(predecessor) => predecessor.take_over(settings.config)?.0,
+    };
     reactor.watch_signals().map_err(Failure::failed)?;
-    let mut adopted = 0;
+    let mut adopted = reactor.vms().count();
     for spec in settings.vms {
+        if reactor.find(&spec.id).is_some() {
+            continue;
+        }
         match reactor.adopt(spec) {
             Ok(_) => adopted += 1,
             Err(error) => complain(error),
@@ -74,7 +91,21 @@ pub fn run(args: Args) -> Result<(), Failure> {
         return Err(Failure::failed("no VM is left to run"));
     }
     log::info!("{adopted} VMs in charge");
-    reactor.run(|_, event| notice::log(event)).map_err(Failure::failed)
+    loop {
+        while let Some(event) = reactor.next_event() {
+            notice::log(&event);
+        }
+        while let Some(signal) = reactor.next_signal() {
+            if let ProcessSignal::User2(asker) = signal {
+                program.begin(&mut reactor, asker, Some("--check"));
+            }
+        }
+        program.advance(&mut reactor, 0);
+        if reactor.is_stopped() {
+            return Ok(());
+        }
+        reactor.turn(None).map_err(Failure::failed)?;
+    }
 }
 
 fn settings(args: Args) -> Result<Settings, Failure> {

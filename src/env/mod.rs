@@ -17,7 +17,9 @@ use std::time::Duration;
 pub type Moment = Duration;
 
 /// Which file a descriptor or a name stands for: device and inode number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub struct FileId {
     /// The device number.
     pub device: u64,
@@ -101,7 +103,7 @@ pub trait Files {
 
 /// Which socket a path leads to: its file and that file's birth. The inode number alone is no
 /// identity: a path that CH binds anew mostly gets the same one (measured on ext4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct SocketId {
     /// The socket's file.
     pub file: FileId,
@@ -163,7 +165,7 @@ pub enum Signal {
 }
 
 /// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Exit {
     /// exit(2) with this code.
@@ -216,8 +218,8 @@ pub enum ProcessSignal {
     Hangup,
     /// SIGUSR1.
     User1,
-    /// SIGUSR2.
-    User2,
+    /// SIGUSR2, and the pid of whoever sent it.
+    User2(u32),
 }
 
 /// Wakes a loop that waits, from any thread.
@@ -252,6 +254,62 @@ pub trait Env: Processes {
     fn seed(&mut self) -> u64;
 }
 
+/// A descriptor's number, by which a successor in the same process finds it.
+pub type Descriptor = i32;
+
+/// What the next program of this process (execve(2)) takes over by number.
+pub trait Heritage: Env {
+    /// When the clock began, so that the successor's moments go on.
+    fn origin(&self) -> Duration;
+    /// A stream's number.
+    fn stream_number(&self, stream: &Self::Stream) -> Descriptor;
+    /// Takes over and watches a stream.
+    ///
+    /// # Errors
+    /// The number is no open socket, or it can't be watched.
+    fn take_stream(&mut self, number: Descriptor, token: u64) -> io::Result<Self::Stream>;
+    /// A process' number, and whether it is our child.
+    fn process_number(&self, process: &Self::Process) -> (Descriptor, bool);
+    /// Takes over and watches a process.
+    ///
+    /// # Errors
+    /// The number is not open, or it can't be watched.
+    fn take_process(
+        &mut self,
+        number: Descriptor,
+        pid: u32,
+        child: bool,
+        token: u64,
+    ) -> io::Result<Self::Process>;
+    /// Starts a child as [`Processes::spawn`] does, with `input` as its standard input and nothing
+    /// of its standard output.
+    ///
+    /// # Errors
+    /// It can't be started or watched.
+    fn spawn_check(
+        &mut self,
+        command: &[OsString],
+        input: &[u8],
+        token: u64,
+    ) -> io::Result<Self::Process>;
+    /// A file's number.
+    fn file_number(&self, file: &<Self::Files as Files>::File) -> Descriptor;
+    /// Takes over a file, with its lock.
+    ///
+    /// # Errors
+    /// The number is no open regular file.
+    fn take_file(&mut self, number: Descriptor) -> io::Result<<Self::Files as Files>::File>;
+    /// A directory's number.
+    fn dir_number(&self, dir: &<Self::Files as Files>::Dir) -> Descriptor;
+    /// Takes over a directory.
+    ///
+    /// # Errors
+    /// The number is no open directory.
+    fn take_dir(&mut self, number: Descriptor) -> io::Result<<Self::Files as Files>::Dir>;
+}
+
+/// The token of a successor that is asked about itself: no other source has it.
+pub const CHECK_TOKEN: u64 = u64::MAX - 5;
 /// The token of the waker: no other source has it.
 pub const WAKE_TOKEN: u64 = u64::MAX;
 /// The token of the signals: no other source has it.

@@ -11,11 +11,13 @@ mod copytruncate;
 mod cut;
 mod dropped;
 mod error;
+mod hex;
 mod names;
 mod open;
 mod recover;
 mod retry;
 mod rotate;
+mod saved;
 
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,7 @@ mod tests;
 pub use error::{Cause, LogError, Step};
 pub use names::log_beside;
 pub use open::id_at;
+pub use saved::{OpenLog, Rotation, SavedLog};
 
 use crate::config::LogSpec;
 use crate::env::{FileId, Files, Moment};
@@ -35,7 +38,8 @@ use std::path::Path;
 use std::time::Duration;
 
 /// What has happened to a log since it was opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Counters {
     /// Bytes that are in a file.
     pub written_bytes: u64,

@@ -146,7 +146,7 @@ fn open_generation<F: Files>(
 }
 
 /// `max` less up to a tenth of it.
-fn spread(max: Duration, jitter: u64) -> Duration {
+pub(super) fn spread(max: Duration, jitter: u64) -> Duration {
     let part = u32::try_from(jitter % 1024).unwrap_or(0);
     // Not zero: a deadline must lie in the future, or the loop would spin.
     (max - max / 10 * part / 1024).max(Duration::from_millis(1))

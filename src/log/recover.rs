@@ -21,6 +21,11 @@ impl<F: Files> Log<F> {
             self.stage = stage;
             self.run_stages(env, now)?;
         }
+        self.find_leftovers(env)
+    }
+
+    /// Notes what is to be dropped.
+    pub(super) fn find_leftovers(&mut self, env: &mut F) -> Result<(), LogError> {
         if self.exists(env, &self.names.dropped())? {
             self.begin_drop();
         }

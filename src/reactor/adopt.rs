@@ -8,14 +8,13 @@ use super::error::AdoptError;
 use super::index::{Places, Taken};
 use super::key::{Key, Kind};
 use super::report::{EventKind, VmId};
-use super::slot::{LaunchPart, Ready, Slot};
-use super::timers::{Armed, Clock};
+use super::slot::{LaunchPart, Slot};
+use super::timers::Clock;
 use super::{Env, Reactor};
 use crate::config::{OnExit, VmSpec};
 use crate::log::{Counters, Log, id_at};
 use crate::vm::launch::{Launch, LaunchNext, LaunchSpec};
 use crate::vm::{Next, Vm};
-use std::collections::VecDeque;
 
 /// Descriptors that one VM may need at once: log, its directory, stream, successor, pidfd, API,
 /// and two while it rotates.
@@ -87,34 +86,7 @@ impl<E: Env> Reactor<E> {
         // The log's directory may be new, and with it the places in it.
         let places = self.places(&spec);
         self.index.add(key, &spec.id, &places, log.id());
-        let slot = Slot {
-            vm,
-            log_id: log.id(),
-            log,
-            stream: None,
-            successor: None,
-            socket: None,
-            foreign: false,
-            process: None,
-            pid: None,
-            launch,
-            exchange: None,
-            asked: VecDeque::new(),
-            ready: Ready::default(),
-            queued: false,
-            stepping: false,
-            closing: false,
-            armed: Armed::default(),
-            places,
-            warned: None,
-            cut_short: 0,
-            let_go: false,
-            read_bytes: 0,
-            connects: 0,
-            displaced: 0,
-            upstream_loss_possible: 0,
-            spec,
-        };
+        let slot = Slot::new(spec, vm, log, launch, places);
         let inserted = self.table.insert(slot);
         debug_assert_eq!(inserted, key, "the table gives the key that it announced");
         self.tell(key, EventKind::Adopted);
@@ -122,7 +94,7 @@ impl<E: Env> Reactor<E> {
         Ok(key)
     }
 
-    fn places(&mut self, spec: &VmSpec) -> Places {
+    pub(super) fn places(&mut self, spec: &VmSpec) -> Places {
         Places {
             serial: self.env.place(&spec.serial),
             log: self.env.place(&spec.log.path),

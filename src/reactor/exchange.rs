@@ -31,6 +31,12 @@ pub(crate) struct Exchange<S> {
     deadline: Option<Moment>,
 }
 
+impl<S> Exchange<S> {
+    pub(super) fn name(&self) -> &'static str {
+        self.call.name()
+    }
+}
+
 impl<E: Env> Reactor<E> {
     /// Puts a question. One under way is given up: only a launch asks over another.
     pub(super) fn ask(

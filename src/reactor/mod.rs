@@ -9,6 +9,7 @@ mod embedding;
 mod error;
 mod exchange;
 mod handle;
+mod heritage;
 mod index;
 mod key;
 mod launching;
@@ -17,14 +18,16 @@ mod serial;
 mod slot;
 mod table;
 mod timers;
+mod upgrade;
 
 pub use error::{AdoptError, Error, Gone};
 pub use handle::Handle;
 pub use report::{Event, EventKind, Stats, Turn, VmId, VmStatus};
+pub use upgrade::Check;
 
 use crate::config::Config;
 use crate::env::os::OsEnv;
-use crate::env::{Env, Moment, ProcessSignal, SIGNAL_TOKEN, WAKE_TOKEN};
+use crate::env::{CHECK_TOKEN, Env, Moment, ProcessSignal, SIGNAL_TOKEN, WAKE_TOKEN};
 use crate::limits;
 use crate::vm::Jitter;
 use key::Key;
@@ -51,6 +54,8 @@ pub struct Reactor<E: Env> {
     events: VecDeque<Event>,
     signals: VecDeque<ProcessSignal>,
     mailbox: handle::Mailbox,
+    /// A successor that is being asked.
+    upgrade: Option<upgrade::Upgrade<E::Process>>,
     stats: Stats,
     jitter: Jitter,
     scratch: Box<[u8]>,
@@ -126,6 +131,7 @@ impl<E: Env> Reactor<E> {
             events: VecDeque::new(),
             signals: VecDeque::new(),
             mailbox: handle::Mailbox::new(),
+            upgrade: None,
             stats: Stats::default(),
             scratch: vec![0; limits::TURN_BUDGET].into_boxed_slice(),
             tokens: Vec::with_capacity(limits::WAIT_BATCH),
@@ -200,6 +206,8 @@ impl<E: Env> Reactor<E> {
             match *token {
                 WAKE_TOKEN => woken = true,
                 SIGNAL_TOKEN => self.take_signals(),
+                // Whoever asked for it looks after each turn.
+                CHECK_TOKEN => {}
                 token => self.mark(token),
             }
         }
@@ -296,7 +304,8 @@ impl<E: Env> Reactor<E> {
         if work || self.batch_full || self.is_stopped() {
             return Some(Duration::ZERO);
         }
-        self.timers.next().map(|at| at.saturating_sub(self.env.now()))
+        let due = [self.timers.next(), self.upgrade_deadline()].into_iter().flatten().min();
+        due.map(|at| at.saturating_sub(self.env.now()))
     }
 
     /// The next signal but those that stop the loop; each kind waits once at most.

@@ -7,7 +7,7 @@ use super::key::Key;
 use crate::ch::api::Reply;
 use crate::log::Counters;
 use crate::vm::CloseReason;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// A VM of one reactor. It is never given to another VM.
@@ -85,7 +85,8 @@ pub struct VmStatus {
 }
 
 /// Counters of one reactor, over all VMs since its start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Stats {
     /// Passes of the loop.
     pub turns: u64,

@@ -78,3 +78,43 @@ pub(crate) struct Slot<E: Env> {
     pub displaced: u64,
     pub upstream_loss_possible: u64,
 }
+
+impl<E: Env> Slot<E> {
+    /// A VM that has no connection yet.
+    pub(crate) fn new(
+        spec: VmSpec,
+        vm: Vm,
+        log: Log<E::Files>,
+        launch: Option<LaunchPart>,
+        places: Places,
+    ) -> Self {
+        Slot {
+            vm,
+            log_id: log.id(),
+            log,
+            stream: None,
+            successor: None,
+            socket: None,
+            foreign: false,
+            process: None,
+            pid: None,
+            launch,
+            exchange: None,
+            asked: VecDeque::new(),
+            ready: Ready::default(),
+            queued: false,
+            stepping: false,
+            closing: false,
+            armed: Armed::default(),
+            places,
+            warned: None,
+            cut_short: 0,
+            let_go: false,
+            read_bytes: 0,
+            connects: 0,
+            displaced: 0,
+            upstream_loss_possible: 0,
+            spec,
+        }
+    }
+}

@@ -4,6 +4,10 @@
 //! **Invariant:** every moment at which it wants to be called lies in [`Vm::deadline`]; once
 //! closed, nothing changes it. An EOF never closes a VM whose VMM lives.
 
+mod saved;
+
+pub use saved::SavedVm;
+
 use super::backoff::{Jitter, step};
 use crate::config::OnExit;
 use crate::env::{Exit, Moment};

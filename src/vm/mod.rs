@@ -10,6 +10,6 @@ mod machine;
 #[cfg(test)]
 mod tests;
 
-pub use machine::{CloseReason, DialFailure, EndOfStream, Next, State, Vm};
+pub use machine::{CloseReason, DialFailure, EndOfStream, Next, SavedVm, State, Vm};
 
 pub(crate) use backoff::Jitter;

@@ -26,11 +26,11 @@ pub struct OsFiles;
 
 /// An open directory.
 #[derive(Debug)]
-pub struct OsDir(OwnedFd);
+pub struct OsDir(pub(super) OwnedFd);
 
 /// An open file.
 #[derive(Debug)]
-pub struct OsFile(OwnedFd);
+pub struct OsFile(pub(super) OwnedFd);
 
 impl Drop for OsFile {
     /// Gives its lock up, if it has one. The close alone would not, while a child that another

@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 mod files;
+mod heritage;
 pub mod holes;
 mod process;
 mod rlimit;
@@ -14,7 +15,9 @@ mod socket;
 pub mod stopwatch;
 
 pub use files::{OsDir, OsFile, OsFiles};
+pub use heritage::{Successor, copy_of_executable, let_go, memory_file, read_all};
 pub use process::OsProcess;
+pub use process::send_upgrade_signal;
 pub use socket::OsStream;
 
 use super::{Env, Moment, ProcessSignal, WAKE_TOKEN, Wake};
@@ -23,7 +26,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The real world of one loop: an epoll instance and what is watched by it.
 pub struct OsEnv {
@@ -31,7 +34,8 @@ pub struct OsEnv {
     batch: mio::Events,
     waker: OsWaker,
     files: OsFiles,
-    began: Instant,
+    /// CLOCK_MONOTONIC when the first environment of this process began.
+    origin: Duration,
     nofile: rlimit::Nofile,
     signals: Option<signals::Signals>,
 }
@@ -42,6 +46,14 @@ impl OsEnv {
     /// # Errors
     /// What epoll_create1(2) or eventfd(2) say.
     pub fn new() -> io::Result<Self> {
+        Self::with_origin(monotonic())
+    }
+
+    /// The same with a predecessor's clock, so that its moments go on.
+    ///
+    /// # Errors
+    /// As [`OsEnv::new`].
+    pub fn with_origin(origin: Duration) -> io::Result<Self> {
         let poll = mio::Poll::new()?;
         let waker = mio::Waker::new(poll.registry(), token(WAKE_TOKEN))?;
         Ok(OsEnv {
@@ -49,7 +61,7 @@ impl OsEnv {
             batch: mio::Events::with_capacity(limits::WAIT_BATCH),
             waker: OsWaker(Arc::new(waker)),
             files: OsFiles,
-            began: Instant::now(),
+            origin,
             nofile: rlimit::Nofile::raise()?,
             signals: None,
         })
@@ -97,7 +109,7 @@ impl Env for OsEnv {
     }
 
     fn now(&self) -> Moment {
-        self.began.elapsed()
+        monotonic().saturating_sub(self.origin)
     }
 
     fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<u64>) -> io::Result<()> {
@@ -130,6 +142,14 @@ impl Env for OsEnv {
     fn seed(&mut self) -> u64 {
         RandomState::new().build_hasher().finish()
     }
+}
+
+/// CLOCK_MONOTONIC, which a successor in this process reads on.
+fn monotonic() -> Duration {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a live timespec. This clock always exists (clock_gettime(2)).
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
 }
 
 /// The token as mio has it: this crate is for 64-bit Linux.

@@ -10,15 +10,28 @@ use mio::unix::SourceFd;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+/// What the service manager, or a predecessor, tells us and no child of ours.
+const FOR_US_ALONE: [&str; 8] = [
+    "FDSTORE",
+    "LISTEN_FDNAMES",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "NOTIFY_SOCKET",
+    "SERIALD_HANDOVER",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+];
 
 /// A watched process.
 pub struct OsProcess {
-    pidfd: OwnedFd,
-    pid: u32,
-    child: Option<Child>,
-    ended: Option<Exit>,
+    pub(super) pidfd: OwnedFd,
+    pub(super) pid: u32,
+    /// We started it, and so we reap it.
+    pub(super) child: bool,
+    pub(super) ended: Option<Exit>,
 }
 
 impl Processes for OsEnv {
@@ -35,38 +48,11 @@ impl Processes for OsEnv {
             _ => error,
         })?;
         self.watch_pidfd(&pidfd, watched_as)?;
-        Ok(OsProcess { pidfd, pid, child: None, ended: None })
+        Ok(OsProcess { pidfd, pid, child: false, ended: None })
     }
 
     fn spawn(&mut self, command: &[OsString], watched_as: u64) -> io::Result<OsProcess> {
-        let (program, arguments) =
-            command.split_first().ok_or(io::Error::from(io::ErrorKind::InvalidInput))?;
-        let nofile = self.nofile;
-        let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::null()).process_group(0);
-        // SAFETY: between fork and exec the closure makes system calls only, allocates nothing
-        // and takes no lock.
-        unsafe {
-            command.pre_exec(move || {
-                unblock_signals()?;
-                nofile.restore()
-            });
-        }
-        let mut child = command.spawn()?;
-        let pid = child.id();
-        let watched = pidfd_open(pid).and_then(|pidfd| {
-            self.watch_pidfd(&pidfd, watched_as)?;
-            Ok(pidfd)
-        });
-        match watched {
-            Ok(pidfd) => Ok(OsProcess { pidfd, pid, child: Some(child), ended: None }),
-            Err(error) => {
-                // A child that can't be watched can't be owned: end it at once.
-                let _ = child.kill();
-                let _ = child.wait();
-                Err(error)
-            }
-        }
+        self.start(command, Stdio::null(), Stdio::inherit(), watched_as)
     }
 
     fn pid(&self, process: &OsProcess) -> u32 {
@@ -84,12 +70,7 @@ impl Processes for OsEnv {
             Signal::Terminate => libc::SIGTERM,
             Signal::Kill => libc::SIGKILL,
         };
-        let fd = process.pidfd.as_raw_fd();
-        // SAFETY: the descriptor is open; the pointer may be null (pidfd_send_signal(2)).
-        let result = unsafe {
-            libc::syscall(libc::SYS_pidfd_send_signal, fd, number, std::ptr::null::<u8>(), 0)
-        };
-        match cvt(result as libc::c_int) {
+        match send(&process.pidfd, number) {
             Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(error),
             _ => Ok(()),
         }
@@ -97,13 +78,10 @@ impl Processes for OsEnv {
 
     fn exit(&mut self, process: &mut OsProcess) -> Option<Exit> {
         if process.ended.is_none() {
-            process.ended = match &mut process.child {
-                Some(child) => match child.try_wait() {
-                    Ok(status) => status.map(exit_of),
-                    // ECHILD: SIGCHLD is ignored, or another part of the process reaped it.
-                    Err(_) => has_ended(&process.pidfd).then_some(Exit::Unknown),
-                },
-                None => has_ended(&process.pidfd).then_some(Exit::Unknown),
+            process.ended = match process.child.then(|| reap(&process.pidfd)) {
+                Some(Ok(exit)) => exit,
+                // ECHILD: SIGCHLD is ignored, or another part of the process reaped it.
+                _ => has_ended(&process.pidfd).then_some(Exit::Unknown),
             };
         }
         process.ended
@@ -111,7 +89,48 @@ impl Processes for OsEnv {
 }
 
 impl OsEnv {
-    fn watch_pidfd(&self, pidfd: &OwnedFd, watched_as: u64) -> io::Result<()> {
+    /// Starts a child, see [`Processes::spawn`].
+    pub(super) fn start(
+        &self,
+        command: &[OsString],
+        input: Stdio,
+        output: Stdio,
+        watched_as: u64,
+    ) -> io::Result<OsProcess> {
+        let (program, arguments) =
+            command.split_first().ok_or(io::Error::from(io::ErrorKind::InvalidInput))?;
+        let nofile = self.nofile;
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(input).stdout(output).process_group(0);
+        for name in FOR_US_ALONE {
+            command.env_remove(name);
+        }
+        // SAFETY: between fork and exec the closure makes system calls only, allocates nothing
+        // and takes no lock.
+        unsafe {
+            command.pre_exec(move || {
+                unblock_signals()?;
+                nofile.restore()
+            });
+        }
+        let mut child = command.spawn()?;
+        let pid = child.id();
+        let watched = pidfd_open(pid).and_then(|pidfd| {
+            self.watch_pidfd(&pidfd, watched_as)?;
+            Ok(pidfd)
+        });
+        match watched {
+            Ok(pidfd) => Ok(OsProcess { pidfd, pid, child: true, ended: None }),
+            Err(error) => {
+                // A child that can't be watched can't be owned: end it at once.
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn watch_pidfd(&self, pidfd: &OwnedFd, watched_as: u64) -> io::Result<()> {
         let mut source = SourceFd(&pidfd.as_raw_fd());
         self.poll.registry().register(&mut source, token(watched_as), mio::Interest::READABLE)
     }
@@ -139,9 +158,20 @@ fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
     }
 }
 
-fn exit_of(status: ExitStatus) -> Exit {
-    let by_signal = status.signal().map(Exit::Signal);
-    by_signal.or(status.code().map(Exit::Code)).unwrap_or(Exit::Unknown)
+/// How a child ended, `None` while it runs. By its pidfd, so that a child can also be reaped that
+/// this process started before its last execve(2).
+fn reap(pidfd: &OwnedFd) -> io::Result<Option<Exit>> {
+    // SAFETY: siginfo_t is plain memory, for which all zeroes is a valid value.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let id = pidfd.as_raw_fd() as libc::id_t;
+    // SAFETY: the descriptor is open, and the pointer is to a live siginfo_t.
+    cvt(unsafe { libc::waitid(libc::P_PIDFD, id, &mut info, libc::WEXITED | libc::WNOHANG) })?;
+    // SAFETY: waitid has filled the SIGCHLD part, or left zeroes: no child had ended (waitid(2)).
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    Ok((pid != 0).then_some(match info.si_code {
+        libc::CLD_EXITED => Exit::Code(status),
+        _ => Exit::Signal(status),
+    }))
 }
 
 /// A pidfd polls readable once its process has ended, a zombie included (pidfd_open(2)).
@@ -149,6 +179,23 @@ fn has_ended(pidfd: &OwnedFd) -> bool {
     let mut poll = libc::pollfd { fd: pidfd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: the pointer is to one live pollfd; the time-out is zero.
     unsafe { libc::poll(&mut poll, 1, 0) == 1 }
+}
+
+/// Sends SIGUSR2 to a process that the caller knows to read it.
+///
+/// # Errors
+/// There is no such process, or it is another user's.
+pub fn send_upgrade_signal(pid: u32) -> io::Result<()> {
+    send(&pidfd_open(pid)?, libc::SIGUSR2)
+}
+
+fn send(pidfd: &OwnedFd, number: libc::c_int) -> io::Result<()> {
+    let fd = pidfd.as_raw_fd();
+    // SAFETY: the descriptor is open; the pointer may be null (pidfd_send_signal(2)).
+    let result = unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, fd, number, std::ptr::null::<u8>(), 0)
+    };
+    cvt(result as libc::c_int).map(drop)
 }
 
 /// Empties the signal mask: the binary blocks the signals that it reads from a signalfd.

@@ -11,21 +11,21 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
 
-type Watched = &'static [(libc::c_int, ProcessSignal)];
+type Watched = &'static [(libc::c_int, fn(u32) -> ProcessSignal)];
 
 /// What ends a program in order: a hung up terminal too.
 pub(super) const TO_END: Watched = &[
-    (libc::SIGTERM, ProcessSignal::End),
-    (libc::SIGINT, ProcessSignal::End),
-    (libc::SIGHUP, ProcessSignal::End),
+    (libc::SIGTERM, |_| ProcessSignal::End),
+    (libc::SIGINT, |_| ProcessSignal::End),
+    (libc::SIGHUP, |_| ProcessSignal::End),
 ];
 
 /// What a daemon is told.
 pub(super) const ALL: Watched = &[
-    (libc::SIGTERM, ProcessSignal::End),
-    (libc::SIGINT, ProcessSignal::End),
-    (libc::SIGHUP, ProcessSignal::Hangup),
-    (libc::SIGUSR1, ProcessSignal::User1),
+    (libc::SIGTERM, |_| ProcessSignal::End),
+    (libc::SIGINT, |_| ProcessSignal::End),
+    (libc::SIGHUP, |_| ProcessSignal::Hangup),
+    (libc::SIGUSR1, |_| ProcessSignal::User1),
     (libc::SIGUSR2, ProcessSignal::User2),
 ];
 
@@ -72,11 +72,12 @@ impl Signals {
                 return None;
             }
             // SAFETY: the read has filled all of it.
-            let number = unsafe { info.assume_init() }.ssi_signo;
+            let info = unsafe { info.assume_init() };
+            let number = info.ssi_signo;
             let known =
                 self.watched.iter().find(|(watched, _)| u32::try_from(*watched) == Ok(number));
             if let Some((_, signal)) = known {
-                return Some(*signal);
+                return Some(signal(info.ssi_pid));
             }
         }
     }

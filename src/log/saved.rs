@@ -1,0 +1,206 @@
+//! A log as it is left to a successor in the same process, and taken over by it.
+//!
+//! Owns what of a log is written down.
+//! **Invariant:** between [`Log::save`] and [`Log::take_over`] nobody appends; then the log goes on
+//! at the same byte, its rotation at the same step, under the same lock.
+
+use super::Counters;
+use super::Log;
+use super::error::LogError;
+use super::names::Names;
+use super::open::spread;
+use super::retry::Retry;
+use super::rotate::{Stage, Why};
+use crate::config::{LogSpec, RotateMode};
+use crate::env::{Descriptor, FileId, Files, Moment};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A log.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SavedLog {
+    /// Its path.
+    pub path: PathBuf,
+    /// See [`crate::LogSpec`].
+    pub max_bytes: u64,
+    /// See [`crate::LogSpec`].
+    pub max_age: Option<Duration>,
+    /// See [`crate::LogSpec`].
+    pub keep: u32,
+    /// The mode is copytruncate, not rename.
+    pub copies: bool,
+    /// See [`crate::LogSpec`].
+    pub check_interval: Duration,
+    /// See [`crate::LogSpec`].
+    pub file_mode: u32,
+    /// See [`crate::LogSpec`].
+    pub group: Option<String>,
+    /// The directory's number.
+    pub dir: Descriptor,
+    /// The present generation's number.
+    pub file: Descriptor,
+    /// What that file is.
+    pub id: Option<FileId>,
+    /// Its size, as far as is known.
+    pub size: u64,
+    /// When it is too old.
+    pub age_due: Option<Moment>,
+    /// The rotation under way.
+    pub rotation: Rotation,
+    /// The copy's number, while it is made.
+    pub copy: Option<Descriptor>,
+    /// What could not be written yet.
+    #[serde(with = "super::hex")]
+    pub held: Vec<u8>,
+    /// What has happened to it.
+    pub counters: Counters,
+}
+
+/// How far a rotation has come: [`Stage`] without what is open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rotation {
+    /// None is under way.
+    #[default]
+    Idle,
+    /// It is to begin.
+    Wanted,
+    /// The log's name does not stand for our file; we moved it, or somebody else did.
+    Away {
+        /// It was our rotation.
+        by_us: bool,
+    },
+    /// So many bytes of the log were copied.
+    Copying {
+        /// The bytes.
+        copied: u64,
+    },
+    /// The copy is complete.
+    Copied {
+        /// Its size.
+        bytes: u64,
+    },
+    /// The log was truncated.
+    Placing {
+        /// The copy's size.
+        bytes: u64,
+    },
+}
+
+impl SavedLog {
+    /// What the log was asked to be.
+    pub fn spec(&self) -> LogSpec {
+        LogSpec {
+            path: self.path.clone(),
+            max_bytes: self.max_bytes,
+            max_age: self.max_age,
+            keep: self.keep,
+            mode: if self.copies { RotateMode::CopyTruncate } else { RotateMode::Rename },
+            check_interval: self.check_interval,
+            file_mode: self.file_mode,
+            group: self.group.clone(),
+        }
+    }
+}
+
+/// What a log has open, as the caller took it over.
+pub struct OpenLog<F: Files> {
+    /// Its directory.
+    pub dir: F::Dir,
+    /// The present generation.
+    pub file: F::File,
+    /// The copy that is being made.
+    pub copy: Option<F::File>,
+}
+
+impl<F: Files> Log<F> {
+    /// What a successor needs. `number` tells a file's number, `dir_number` a directory's.
+    pub fn save(
+        &self,
+        number: impl Fn(&F::File) -> Descriptor,
+        dir_number: impl Fn(&F::Dir) -> Descriptor,
+    ) -> SavedLog {
+        let spec = &self.spec;
+        let (rotation, copy) = match &self.stage {
+            Stage::Idle => (Rotation::Idle, None),
+            Stage::Wanted(_) => (Rotation::Wanted, None),
+            Stage::Away { by_us } => (Rotation::Away { by_us: *by_us }, None),
+            Stage::Copying { to, copied } => (Rotation::Copying { copied: *copied }, Some(to)),
+            Stage::Copied { bytes } => (Rotation::Copied { bytes: *bytes }, None),
+            Stage::Placing { bytes } => (Rotation::Placing { bytes: *bytes }, None),
+        };
+        SavedLog {
+            path: spec.path.clone(),
+            max_bytes: spec.max_bytes,
+            max_age: spec.max_age,
+            keep: spec.keep,
+            copies: spec.mode == RotateMode::CopyTruncate,
+            check_interval: spec.check_interval,
+            file_mode: spec.file_mode,
+            group: spec.group.clone(),
+            dir: dir_number(&self.dir),
+            file: number(&self.file),
+            id: Some(self.id),
+            size: self.size,
+            age_due: self.age_due,
+            rotation,
+            copy: copy.map(number),
+            held: self.held.clone(),
+            counters: self.counters,
+        }
+    }
+
+    /// Goes on where the predecessor was. What was held is tried to be written at once.
+    ///
+    /// # Errors
+    /// The file that was left can't be examined, or what lies beside it.
+    pub fn take_over(
+        env: &mut F,
+        saved: SavedLog,
+        open: OpenLog<F>,
+        jitter: u64,
+        now: Moment,
+    ) -> Result<Log<F>, LogError> {
+        let spec = saved.spec();
+        let name = spec.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let group = spec.group.as_ref().and_then(|group| env.group_id(group).ok().flatten());
+        let stage = match (saved.rotation, open.copy) {
+            (Rotation::Idle, _) => Stage::Idle,
+            // A copy that was not left is begun anew.
+            (Rotation::Wanted | Rotation::Copying { .. }, None) => Stage::Wanted(Why::Asked),
+            (Rotation::Copying { copied }, Some(to)) => Stage::Copying { to, copied },
+            (Rotation::Wanted, Some(_)) => Stage::Wanted(Why::Asked),
+            (Rotation::Away { by_us }, _) => Stage::Away { by_us },
+            (Rotation::Copied { bytes }, _) => Stage::Copied { bytes },
+            (Rotation::Placing { bytes }, _) => Stage::Placing { bytes },
+        };
+        let mut log = Log {
+            names: Names { log: name.to_owned() },
+            group,
+            dir: open.dir,
+            file: open.file,
+            id: FileId { device: 0, inode: 0 },
+            size: saved.size,
+            counters: saved.counters,
+            check_at: now,
+            age_max: spec.max_age.map(|max| spread(max, jitter)),
+            age_due: saved.age_due,
+            held: saved.held,
+            writing: Retry::default(),
+            stage,
+            rotating: Retry::default(),
+            dropped: None,
+            spec,
+        };
+        let id = env.stat(&log.file).map(|stat| stat.id);
+        log.id = id.map_err(|error| log.error(&log.names.log, super::Step::Examine, error))?;
+        log.find_leftovers(env)?;
+        if !log.stage.is_idle() {
+            log.advance(env, now);
+        }
+        log.drain(env, now);
+        Ok(log)
+    }
+}

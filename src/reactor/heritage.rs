@@ -1,0 +1,250 @@
+//! Handing every VM to the next program of this process, and taking them over from the last one.
+//!
+//! Owns what of the loop is written down, and its order.
+//! **Invariant:** between [`Reactor::save`] and [`Reactor::take_over`] no byte is read, written or
+//! closed; a VM that can't be taken over whole is dialed anew, and its log opened anew.
+
+use super::Reactor;
+use super::key::{Key, Kind};
+use super::report::{EventKind, VmId};
+use super::slot::{LaunchPart, Slot};
+use crate::config::{OnExit, VmSpec};
+use crate::env::{Env, Heritage, Moment};
+use crate::handover::state::{
+    FORMAT, LaunchState, ProcessState, State, StateError, StreamState, VmState,
+};
+use crate::log::{Counters, Log, OpenLog};
+use crate::vm::launch::Launch;
+use crate::vm::{Next, Vm};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::io;
+
+impl<E: Heritage> Reactor<E> {
+    /// The first VM of which something is under way that no successor could take over (a launch, a
+    /// question to its API), and what; `None`: [`Reactor::save`] may be called.
+    pub fn unsettled(&self) -> Option<(VmId, String)> {
+        self.table.iter().find_map(|(key, slot)| {
+            let launching = slot.launch.as_ref().is_some_and(|part| !part.machine.is_settled());
+            let what = match &slot.exchange {
+                Some(exchange) => exchange.name(),
+                None if launching => "its launch",
+                None if slot.foreign => "the leaving of another's console",
+                None if slot.closing => "its end",
+                None => return None,
+            };
+            Some((VmId(key), what.to_owned()))
+        })
+    }
+
+    /// What a successor needs. Nothing may be unsettled, and until the successor runs there must be
+    /// no further turn.
+    ///
+    /// # Errors
+    /// A path that is not UTF-8.
+    pub fn save(&self) -> Result<State, StateError> {
+        let vms = self.table.iter().map(|(_, slot)| self.save_vm(slot)).collect();
+        Ok(State {
+            format: FORMAT,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            origin: self.env.origin(),
+            stats: object(&self.stats),
+            failures: 0,
+            vms,
+            store: None,
+        })
+    }
+
+    fn save_vm(&self, slot: &Slot<E>) -> VmState {
+        let stream = |stream, socket| StreamState {
+            descriptor: self.env.stream_number(stream),
+            socket,
+            berth: None,
+        };
+        let vmm = slot.process.as_ref().map(|process| {
+            let (descriptor, child) = self.env.process_number(process);
+            ProcessState { descriptor, pid: self.env.pid(process), child }
+        });
+        VmState {
+            id: slot.spec.id.clone(),
+            serial: slot.spec.serial.clone(),
+            api: slot.spec.api.clone(),
+            waits_on_exit: slot.spec.on_exit == OnExit::Wait,
+            dial_timeout: slot.spec.dial_timeout,
+            stream: slot.stream.as_ref().map(|s| stream(s, slot.socket)),
+            successor: slot.successor.as_ref().map(|(s, socket)| stream(s, Some(*socket))),
+            vmm,
+            launch: slot.launch.as_ref().map(|part| LaunchState {
+                made_serial: part.made_serial,
+                made_api: part.made_api,
+                api_is_anothers: part.api_is_anothers,
+                ended: part.machine.has_ended(),
+            }),
+            let_go: slot.let_go,
+            machine: slot.vm.save(),
+            log: slot.log.save(|file| self.env.file_number(file), |dir| self.env.dir_number(dir)),
+            counters: object(&VmCounters::of(slot)),
+        }
+    }
+
+    /// Takes every VM over. Those that can't be are named, with the reason.
+    pub fn take_over(&mut self, state: State) -> Vec<String> {
+        self.stats = read(state.stats);
+        let vms = state.vms.into_iter();
+        vms.filter_map(|vm| {
+            let id = vm.id.clone();
+            self.take_over_vm(vm).err().map(|why| format!("VM {id:?}: {why}"))
+        })
+        .collect()
+    }
+
+    fn take_over_vm(&mut self, saved: VmState) -> Result<(), String> {
+        let now = self.env.now();
+        let key = self.table.next_key().ok_or("the table of VMs is full")?;
+        let seed = self.roll();
+        let spec = spec_of(&saved);
+        let log = self.take_log(&saved, seed, now)?;
+        let streams = [saved.stream, saved.successor].map(|stream| {
+            let stream = stream?;
+            match self.env.take_stream(stream.descriptor, key.token(Kind::Serial)) {
+                Ok(taken) => Some((taken, stream.socket)),
+                Err(error) => {
+                    ::log::warn!("VM {}: its stream was not taken over: {error}", saved.id);
+                    None
+                }
+            }
+        });
+        let [stream, successor] = streams;
+        let vm = Vm::take_over(
+            &saved.machine,
+            spec.on_exit,
+            spec.dial_timeout,
+            stream.is_some(),
+            seed,
+            now,
+        );
+        let launch = saved.launch.as_ref().map(|launch| LaunchPart {
+            machine: Launch::take_over(spec.serial.clone(), launch.ended),
+            vmm: Vec::new(),
+            api_is_dead: false,
+            api_is_anothers: launch.api_is_anothers,
+            made_serial: launch.made_serial,
+            made_api: launch.made_api,
+        });
+        let places = self.places(&spec);
+        self.index.add(key, &spec.id, &places, log.id());
+        let mut slot = Slot::new(spec, vm, log, launch, places);
+        read::<VmCounters>(saved.counters).put(&mut slot);
+        slot.let_go = saved.let_go;
+        if let Some((stream, socket)) = stream {
+            slot.stream = Some(stream);
+            slot.socket = socket;
+        }
+        slot.successor = successor.and_then(|(stream, socket)| Some((stream, socket?)));
+        slot.ready.serial = slot.stream.is_some();
+        self.table.insert(slot);
+        self.take_process(key, saved.vmm);
+        self.tell(key, EventKind::Adopted);
+        self.after_log(key, Counters::default());
+        self.enqueue(key);
+        self.apply(key, Next::Wait, now);
+        Ok(())
+    }
+
+    fn take_log(
+        &mut self,
+        saved: &VmState,
+        seed: u64,
+        now: Moment,
+    ) -> Result<Log<E::Files>, String> {
+        let log = saved.log.clone();
+        let open = self.open_log(saved);
+        let taken = open.map_err(|error| error.to_string()).and_then(|open| {
+            Log::take_over(self.env.files(), log, open, seed, now).map_err(|e| e.to_string())
+        });
+        taken.or_else(|why| {
+            ::log::warn!("VM {}: its log is opened anew: {why}", saved.id);
+            let opened = Log::open(self.env.files(), &saved.log.spec(), seed, now);
+            opened.map_err(|error| error.to_string())
+        })
+    }
+
+    fn open_log(&mut self, saved: &VmState) -> io::Result<OpenLog<E::Files>> {
+        let copy = saved.log.copy.map(|copy| self.env.take_file(copy)).transpose();
+        Ok(OpenLog {
+            dir: self.env.take_dir(saved.log.dir)?,
+            file: self.env.take_file(saved.log.file)?,
+            copy: copy?,
+        })
+    }
+
+    fn take_process(&mut self, key: Key, saved: Option<ProcessState>) {
+        let Some(saved) = saved else { return };
+        let Some(slot) = self.table.get_mut(key) else { return };
+        let token = key.token(Kind::Process);
+        match self.env.take_process(saved.descriptor, saved.pid, saved.child, token) {
+            Ok(process) => {
+                slot.pid = Some(saved.pid);
+                slot.process = Some(process);
+                slot.ready.process = true;
+            }
+            Err(error) => {
+                let (id, pid) = (&slot.spec.id, saved.pid);
+                ::log::warn!("VM {id}: its VMM, process {pid}, was not taken over: {error}");
+            }
+        }
+    }
+}
+
+fn spec_of(saved: &VmState) -> VmSpec {
+    VmSpec {
+        id: saved.id.clone(),
+        serial: saved.serial.clone(),
+        log: saved.log.spec(),
+        api: saved.api.clone(),
+        on_exit: if saved.waits_on_exit { OnExit::Wait } else { OnExit::Close },
+        dial_timeout: saved.dial_timeout,
+    }
+}
+
+/// What a slot counts.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct VmCounters {
+    read_bytes: u64,
+    connects: u64,
+    displaced: u64,
+    upstream_loss_possible: u64,
+}
+
+impl VmCounters {
+    fn of<E: Env>(slot: &Slot<E>) -> Self {
+        VmCounters {
+            read_bytes: slot.read_bytes,
+            connects: slot.connects,
+            displaced: slot.displaced,
+            upstream_loss_possible: slot.upstream_loss_possible,
+        }
+    }
+
+    fn put<E: Env>(self, slot: &mut Slot<E>) {
+        slot.read_bytes = self.read_bytes;
+        slot.connects = self.connects;
+        slot.displaced = self.displaced;
+        slot.upstream_loss_possible = self.upstream_loss_possible;
+    }
+}
+
+/// Counters by their names.
+fn object(counters: &impl Serialize) -> Map<String, Value> {
+    match serde_json::to_value(counters) {
+        Ok(Value::Object(map)) => map,
+        _ => Map::new(),
+    }
+}
+
+/// The same read back; what is not understood begins at zero.
+fn read<T: DeserializeOwned + Default>(counters: Map<String, Value>) -> T {
+    serde_json::from_value(Value::Object(counters)).unwrap_or_default()
+}

@@ -1,0 +1,87 @@
+//! A VM's machine as it is left to a successor in the same process, and taken over by it.
+//!
+//! Owns what of it is written down.
+//! **Invariant:** a stream that was heard, full or displaced is so for the successor; what has a
+//! deadline keeps it, and what is not written down begins anew.
+
+use super::{State, Vm};
+use crate::config::OnExit;
+use crate::env::{Exit, Moment};
+use crate::limits;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Where a VM's stream stands. What is not here begins anew: back-offs that are not its own fault.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SavedVm {
+    /// `held`, `dialing`, `streaming` or `leaving`.
+    pub state: String,
+    /// When it was connected.
+    pub since: Moment,
+    /// When the wait for the answer to our leaving ends.
+    pub until: Moment,
+    /// When the first connection must stand.
+    pub give_up: Option<Moment>,
+    /// Bytes have come on the connection there is.
+    pub heard: bool,
+    /// The last read that brought bytes found the socket full.
+    pub full: bool,
+    /// Times in a row that another client took the console.
+    pub displaced_tries: u32,
+    /// How the VMM ended, once that is known.
+    pub vmm_exit: Option<Exit>,
+}
+
+impl Vm {
+    /// What a successor needs.
+    pub fn save(&self) -> SavedVm {
+        let (since, until) = match self.state {
+            State::Streaming { since } => (since, Moment::ZERO),
+            State::Leaving { until } => (Moment::ZERO, until),
+            State::Held | State::Dialing { .. } | State::Closed => (Moment::ZERO, Moment::ZERO),
+        };
+        SavedVm {
+            state: self.state.name().to_owned(),
+            since,
+            until,
+            give_up: self.give_up,
+            heard: self.heard,
+            full: self.full,
+            displaced_tries: self.displaced_tries,
+            vmm_exit: self.vmm_exit,
+        }
+    }
+
+    /// Goes on where the predecessor was; `connected`: its stream was taken over. Without one it
+    /// is dialed at once.
+    pub fn take_over(
+        saved: &SavedVm,
+        on_exit: OnExit,
+        dial_timeout: Option<Duration>,
+        connected: bool,
+        seed: u64,
+        now: Moment,
+    ) -> Self {
+        let mut vm = Vm::held(on_exit, seed);
+        vm.state = match (saved.state.as_str(), connected) {
+            ("leaving", true) => State::Leaving { until: saved.until },
+            (_, true) => State::Streaming { since: saved.since },
+            ("held", false) => State::Held,
+            (_, false) => State::Dialing { at: now },
+        };
+        let first = !connected && saved.give_up.is_some();
+        vm.give_up = saved.give_up.filter(|_| first);
+        vm.dial_timeout = dial_timeout.filter(|_| first);
+        vm.displaced_tries = saved.displaced_tries;
+        vm.vmm_exit = saved.vmm_exit;
+        if connected {
+            vm.heard = saved.heard;
+            vm.full = saved.full;
+            // What CH holds behind a full socket may wait for us to dial anew.
+            vm.fetch_tail_at = saved.full.then(|| now + limits::TAIL_SILENCE);
+            vm.exit_grace = saved.vmm_exit.map(|_| now + limits::LEAVE_DEADLINE);
+        }
+        vm
+    }
+}
