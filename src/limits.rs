@@ -52,6 +52,12 @@ pub const CHECK_DEADLINE: Duration = Duration::from_secs(10);
 /// How long an upgrade waits for launches and API operations that are under way.
 pub const SETTLE_DEADLINE: Duration = Duration::from_secs(60);
 
+/// Most streams that a descriptor store keeps for us: their names, `s0` to `s19999`, stay below the
+/// 128 KiB at which one string of the environment ends (MAX_ARG_STRLEN, execve(2)).
+pub const BERTHS_MAX: usize = 20_000;
+/// Most VMs of which a crash leaves a note how many bytes they held.
+pub const HELD_NOTES_MAX: usize = 4096;
+
 /// State changes that wait to be taken by the embedder; past that the oldest are dropped, counted.
 pub const EVENTS_MAX: usize = 65_536;
 

@@ -156,7 +156,8 @@ impl Predecessor {
         })
     }
 
-    /// The loop with every VM of the predecessor, and its failures so far. If that can't be, the predecessor runs again.
+    /// The loop with every VM of the predecessor, and its failures so far. If that can't be, the
+    /// predecessor runs again.
     ///
     /// # Errors
     /// Neither can go on.

@@ -72,8 +72,9 @@ pub trait Files {
     fn stat_at(&mut self, dir: &Self::Dir, name: &str) -> io::Result<Stat>;
     /// All names in the directory that are UTF-8, in no order.
     fn names(&mut self, dir: &Self::Dir) -> io::Result<Vec<String>>;
-    /// One write(2): it may take less than all.
-    fn write(&mut self, file: &Self::File, bytes: &[u8]) -> io::Result<usize>;
+    /// One write(2) at the end of a file of `size` bytes, as far as the caller knows: it may take
+    /// less than all. After a crash the size tells a successor how much it took.
+    fn write(&mut self, file: &Self::File, bytes: &[u8], size: u64) -> io::Result<usize>;
     /// One pread(2); 0 at the end of the file.
     fn read_at(&mut self, file: &Self::File, offset: u64, into: &mut [u8]) -> io::Result<usize>;
     /// Copies up to `len` bytes from `offset` on to the end position of `to`, in the kernel where
@@ -155,6 +156,73 @@ pub trait Sockets {
     fn place(&mut self, path: &Path) -> (Option<FileId>, OsString);
 }
 
+/// What is noted of one descriptor in a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BerthNote {
+    /// The VM whose stream it is: at most [`crate::limits::ID_MAX`] bytes.
+    pub id: String,
+    /// Which of a VM's streams is the older: the one with the lower number.
+    pub sequence: u64,
+    /// The socket that it is connected to, once it is.
+    pub socket: Option<SocketId>,
+}
+
+/// A read that was under way, or whose bytes were being written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flight {
+    /// The berth of the stream.
+    pub berth: u32,
+    /// What was read.
+    pub bytes: Vec<u8>,
+    /// So many of them were written for certain.
+    pub done: usize,
+    /// The log's size before the write that was under way, if one was: it may have been done.
+    pub base: Option<u64>,
+}
+
+/// What a predecessor that crashed has left in memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The notes, by their berths.
+    pub berths: Vec<(u32, BerthNote)>,
+    /// The read in flight.
+    pub flight: Option<Flight>,
+    /// VMs, and how many bytes each held that it could not write: they are lost.
+    pub held: Vec<(String, u64)>,
+}
+
+/// What a successor is to find after a crash. A world without a descriptor store has nothing of it,
+/// which is the default of each.
+pub trait Remains: Sockets {
+    /// As [`Sockets::read`]; what was read is kept for a successor until [`Remains::landed`].
+    ///
+    /// # Errors
+    /// As [`Sockets::read`].
+    fn read_for_successor(
+        &mut self,
+        stream: &Self::Stream,
+        berth: u32,
+        into: &mut [u8],
+    ) -> io::Result<usize> {
+        let _ = berth;
+        self.read(stream, into)
+    }
+    /// What was read last is in the log, or held, or counted as lost.
+    fn landed(&mut self) {}
+    /// The bytes that were found in flight are about to be written; so many of them were before.
+    fn resume_flight(&mut self, done: usize) {
+        let _ = done;
+    }
+    /// Notes whose stream is at a berth; `None`: nobody's.
+    fn note_berth(&mut self, berth: u32, note: Option<&BerthNote>) {
+        let _ = (berth, note);
+    }
+    /// Notes in place `at` that a VM holds so many bytes that it could not write.
+    fn note_held(&mut self, at: usize, id: &str, bytes: u64) {
+        let _ = (at, id, bytes);
+    }
+}
+
 /// What a process is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
@@ -229,7 +297,7 @@ pub trait Wake: Clone + Send + Sync + 'static {
 }
 
 /// The world of one loop.
-pub trait Env: Processes {
+pub trait Env: Processes + Remains {
     /// Its files.
     type Files: Files;
     /// Its waker.

@@ -60,7 +60,7 @@ impl<F: Files> Log<F> {
     fn write_all(&mut self, env: &mut F, bytes: &[u8], now: Moment) -> usize {
         let mut done = 0;
         while done < bytes.len() {
-            let failure = match env.write(&self.file, &bytes[done..]) {
+            let failure = match env.write(&self.file, &bytes[done..], self.size + done as u64) {
                 Ok(written) if written > 0 => {
                     done += written;
                     continue;

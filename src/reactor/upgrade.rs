@@ -53,8 +53,8 @@ impl<E: Heritage> Reactor<E> {
         true
     }
 
-    /// What came of it, once that is known: `Ok`: [`Reactor::save`] and execve(2) may follow, before
-    /// any other turn.
+    /// What came of it, once that is known. After `Ok` [`Reactor::save`] and execve(2) may follow,
+    /// before any other turn.
     pub fn take_verdict(&mut self) -> Option<Result<(), String>> {
         self.advance_upgrade();
         let verdict = self.upgrade.as_mut()?.verdict.take()?;
@@ -111,10 +111,9 @@ impl<E: Heritage> Reactor<E> {
         upgrade.deadline = now + limits::CHECK_DEADLINE;
         let words = check.command.iter().map(|word| word.to_string_lossy());
         let what = words.collect::<Vec<_>>().join(" ");
-        let input = if check.reads_state {
-            self.save().and_then(|state| state.encode())
-        } else {
-            Ok(Vec::new())
+        let input = match check.reads_state {
+            true => self.save().and_then(|state| state.encode()),
+            false => Ok(Vec::new()),
         };
         let started = input.map_err(|error| error.to_string()).and_then(|input| {
             let started = self.env.spawn_check(&check.command, &input, CHECK_TOKEN);

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use seriald::env::os::{OsEnv, OsFiles, OsProcess, OsStream, OsWaker};
 use seriald::env::{
-    Env, Exit, FileId, Interest, Moment, ProcessSignal, Processes, Signal, SocketId, Sockets,
+    Env, Exit, FileId, Interest, Moment, ProcessSignal, Processes, Remains, Signal, SocketId,
+    Sockets,
 };
 use seriald::{Config, EventKind, Reactor};
 
@@ -66,6 +67,8 @@ impl Sockets for Noting {
         self.world.place(path)
     }
 }
+
+impl Remains for Noting {}
 
 impl Processes for Noting {
     type Process = OsProcess;

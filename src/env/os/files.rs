@@ -4,6 +4,7 @@
 //! **Invariant:** no call follows a symbolic link in a file's place, blocks on a FIFO, hands a
 //! descriptor to a child, or leaves a permission to the umask.
 
+use super::remains::Kept;
 use crate::env::{FileId, Files, Open, Stat};
 use std::ffi::{CStr, CString, c_int};
 use std::io;
@@ -21,8 +22,11 @@ const GROUP_ENTRY_MIN: usize = 1024;
 const GROUP_ENTRY_MAX: usize = 1024 * 1024;
 
 /// The file system of the machine.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct OsFiles;
+#[derive(Default)]
+pub struct OsFiles {
+    /// Where a successor finds what is being written.
+    pub(super) kept: Option<Kept>,
+}
 
 /// An open directory.
 #[derive(Debug)]
@@ -101,9 +105,17 @@ impl Files for OsFiles {
         Ok(names)
     }
 
-    fn write(&mut self, file: &OsFile, bytes: &[u8]) -> io::Result<usize> {
+    fn write(&mut self, file: &OsFile, bytes: &[u8], size: u64) -> io::Result<usize> {
+        if let Some(kept) = &self.kept {
+            kept.writing(size);
+        }
         // SAFETY: the descriptor is open and `bytes` is readable for its length.
-        counted(unsafe { libc::write(file.0.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) })
+        let written =
+            counted(unsafe { libc::write(file.0.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) });
+        if let Some(kept) = &self.kept {
+            kept.wrote(*written.as_ref().unwrap_or(&0));
+        }
+        written
     }
 
     fn read_at(&mut self, file: &OsFile, offset: u64, into: &mut [u8]) -> io::Result<usize> {
@@ -197,7 +209,7 @@ impl OsFiles {
             let want = buffer.len().min(len - copied);
             let step = match self.read_at(from, offset + copied as u64, &mut buffer[..want]) {
                 // A short write is no matter: the rest is read again.
-                Ok(read) if read > 0 => self.write(to, &buffer[..read]),
+                Ok(read) if read > 0 => write_once(to, &buffer[..read]),
                 end_or_error => end_or_error,
             };
             match step {
@@ -375,6 +387,12 @@ fn stat_of(raw: &libc::stat) -> Stat {
         links: raw.st_nlink,
         age: SystemTime::now().duration_since(modified).unwrap_or_default(),
     }
+}
+
+/// write(2), of which no successor is told: a copy is of bytes that are in a file already.
+fn write_once(file: &OsFile, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: the descriptor is open and `bytes` is readable for its length.
+    counted(unsafe { libc::write(file.0.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) })
 }
 
 /// A call that returns 0 or -1, repeated while a signal interrupts it.

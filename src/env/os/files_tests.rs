@@ -13,12 +13,12 @@ fn missing_directories_get_their_mode_and_the_others_keep_theirs() {
     let top = tempfile::tempdir().unwrap();
     let before = mode_of(top.path());
     let path = top.path().join("a/b");
-    OsFiles.open_dir(&path, 0o777).unwrap();
+    OsFiles::default().open_dir(&path, 0o777).unwrap();
     // The usual umask takes 022 away: fchmod gives it back.
     assert_eq!(mode_of(&top.path().join("a")), 0o777);
     assert_eq!(mode_of(&path), 0o777);
     assert_eq!(mode_of(top.path()), before);
-    OsFiles.open_dir(&path, 0o700).unwrap();
+    OsFiles::default().open_dir(&path, 0o700).unwrap();
     assert_eq!(mode_of(&path), 0o777);
 }
 
@@ -27,7 +27,7 @@ fn a_file_in_the_place_of_a_directory_is_an_error() {
     let top = tempfile::tempdir().unwrap();
     fs::write(top.path().join("a"), b"").unwrap();
     for path in ["a", "a/b"] {
-        let error = OsFiles.open_dir(&top.path().join(path), 0o750).unwrap_err();
+        let error = OsFiles::default().open_dir(&top.path().join(path), 0o750).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::ENOTDIR), "{path}");
     }
 }
@@ -35,12 +35,12 @@ fn a_file_in_the_place_of_a_directory_is_an_error() {
 #[test]
 fn appends_go_to_the_end_wherever_someone_truncates() {
     let top = tempfile::tempdir().unwrap();
-    let mut env = OsFiles;
+    let mut env = OsFiles::default();
     let dir = env.open_dir(top.path(), 0o750).unwrap();
     let file = env.open(&dir, "f", Open::Append(0o640)).unwrap();
-    assert_eq!(env.write(&file, b"12345").unwrap(), 5);
+    assert_eq!(env.write(&file, b"12345", 0).unwrap(), 5);
     env.truncate(&file, 2).unwrap();
-    assert_eq!(env.write(&file, b"x").unwrap(), 1);
+    assert_eq!(env.write(&file, b"x", 0).unwrap(), 1);
     assert_eq!(fs::read(top.path().join("f")).unwrap(), b"12x");
     let mut buffer = [0; 8];
     assert_eq!(env.read_at(&file, 1, &mut buffer).unwrap(), 2);
@@ -51,7 +51,7 @@ fn appends_go_to_the_end_wherever_someone_truncates() {
 #[test]
 fn no_open_follows_a_link_and_a_fifo_does_not_block() {
     let top = tempfile::tempdir().unwrap();
-    let mut env = OsFiles;
+    let mut env = OsFiles::default();
     let dir = env.open_dir(top.path(), 0o750).unwrap();
     symlink("elsewhere", top.path().join("link")).unwrap();
     for how in [Open::Append(0o640), Open::Existing] {
@@ -72,11 +72,11 @@ fn no_open_follows_a_link_and_a_fifo_does_not_block() {
 #[test]
 fn a_copy_by_the_kernel_and_one_by_hand_are_the_same() {
     let top = tempfile::tempdir().unwrap();
-    let mut env = OsFiles;
+    let mut env = OsFiles::default();
     let dir = env.open_dir(top.path(), 0o750).unwrap();
     let from = env.open(&dir, "from", Open::Append(0o640)).unwrap();
     let bytes: Vec<u8> = (0..200_000u32).map(|n| n as u8).collect();
-    assert_eq!(env.write(&from, &bytes).unwrap(), bytes.len());
+    assert_eq!(env.write(&from, &bytes, 0).unwrap(), bytes.len());
     let to = env.open(&dir, "to", Open::New(0o640)).unwrap();
     let mut done = 0;
     while done < 150_000 {
@@ -94,7 +94,7 @@ fn a_copy_by_the_kernel_and_one_by_hand_are_the_same() {
 #[test]
 fn a_lock_is_had_once_and_goes_with_its_file() {
     let top = tempfile::tempdir().unwrap();
-    let mut env = OsFiles;
+    let mut env = OsFiles::default();
     let dir = env.open_dir(top.path(), 0o750).unwrap();
     let first = env.open(&dir, "f", Open::Append(0o640)).unwrap();
     let second = env.open(&dir, "f", Open::Append(0o640)).unwrap();
@@ -107,7 +107,7 @@ fn a_lock_is_had_once_and_goes_with_its_file() {
 #[test]
 fn a_lock_goes_with_its_file_also_while_a_forked_child_has_a_copy() {
     let top = tempfile::tempdir().unwrap();
-    let mut env = OsFiles;
+    let mut env = OsFiles::default();
     let dir = env.open_dir(top.path(), 0o750).unwrap();
     let first = env.open(&dir, "f", Open::Append(0o640)).unwrap();
     let second = env.open(&dir, "f", Open::Append(0o640)).unwrap();
@@ -121,7 +121,7 @@ fn a_lock_goes_with_its_file_also_while_a_forked_child_has_a_copy() {
 #[test]
 fn names_modes_and_groups() {
     let top = tempfile::tempdir().unwrap();
-    let mut env = OsFiles;
+    let mut env = OsFiles::default();
     let dir = env.open_dir(top.path(), 0o750).unwrap();
     let file = env.open(&dir, "f", Open::Append(0o600)).unwrap();
     env.set_mode(&file, 0o666).unwrap();

@@ -82,7 +82,7 @@ impl Heritage for OsEnv {
 }
 
 /// Takes a number over, if it is an open descriptor of that kind (0: of any).
-fn take(number: Descriptor, kind: libc::mode_t) -> io::Result<OwnedFd> {
+pub(super) fn take(number: Descriptor, kind: libc::mode_t) -> io::Result<OwnedFd> {
     if number <= libc::STDERR_FILENO {
         return Err(io::ErrorKind::InvalidInput.into());
     }

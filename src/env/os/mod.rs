@@ -9,6 +9,7 @@ mod files;
 mod heritage;
 pub mod holes;
 mod process;
+mod remains;
 mod rlimit;
 mod signals;
 mod socket;
@@ -60,7 +61,7 @@ impl OsEnv {
             poll,
             batch: mio::Events::with_capacity(limits::WAIT_BATCH),
             waker: OsWaker(Arc::new(waker)),
-            files: OsFiles,
+            files: OsFiles::default(),
             origin,
             nofile: rlimit::Nofile::raise()?,
             signals: None,

@@ -28,7 +28,7 @@ pub struct Faulty {
 impl Faulty {
     pub fn new(failing: Range<u64>, errno: i32) -> Faulty {
         Faulty {
-            os: OsFiles,
+            os: OsFiles::default(),
             calls: 0,
             failing,
             errno,
@@ -78,16 +78,16 @@ impl Files for Faulty {
         self.os.names(dir)
     }
 
-    fn write(&mut self, file: &OsFile, bytes: &[u8]) -> io::Result<usize> {
+    fn write(&mut self, file: &OsFile, bytes: &[u8], size: u64) -> io::Result<usize> {
         let crashed = self.failing.end == u64::MAX && self.calls >= self.failing.start;
         if self.sound_writes && !crashed {
             self.written += bytes.len();
-            return self.os.write(file, bytes);
+            return self.os.write(file, bytes, size);
         }
         // Every write is short: the rest of a write that failed half way is what matters.
         let failed = self.call("write");
         let part = if failed.is_err() { return failed.map(|()| 0) } else { bytes.len() / 2 + 1 };
-        let written = self.os.write(file, &bytes[..part.min(bytes.len())])?;
+        let written = self.os.write(file, &bytes[..part.min(bytes.len())], size)?;
         self.written += written;
         Ok(written)
     }

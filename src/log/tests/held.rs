@@ -104,19 +104,19 @@ fn the_close_leaves_no_copy_and_no_dropped_file() {
     place.spec.max_bytes = slice as u64 * 3;
     let bytes = stream(slice * 2);
     let mut log = place.open();
-    log.append(&mut OsFiles, &bytes, secs(1));
-    log.rotate(&mut OsFiles, secs(1));
-    log.close(&mut OsFiles, secs(1));
+    log.append(&mut OsFiles::default(), &bytes, secs(1));
+    log.rotate(&mut OsFiles::default(), secs(1));
+    log.close(&mut OsFiles::default(), secs(1));
     drop(log);
     place.spec.mode = RotateMode::Rename;
     place.spec.keep = 1;
     assert_eq!(place.generations(), [&bytes[..]]);
     let mut log = place.open();
     for _ in 0..3 {
-        log.append(&mut OsFiles, &bytes, secs(1));
-        log.rotate(&mut OsFiles, secs(1));
+        log.append(&mut OsFiles::default(), &bytes, secs(1));
+        log.rotate(&mut OsFiles::default(), secs(1));
     }
     assert!(log.has_work());
-    log.close(&mut OsFiles, secs(1));
+    log.close(&mut OsFiles::default(), secs(1));
     assert_eq!(place.names(), ["app.log", "app.log.1"]);
 }

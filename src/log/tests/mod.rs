@@ -55,7 +55,7 @@ impl Place {
     }
 
     fn open(&self) -> Log<OsFiles> {
-        Log::open(&mut OsFiles, &self.spec, 0, secs(1)).unwrap()
+        Log::open(&mut OsFiles::default(), &self.spec, 0, secs(1)).unwrap()
     }
 
     fn path(&self, name: &str) -> PathBuf {

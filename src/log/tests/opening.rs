@@ -4,7 +4,8 @@ use super::*;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 fn refusal(place: &Place) -> String {
-    let error = Log::open(&mut OsFiles, &place.spec, 0, secs(1)).unwrap_err().to_string();
+    let error =
+        Log::open(&mut OsFiles::default(), &place.spec, 0, secs(1)).unwrap_err().to_string();
     error.replace(place.top.path().to_str().unwrap(), "/x")
 }
 
@@ -20,8 +21,8 @@ fn directory_log_and_backups_have_their_modes_whatever_the_umask() {
         // The usual umask is 022, so a mode that it leaves alone would prove nothing.
         place.spec.file_mode = 0o666;
         let mut log = place.open();
-        log.append(&mut OsFiles, b"x\n", secs(1));
-        log.rotate(&mut OsFiles, secs(1));
+        log.append(&mut OsFiles::default(), b"x\n", secs(1));
+        log.rotate(&mut OsFiles::default(), secs(1));
         assert_eq!(mode_of(&place.path("a")), 0o750);
         assert_eq!(mode_of(&place.path("a/b")), 0o750);
         assert_eq!(mode_of(&place.path("a/b/app.log")), 0o666);
@@ -68,9 +69,9 @@ fn a_log_that_is_open_elsewhere_is_refused_before_and_after_a_rotation() {
     let locked = "cannot open log /x/app.log: another process holds its lock (a second seriald?)";
     let mut log = place.open();
     assert_eq!(refusal(&place), locked);
-    log.append(&mut OsFiles, b"x\n", secs(1));
+    log.append(&mut OsFiles::default(), b"x\n", secs(1));
     let before = log.id();
-    log.rotate(&mut OsFiles, secs(1));
+    log.rotate(&mut OsFiles::default(), secs(1));
     assert_ne!(log.id(), before);
     assert_eq!(refusal(&place), locked);
     drop(log);

@@ -36,12 +36,12 @@ fn a_rotation_by_request_leaves_an_empty_log_alone() {
     for mode in MODES {
         let place = Place::new(mode);
         let mut log = place.open();
-        log.rotate(&mut OsFiles, secs(1));
+        log.rotate(&mut OsFiles::default(), secs(1));
         assert_eq!(place.names(), ["app.log"]);
-        log.append(&mut OsFiles, b"one\n", secs(1));
-        log.rotate(&mut OsFiles, secs(1));
-        log.rotate(&mut OsFiles, secs(1));
-        log.append(&mut OsFiles, b"two\n", secs(1));
+        log.append(&mut OsFiles::default(), b"one\n", secs(1));
+        log.rotate(&mut OsFiles::default(), secs(1));
+        log.rotate(&mut OsFiles::default(), secs(1));
+        log.append(&mut OsFiles::default(), b"two\n", secs(1));
         assert_eq!(place.generations(), [b"one\n", b"two\n"]);
         assert_eq!(log.counters().rotations, 1);
         assert_eq!(log.counters().rotation_failures, 0);
@@ -57,11 +57,11 @@ fn only_as_many_backups_are_kept_as_were_asked_for() {
             place.spec.keep = keep;
             let mut log = place.open();
             for n in 0..6 {
-                log.append(&mut OsFiles, format!("{n}\n").as_bytes(), secs(1));
-                log.rotate(&mut OsFiles, secs(1));
-                turn(&mut log, &mut OsFiles, secs(1));
+                log.append(&mut OsFiles::default(), format!("{n}\n").as_bytes(), secs(1));
+                log.rotate(&mut OsFiles::default(), secs(1));
+                turn(&mut log, &mut OsFiles::default(), secs(1));
             }
-            log.append(&mut OsFiles, b"6\n", secs(1));
+            log.append(&mut OsFiles::default(), b"6\n", secs(1));
             let kept: String = (6 - keep..=6).map(|n| format!("{n}\n")).collect();
             assert_eq!(place.bytes(), kept.as_bytes(), "{mode:?} {keep}");
             assert_eq!(log.counters().rotations, 6);
@@ -78,8 +78,8 @@ fn a_gap_between_the_backups_is_filled_first() {
         fs::write(place.path(&format!("app.log.{k}")), format!("{k}\n")).unwrap();
     }
     let mut log = place.open();
-    log.append(&mut OsFiles, b"0\n", secs(1));
-    log.rotate(&mut OsFiles, secs(1));
+    log.append(&mut OsFiles::default(), b"0\n", secs(1));
+    log.rotate(&mut OsFiles::default(), secs(1));
     assert_eq!(place.bytes(), b"3\n1\n0\n");
 }
 
@@ -90,15 +90,15 @@ fn the_oldest_is_shrunk_slice_by_slice() {
     let mut log = place.open();
     let file = fs::File::create(place.path("app.log.1")).unwrap();
     file.set_len(ROTATION_SLICE * 5 / 2).unwrap();
-    log.append(&mut OsFiles, b"x\n", secs(1));
-    log.rotate(&mut OsFiles, secs(1));
+    log.append(&mut OsFiles::default(), b"x\n", secs(1));
+    log.rotate(&mut OsFiles::default(), secs(1));
     let size = || fs::metadata(place.path("app.log.dropped")).map(|meta| meta.len()).ok();
     assert_eq!(size(), Some(ROTATION_SLICE * 5 / 2));
-    assert!(log.has_work() && log.step(&mut OsFiles, secs(1)));
+    assert!(log.has_work() && log.step(&mut OsFiles::default(), secs(1)));
     assert_eq!(size(), Some(ROTATION_SLICE * 3 / 2));
-    assert!(log.step(&mut OsFiles, secs(1)));
+    assert!(log.step(&mut OsFiles::default(), secs(1)));
     assert_eq!(size(), Some(ROTATION_SLICE / 2));
-    assert!(!log.step(&mut OsFiles, secs(1)));
+    assert!(!log.step(&mut OsFiles::default(), secs(1)));
     assert_eq!((size(), log.deadline()), (None, None));
     assert!(!log.has_work());
 }
@@ -110,10 +110,10 @@ fn a_dropped_file_that_somebody_has_linked_is_not_shrunk() {
     place.spec.max_bytes = 1 << 30;
     let mut log = place.open();
     let bytes = stream(usize::try_from(ROTATION_SLICE * 2).unwrap());
-    log.append(&mut OsFiles, &bytes, secs(1));
+    log.append(&mut OsFiles::default(), &bytes, secs(1));
     fs::hard_link(place.path("app.log"), place.path("mine")).unwrap();
-    log.rotate(&mut OsFiles, secs(1));
-    turn(&mut log, &mut OsFiles, secs(1));
+    log.rotate(&mut OsFiles::default(), secs(1));
+    turn(&mut log, &mut OsFiles::default(), secs(1));
     assert_eq!(place.names(), ["app.log", "mine"]);
     assert_same(&place.read("mine"), &bytes, "the link");
 }
@@ -126,7 +126,7 @@ fn what_is_no_longer_kept_and_what_was_being_dropped_goes_at_the_opening() {
     }
     place.spec.keep = 2;
     let mut log = place.open();
-    turn(&mut log, &mut OsFiles, secs(1));
+    turn(&mut log, &mut OsFiles::default(), secs(1));
     assert_eq!(place.names(), ["app.log", "app.log.07", "app.log.1", "app.log.2", "app.log.7.zst"]);
     assert_eq!(log.deadline(), None);
 }
@@ -140,7 +140,7 @@ fn the_backup_by_which_the_excess_is_noticed_goes_last() {
     place.spec.keep = 2;
     for left in (2..9).rev() {
         let mut log = place.open();
-        assert!(log.step(&mut OsFiles, secs(1)));
+        assert!(log.step(&mut OsFiles::default(), secs(1)));
         // It stops here: a successor sees what is left.
         let names = place.names();
         let kept = (1..=left).filter(|k| names.contains(&format!("app.log.{k}"))).count();
@@ -196,13 +196,13 @@ fn a_big_log_is_copied_between_the_appends() {
     let bytes = stream(slice * 6);
     let mut steps = 0;
     for chunk in bytes.chunks(64 * 1024) {
-        log.append(&mut OsFiles, chunk, secs(1));
+        log.append(&mut OsFiles::default(), chunk, secs(1));
         if log.has_work() {
-            log.step(&mut OsFiles, secs(1));
+            log.step(&mut OsFiles::default(), secs(1));
             steps += 1;
         }
     }
-    turn(&mut log, &mut OsFiles, secs(1));
+    turn(&mut log, &mut OsFiles::default(), secs(1));
     assert_same(&place.bytes(), &bytes, "copied in slices");
     assert_eq!(log.counters().rotations, 2);
     assert!(steps >= 4, "{steps}");
@@ -217,7 +217,9 @@ fn byte_by_byte_and_in_one_piece_the_generations_are_the_same() {
         for chunk in [1, 7, 10_000] {
             let place = Place::new(mode);
             let mut log = place.open();
-            bytes.chunks(chunk).for_each(|chunk| log.append(&mut OsFiles, chunk, secs(1)));
+            bytes
+                .chunks(chunk)
+                .for_each(|chunk| log.append(&mut OsFiles::default(), chunk, secs(1)));
             seen.push(place.generations());
         }
     }
@@ -243,11 +245,11 @@ proptest! {
         let mut rest = &bytes[..];
         let mut asked = 0;
         for (len, action) in chunks {
-            log.append(&mut OsFiles, &rest[..len], secs(1));
+            log.append(&mut OsFiles::default(), &rest[..len], secs(1));
             rest = &rest[len..];
             if action == 0 {
                 asked += 1;
-                log.rotate(&mut OsFiles, secs(1));
+                log.rotate(&mut OsFiles::default(), secs(1));
             }
         }
         assert_same(&place.bytes(), &bytes, "all");

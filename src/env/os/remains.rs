@@ -1,0 +1,344 @@
+//! Memory that a descriptor store keeps over a crash: which berth is whose, and the read in flight.
+//!
+//! Owns the mapping of one memory file, and its layout (format 1).
+//! **Invariant:** each field is stored before the system call for which it is meant; SIGKILL takes
+//! effect between two instructions, or when a call returns, after the kernel has stored its result.
+//! So a byte that a read has consumed is here, together with its number, until it is in the log.
+
+use super::{OsEnv, OsStream, cvt};
+use crate::env::{BerthNote, Descriptor, FileId, Flight, Found, Remains, SocketId, Sockets};
+use crate::limits::{BERTHS_MAX, HELD_NOTES_MAX, ID_MAX, MAX_BYTES_MAX, TURN_BUDGET};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// The first eight bytes: the name, and the number of the format.
+const MAGIC: u64 = u64::from_le_bytes(*b"SERIALD\x01");
+
+// Where the parts lie, in bytes. The first page is the read in flight, but for its bytes.
+const FLIGHT_BERTH: usize = 64;
+const FLIGHT_WRITTEN: usize = 72;
+const FLIGHT_MESSAGE: usize = 128;
+const FLIGHT_VECTOR: usize = 256;
+const BUFFER: usize = 4096;
+const HELD: usize = BUFFER + TURN_BUDGET;
+const HELD_NOTE: usize = 128;
+const BERTHS: usize = HELD + HELD_NOTES_MAX * HELD_NOTE;
+const BERTH: usize = 128;
+const LENGTH: usize = BERTHS + BERTHS_MAX * BERTH;
+
+/// In a note: its 64-bit numbers, the length of the id, the id. A note without an id is free.
+const NUMBERS: usize = 5;
+const ID_LENGTH: usize = NUMBERS * 8;
+const ID: usize = ID_LENGTH + 8;
+
+/// How much of the bytes in flight was written, as one number, so that one store changes it: how
+/// many for certain, in the upper bits, and the file's size before the write that is under way.
+#[derive(Clone, Copy)]
+struct Written {
+    done: usize,
+    base: Option<u64>,
+}
+
+const BASE_BITS: u32 = 46;
+/// No write is under way. A log is shorter: it may reach twice [`MAX_BYTES_MAX`].
+const NO_BASE: u64 = (1 << BASE_BITS) - 1;
+
+impl Written {
+    fn pack(self) -> u64 {
+        (self.done as u64) << BASE_BITS | self.base.unwrap_or(NO_BASE).min(NO_BASE)
+    }
+
+    fn unpack(packed: u64) -> Self {
+        let base = Some(packed & NO_BASE).filter(|base| *base != NO_BASE);
+        Written { done: (packed >> BASE_BITS) as usize, base }
+    }
+}
+
+const _: () = assert!(MAX_BYTES_MAX * 2 + (TURN_BUDGET as u64) < NO_BASE);
+const _: () = assert!((TURN_BUDGET as u64) < 1 << (64 - BASE_BITS));
+
+const _: () = assert!(ID + ID_MAX <= BERTH && ID + ID_MAX <= HELD_NOTE);
+const _: () = assert!(FLIGHT_MESSAGE + size_of::<libc::mmsghdr>() <= FLIGHT_VECTOR);
+
+/// The mapped memory.
+pub(super) struct Kept {
+    fd: OwnedFd,
+    memory: NonNull<u8>,
+}
+
+impl Kept {
+    /// Fresh memory, with nothing in it. Pages that are not touched take no memory.
+    fn new() -> io::Result<Self> {
+        // SAFETY: the name is a live C string; the result is a new descriptor that we own.
+        let fd = unsafe {
+            OwnedFd::from_raw_fd(cvt(libc::memfd_create(c"state".as_ptr(), libc::MFD_CLOEXEC))?)
+        };
+        // SAFETY: ftruncate touches no memory of ours.
+        cvt(unsafe { libc::ftruncate(fd.as_raw_fd(), LENGTH as libc::off_t) })?;
+        let kept = Kept::map(fd)?;
+        kept.number(0).store(MAGIC, Ordering::Release);
+        Ok(kept)
+    }
+
+    /// A predecessor's; an error if it is not of this format.
+    fn take(fd: OwnedFd) -> io::Result<Self> {
+        let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
+        // SAFETY: the descriptor is open, and fstat fills `stat` where it succeeds.
+        let stat = unsafe {
+            cvt(libc::fstat(fd.as_raw_fd(), stat.as_mut_ptr()))?;
+            stat.assume_init()
+        };
+        if stat.st_size != LENGTH as libc::off_t {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let kept = Kept::map(fd)?;
+        match kept.number(0).load(Ordering::Acquire) {
+            MAGIC => Ok(kept),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+
+    fn map(fd: OwnedFd) -> io::Result<Self> {
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a mapping at an address of the kernel's choice changes no memory that we have.
+        let memory = unsafe {
+            let none = std::ptr::null_mut();
+            libc::mmap(none, LENGTH, access, libc::MAP_SHARED, fd.as_raw_fd(), 0)
+        };
+        if memory == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let memory = NonNull::new(memory.cast()).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Kept { fd, memory })
+    }
+
+    /// The number at `at`, which lies within the memory and on eight bytes.
+    fn number(&self, at: usize) -> &AtomicU64 {
+        debug_assert!(at + 8 <= LENGTH && at.is_multiple_of(8));
+        // SAFETY: it lies within the mapping, which lives as long as self, and is aligned; whoever
+        // else maps the memory is a process that has ended or has yet to begin.
+        unsafe { AtomicU64::from_ptr(self.memory.as_ptr().add(at).cast()) }
+    }
+
+    fn store(&self, at: usize, value: u64) {
+        self.number(at).store(value, Ordering::Release);
+    }
+
+    fn load(&self, at: usize) -> u64 {
+        self.number(at).load(Ordering::Acquire)
+    }
+
+    /// `len` bytes at `at`.
+    fn bytes(&self, at: usize, len: usize) -> &[u8] {
+        debug_assert!(at + len <= LENGTH);
+        // SAFETY: they lie within the mapping; nobody writes them while the borrow lives, as
+        // the writers take self for themselves alone, or are the kernel within one of our calls.
+        unsafe { std::slice::from_raw_parts(self.memory.as_ptr().add(at), len) }
+    }
+
+    fn put_id(&mut self, note: usize, id: &str) {
+        let id = &id.as_bytes()[..id.len().min(ID_MAX)];
+        // SAFETY: a note has room for ID_MAX bytes of id, and lies within the mapping.
+        unsafe {
+            let to = self.memory.as_ptr().add(note + ID);
+            std::ptr::copy_nonoverlapping(id.as_ptr(), to, id.len());
+        }
+        // Last: a note is there from now on.
+        self.store(note + ID_LENGTH, id.len() as u64);
+    }
+
+    fn id(&self, note: usize) -> Option<String> {
+        let len = usize::try_from(self.load(note + ID_LENGTH)).ok()?;
+        let id = std::str::from_utf8(self.bytes(note + ID, Some(len).filter(|l| *l <= ID_MAX)?));
+        id.ok().filter(|id| !id.is_empty()).map(str::to_owned)
+    }
+
+    fn length_read(&self) -> usize {
+        let at = FLIGHT_MESSAGE + std::mem::offset_of!(libc::mmsghdr, msg_len);
+        let mut length = [0; 4];
+        length.copy_from_slice(self.bytes(at, 4));
+        u32::from_ne_bytes(length) as usize
+    }
+
+    /// One read of at most `most` bytes into the buffer. The kernel itself stores their number
+    /// beside them before it returns (recvmmsg(2)), so that no SIGKILL comes in between.
+    fn receive(&mut self, stream: &OsStream, berth: u32, most: usize) -> io::Result<usize> {
+        self.store(FLIGHT_BERTH, 0);
+        self.store(FLIGHT_WRITTEN, Written { done: 0, base: None }.pack());
+        let most = most.min(TURN_BUDGET);
+        // SAFETY: message, vector and buffer lie within the mapping, aligned, each in its own part;
+        // all zeroes is a valid mmsghdr; the vector is as long as the buffer at most.
+        let result = unsafe {
+            let message = self.memory.as_ptr().add(FLIGHT_MESSAGE).cast::<libc::mmsghdr>();
+            let vector = self.memory.as_ptr().add(FLIGHT_VECTOR).cast::<libc::iovec>();
+            let buffer = self.memory.as_ptr().add(BUFFER).cast();
+            vector.write(libc::iovec { iov_base: buffer, iov_len: most });
+            message.write(std::mem::zeroed());
+            (*message).msg_hdr.msg_iov = vector;
+            (*message).msg_hdr.msg_iovlen = 1;
+            self.store(FLIGHT_BERTH, u64::from(berth) + 1);
+            let fd = stream.fd.as_raw_fd();
+            libc::recvmmsg(fd, message, 1, libc::MSG_DONTWAIT, std::ptr::null_mut())
+        };
+        if result < 0 {
+            let error = io::Error::last_os_error();
+            self.landed();
+            return Err(error);
+        }
+        let length = self.length_read();
+        if length == 0 {
+            self.landed();
+        }
+        Ok(length)
+    }
+
+    fn landed(&mut self) {
+        self.store(FLIGHT_BERTH, 0);
+    }
+
+    /// A write to a file of so many bytes comes next.
+    pub(super) fn writing(&self, size: u64) {
+        let done = self.written().done;
+        self.store(FLIGHT_WRITTEN, Written { done, base: Some(size) }.pack());
+    }
+
+    /// It took so many of the bytes in flight.
+    pub(super) fn wrote(&self, bytes: usize) {
+        let done = self.written().done + bytes;
+        self.store(FLIGHT_WRITTEN, Written { done, base: None }.pack());
+    }
+
+    fn written(&self) -> Written {
+        Written::unpack(self.load(FLIGHT_WRITTEN))
+    }
+
+    fn found(&self) -> Found {
+        let berths = (0..BERTHS_MAX).filter_map(|berth| {
+            let note = BERTHS + berth * BERTH;
+            let id = self.id(note)?;
+            let [sequence, device, inode, secs, nanos] = self.numbers(note);
+            let born = Duration::new(secs, u32::try_from(nanos).unwrap_or(0));
+            let socket = SocketId { file: FileId { device, inode }, born };
+            let socket = (inode != 0).then_some(socket);
+            Some((u32::try_from(berth).ok()?, BerthNote { id, sequence, socket }))
+        });
+        let held = (0..HELD_NOTES_MAX).filter_map(|at| {
+            let note = HELD + at * HELD_NOTE;
+            Some((self.id(note)?, self.load(note)))
+        });
+        Found { berths: berths.collect(), flight: self.flight(), held: held.collect() }
+    }
+
+    fn numbers(&self, note: usize) -> [u64; NUMBERS] {
+        std::array::from_fn(|n| self.load(note + n * 8))
+    }
+
+    fn flight(&self) -> Option<Flight> {
+        let berth = u32::try_from(self.load(FLIGHT_BERTH).checked_sub(1)?).ok()?;
+        let length = Some(self.length_read()).filter(|len| (1..=TURN_BUDGET).contains(len))?;
+        Some(Flight {
+            berth,
+            bytes: self.bytes(BUFFER, length).to_vec(),
+            done: self.written().done.min(length),
+            base: self.written().base,
+        })
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, of this length, and no borrow of it is left.
+        unsafe { libc::munmap(self.memory.as_ptr().cast(), LENGTH) };
+    }
+}
+
+impl Remains for OsEnv {
+    fn read_for_successor(
+        &mut self,
+        stream: &OsStream,
+        berth: u32,
+        into: &mut [u8],
+    ) -> io::Result<usize> {
+        loop {
+            let Some(kept) = &mut self.files.kept else { return self.read(stream, into) };
+            match kept.receive(stream, berth, into.len()) {
+                Ok(n) => {
+                    into[..n].copy_from_slice(kept.bytes(BUFFER, n));
+                    return Ok(n);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn landed(&mut self) {
+        if let Some(kept) = &mut self.files.kept {
+            kept.landed();
+        }
+    }
+
+    fn resume_flight(&mut self, done: usize) {
+        if let Some(kept) = &mut self.files.kept {
+            kept.store(FLIGHT_WRITTEN, Written { done, base: None }.pack());
+        }
+    }
+
+    fn note_berth(&mut self, berth: u32, note: Option<&BerthNote>) {
+        let (Some(kept), true) = (&mut self.files.kept, (berth as usize) < BERTHS_MAX) else {
+            return;
+        };
+        let at = BERTHS + berth as usize * BERTH;
+        kept.store(at + ID_LENGTH, 0);
+        let Some(note) = note else { return };
+        let socket = note.socket.map_or([0; 4], |socket| {
+            let (secs, nanos) = (socket.born.as_secs(), u64::from(socket.born.subsec_nanos()));
+            [socket.file.device, socket.file.inode, secs, nanos]
+        });
+        let numbers = [note.sequence].into_iter().chain(socket);
+        for (n, number) in numbers.enumerate() {
+            kept.store(at + n * 8, number);
+        }
+        kept.put_id(at, &note.id);
+    }
+
+    fn note_held(&mut self, at: usize, id: &str, bytes: u64) {
+        let (Some(kept), true) = (&mut self.files.kept, at < HELD_NOTES_MAX) else { return };
+        let at = HELD + at * HELD_NOTE;
+        if bytes == 0 {
+            return kept.store(at + ID_LENGTH, 0);
+        }
+        kept.store(at, bytes);
+        kept.put_id(at, id);
+    }
+}
+
+impl OsEnv {
+    /// Opens the memory that a store is to keep: the one with this number, or, where that is none
+    /// or of another format, a new one. Returns its number and what was found in it.
+    ///
+    /// # Errors
+    /// memfd_create(2), ftruncate(2) or mmap(2) failed.
+    pub fn open_remains(&mut self, left: Option<Descriptor>) -> io::Result<(Descriptor, Found)> {
+        let taken = left.map(|number| super::heritage::take(number, libc::S_IFREG));
+        let taken = taken.map(|fd| fd.and_then(Kept::take));
+        let kept = match taken {
+            Some(Ok(kept)) => kept,
+            Some(Err(error)) => {
+                ::log::warn!("what a predecessor left in memory is not understood: {error}");
+                Kept::new()?
+            }
+            None => Kept::new()?,
+        };
+        let (number, found) = (kept.fd.as_raw_fd(), kept.found());
+        self.files.kept = Some(kept);
+        Ok((number, found))
+    }
+}
+
+#[cfg(test)]
+#[path = "remains_tests.rs"]
+mod tests;
