@@ -12,6 +12,8 @@ mod ch_sim;
 mod failures;
 mod file_mode;
 mod fleet;
+#[path = "../support/fleet.rs"]
+mod fleets;
 mod life;
 mod snapshots;
 

@@ -1,0 +1,149 @@
+//! One loop hands its VMs to another in the same process, at a step that a test chooses.
+
+use std::io::Write;
+use std::path::Path;
+
+use seriald::env::os::OsEnv;
+use seriald::handover::state::State;
+use seriald::log::Rotation;
+use seriald::{Config, LogSpec, Reactor, RotateMode, Seriald, VmId, VmSpec};
+
+use super::support::embedded::{Loop, Peer, read_to_end, send, spec};
+use super::support::logs::{assert_whole, generations};
+
+/// What the next program of this process would do: the old loop is forgotten, not dropped.
+fn hand_over(mut turns: Loop) -> Loop {
+    assert_eq!(turns.reactor.unsettled(), None);
+    let written = turns.reactor.save().expect("a state").encode().expect("as JSON");
+    let state = State::parse(&written).expect("read back");
+    let env = OsEnv::with_origin(state.origin).expect("a world");
+    let mut reactor: Seriald = Reactor::with_env(Config::default(), env).expect("a loop");
+    assert_eq!(reactor.take_over(state), Vec::<String>::new());
+    std::mem::swap(&mut turns.reactor, &mut reactor);
+    std::mem::forget(reactor);
+    turns
+}
+
+fn only_vm(turns: &Loop) -> VmId {
+    turns.reactor.vms().next().expect("a VM")
+}
+
+#[test]
+fn a_stream_and_its_log_go_on_at_the_same_byte() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let spec = spec("a", dir.path(), 4096);
+    let log = spec.log.path.clone();
+    let peer = Peer::at(&spec.serial);
+    let mut turns = Loop::new();
+    turns.reactor.adopt(spec).expect("adopted");
+    let mut client = peer.accept(&mut turns);
+    let mut truth = Vec::new();
+    for round in 0..20 {
+        let piece = format!("{round} {}\n", "x".repeat(1000)).into_bytes();
+        send(&mut turns, &mut client, &piece);
+        truth.extend_from_slice(&piece);
+        // Some of it is read by the one loop, the rest by the other.
+        turns = hand_over(turns);
+    }
+    let vm = only_vm(&turns);
+    turns.turn_until_read(vm, truth.len() as u64 - 1);
+    let status = turns.reactor.status(vm).expect("in charge");
+    assert_eq!((status.read_bytes, status.connects), (truth.len() as u64, 1));
+    assert!(status.log_counters.rotations >= 4);
+    turns.reactor.release(vm);
+    read_to_end(&mut turns, &mut client);
+    drop(client);
+    assert_eq!(turns.turn_until_closed(vm), "released");
+    assert_whole(&log, &truth);
+}
+
+/// A log of several slices whose copy has begun, and its VM.
+fn in_the_midst_of_a_copy(dir: &Path) -> (Loop, Vec<u8>, Peer, std::os::unix::net::UnixStream) {
+    let line = b"a line that was there before\n";
+    let truth = line.repeat(5 * 1024 * 1024 / line.len());
+    let path = dir.join("a.log");
+    std::fs::write(&path, &truth).expect("a log");
+    let log = LogSpec { mode: RotateMode::CopyTruncate, ..LogSpec::new(path) };
+    let spec = VmSpec::new("a", dir.join("a.sock"), log);
+    let peer = Peer::at(&spec.serial);
+    let mut turns = Loop::new();
+    let vm = turns.reactor.adopt(spec).expect("adopted");
+    let client = peer.accept(&mut turns);
+    assert!(turns.reactor.rotate(vm));
+    let state = turns.reactor.save().expect("a state");
+    assert!(matches!(state.vms[0].log.rotation, Rotation::Copying { .. }), "{state:?}");
+    (turns, truth, peer, client)
+}
+
+#[test]
+fn a_copy_under_way_is_gone_on_with_where_it_was() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut turns, mut truth, _peer, mut client) = in_the_midst_of_a_copy(dir.path());
+    let mut slices = Vec::new();
+    while let Rotation::Copying { copied } =
+        turns.reactor.save().expect("a state").vms[0].log.rotation
+    {
+        slices.push(copied);
+        client.write_all(b"and one that came meanwhile\n").expect("sent");
+        truth.extend_from_slice(b"and one that came meanwhile\n");
+        turns = hand_over(turns);
+        turns.reactor.turn(Some(std::time::Duration::ZERO)).expect("a turn");
+    }
+    assert!(slices.len() >= 3 && slices.is_sorted(), "{slices:?}");
+    let vm = only_vm(&turns);
+    turns.turn_until("the rotation", |this| {
+        this.reactor.status(vm).is_some_and(|s| s.log_counters.rotations == 1)
+    });
+    client.write_all(b"the end\n").expect("sent");
+    truth.extend_from_slice(b"the end\n");
+    turns.turn_until("all of it", |_| {
+        std::fs::read(dir.path().join("a.log")).is_ok_and(|log| log.ends_with(b"the end\n"))
+    });
+    let log = dir.path().join("a.log");
+    assert_whole(&log, &truth);
+    assert_eq!(generations(&log).len(), 2);
+    drop(client);
+}
+
+#[test]
+fn the_lock_of_a_log_is_kept_all_the_while() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let spec = spec("a", dir.path(), 4096);
+    let mut turns = Loop::new();
+    turns.reactor.adopt(spec.clone()).expect("adopted");
+    let mut turns = hand_over(turns);
+    let mut other = Loop::new();
+    let refused = other.reactor.adopt(spec.clone()).expect_err("it is another's");
+    assert!(refused.to_string().contains("another"), "{refused}");
+    let vm = only_vm(&turns);
+    turns.reactor.release(vm);
+    turns.turn_until_closed(vm);
+    other.reactor.adopt(spec).expect("free again");
+}
+
+#[test]
+fn a_vm_whose_descriptors_are_no_more_is_dialed_and_its_log_opened_anew() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let spec = spec("a", dir.path(), 4096);
+    let log = spec.log.path.clone();
+    let peer = Peer::at(&spec.serial);
+    let mut turns = Loop::new();
+    turns.reactor.adopt(spec).expect("adopted");
+    let mut first = peer.accept(&mut turns);
+    send(&mut turns, &mut first, b"one\n");
+    let vm = only_vm(&turns);
+    turns.turn_until_read(vm, 3);
+    let mut state = turns.reactor.save().expect("a state");
+    drop(turns);
+    let none = 1 << 20;
+    let vm = &mut state.vms[0];
+    (vm.log.file, vm.log.dir) = (none, none);
+    vm.stream.as_mut().expect("a stream").descriptor = none;
+    let mut turns = Loop::new();
+    assert_eq!(turns.reactor.take_over(state), Vec::<String>::new());
+    let mut client = peer.accept(&mut turns);
+    send(&mut turns, &mut client, b"two\n");
+    let vm = only_vm(&turns);
+    turns.turn_until_read(vm, 7);
+    assert_whole(&log, b"one\ntwo\n");
+}
