@@ -31,6 +31,13 @@ pub const DISPLACED_BACKOFF_MIN: Duration = Duration::from_millis(20);
 /// sends it.
 pub const LEAVE_DEADLINE: Duration = Duration::from_secs(1);
 
+/// How long consoles that a predecessor left, and nobody adopts, are read before they are closed.
+/// The loop stands still meanwhile.
+pub const LEAVE_UNCLAIMED_DEADLINE: Duration = Duration::from_millis(200);
+
+/// How soon the service manager is told a new status after the last one.
+pub const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Silence after a read that found the socket full, before the rest is fetched by a new
 /// connection: CH v53 flushes its ring only at the next output byte or at an accept (measured).
 pub const TAIL_SILENCE: Duration = Duration::from_millis(20);
@@ -55,6 +62,10 @@ pub const SETTLE_DEADLINE: Duration = Duration::from_secs(60);
 /// Most streams that a descriptor store keeps for us: their names, `s0` to `s19999`, stay below the
 /// 128 KiB at which one string of the environment ends (MAX_ARG_STRLEN, execve(2)).
 pub const BERTHS_MAX: usize = 20_000;
+/// Most descriptors that a supervisor keeps: every stream's, and the memory beside them.
+pub const STORED_MAX: usize = BERTHS_MAX + 16;
+/// Longest message of a service to its manager that is read, in bytes: ours are far shorter.
+pub const MESSAGE_BYTES_MAX: usize = 4096;
 /// Most VMs of which a crash leaves a note how many bytes they held.
 pub const HELD_NOTES_MAX: usize = 4096;
 
@@ -105,6 +116,7 @@ pub const MAX_BYTES_MAX: u64 = 1 << 40;
 /// Most backups per VM.
 pub const KEEP_MAX: u32 = 1000;
 
+const _: () = assert!(BERTHS_MAX < u32::MAX as usize);
 const _: () = assert!(HOLD_BYTES >= TURN_BUDGET);
 const _: () = assert!(MAX_BYTES_MIN <= LINE_SLACK);
 // A deadline must lie in the future, and a cut must make progress.

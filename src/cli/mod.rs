@@ -12,7 +12,9 @@ mod launch;
 mod launch_file;
 mod notice;
 mod run;
+mod service;
 mod snapshot;
+mod supervise;
 mod upgrade;
 mod vm_arg;
 mod vm_keys;
@@ -41,6 +43,7 @@ enum Command {
     Run(run::Args),
     Launch(launch::Args),
     Snapshot(snapshot::Args),
+    Supervise(supervise::Args),
     Upgrade(upgrade::Args),
     #[cfg(feature = "demo")]
     Demo(demo::Args),
@@ -92,6 +95,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Launch(args) => launch::launch(args),
         Command::Snapshot(args) => snapshot::snapshot(args),
+        Command::Supervise(args) => supervise::supervise(args),
         Command::Upgrade(args) => upgrade::upgrade(&args),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::demo(&args),

@@ -6,7 +6,7 @@
 use crate::cli::config_file::Settings;
 use crate::cli::handover::{Predecessor, Program};
 use crate::cli::json_file::JsonFile;
-use crate::cli::{Failure, complain, log_from, notice, say, vm_arg};
+use crate::cli::{Failure, complain, log_from, notice, say, service, vm_arg};
 use seriald::Seriald;
 use seriald::config::VmSpec;
 use seriald::env::ProcessSignal;
@@ -72,11 +72,13 @@ pub fn run(args: Args) -> Result<(), Failure> {
     }
     log_from("info");
     let mut program = Program::of_this_process()?;
+    let again = predecessor.is_some();
     let mut reactor = match predecessor {
         None => Seriald::bind(settings.config).map_err(Failure::failed)?,
         Some(predecessor) => predecessor.take_over(settings.config)?.0,
     };
     reactor.watch_signals().map_err(Failure::failed)?;
+    service::connect(&mut reactor, again);
     let mut adopted = reactor.vms().count();
     for spec in settings.vms {
         if reactor.find(&spec.id).is_some() {
@@ -91,6 +93,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
         return Err(Failure::failed("no VM is left to run"));
     }
     log::info!("{adopted} VMs in charge");
+    service::check_room(adopted);
+    reactor.leave_unclaimed();
+    reactor.ready();
     loop {
         while let Some(event) = reactor.next_event() {
             notice::log(&event);

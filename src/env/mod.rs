@@ -10,7 +10,7 @@ pub mod os;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A moment: the time since the environment began, monotonic.
@@ -123,8 +123,26 @@ pub enum Interest {
 
 /// Unix stream sockets, as a client.
 pub trait Sockets {
-    /// A connected, non-blocking socket; closed, and no longer watched, when dropped.
+    /// A non-blocking socket; closed, and no longer watched, when dropped.
     type Stream;
+    /// A socket's file, held: what is connected to is what was looked at.
+    type Target;
+
+    /// Looks for a socket. The last part of `path` may be no link.
+    ///
+    /// # Errors
+    /// NotFound; ENOTSOCK, ELOOP: something else is at the path.
+    fn find(&mut self, path: &Path) -> io::Result<(Self::Target, SocketId)>;
+    /// A socket that is not connected yet, watched under `token`.
+    ///
+    /// # Errors
+    /// Out of descriptors or memory.
+    fn open(&mut self, token: u64, interest: Interest) -> io::Result<Self::Stream>;
+    /// Connects; after a failure it may be tried again.
+    ///
+    /// # Errors
+    /// ConnectionRefused, WouldBlock (the backlog is full), PermissionDenied: each can pass.
+    fn connect_to(&mut self, stream: &Self::Stream, target: &Self::Target) -> io::Result<()>;
 
     /// Connects and watches the stream under `token`. The last part of `path` may be no link.
     ///
@@ -136,7 +154,14 @@ pub trait Sockets {
         path: &Path,
         token: u64,
         interest: Interest,
-    ) -> io::Result<(Self::Stream, SocketId)>;
+    ) -> io::Result<(Self::Stream, SocketId)> {
+        let (target, id) = self.find(path)?;
+        // Watched before it is connected: closing a connected console because it can't be watched
+        // would harm the VMM, closing an unconnected socket harms nobody.
+        let stream = self.open(token, interest)?;
+        self.connect_to(&stream, &target)?;
+        Ok((stream, id))
+    }
     /// What is at the path now; an error if that is no socket.
     fn socket_id(&mut self, path: &Path) -> io::Result<SocketId>;
     /// One read(2); 0 is the end of the stream.
@@ -191,9 +216,38 @@ pub struct Found {
     pub held: Vec<(String, u64)>,
 }
 
+impl Found {
+    /// The highest number of a stream.
+    pub fn last_sequence(&self) -> u64 {
+        self.berths.iter().map(|(_, note)| note.sequence).max().unwrap_or(0)
+    }
+}
+
 /// What a successor is to find after a crash. A world without a descriptor store has nothing of it,
 /// which is the default of each.
 pub trait Remains: Sockets {
+    /// Takes over and watches a stream that was left.
+    ///
+    /// # Errors
+    /// The number is no open socket, or it can't be watched.
+    fn take_stream(&mut self, number: Descriptor, token: u64) -> io::Result<Self::Stream> {
+        let _ = (number, token);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// The path to which the other end was bound, as it was given to bind(2).
+    ///
+    /// # Errors
+    /// NotConnected: it is connected to nobody.
+    fn peer_path(&self, number: Descriptor) -> io::Result<PathBuf> {
+        let _ = number;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Leaves consoles that are nobody's: shut down, read to their ends within `limit`, closed.
+    /// Returns how many bytes they still brought.
+    fn leave_streams(&mut self, numbers: Vec<Descriptor>, limit: Duration) -> u64 {
+        let _ = (numbers, limit);
+        0
+    }
     /// As [`Sockets::read`]; what was read is kept for a successor until [`Remains::landed`].
     ///
     /// # Errors
@@ -223,6 +277,26 @@ pub trait Remains: Sockets {
     }
 }
 
+/// The service manager, sd_notify(3). A world without one has the default of each.
+pub trait Notify: Sockets {
+    /// Sends one message, with a stream that it is to keep. Never blocks.
+    ///
+    /// # Errors
+    /// WouldBlock: it has no room now; ConnectionRefused: it is gone; NotConnected: there is none.
+    fn notify(&mut self, message: &[u8], stream: Option<&Self::Stream>) -> io::Result<()> {
+        let _ = (message, stream);
+        Err(io::ErrorKind::NotConnected.into())
+    }
+    /// The same with any descriptor, by its number.
+    ///
+    /// # Errors
+    /// As [`Notify::notify`].
+    fn notify_with(&mut self, message: &[u8], number: Option<Descriptor>) -> io::Result<()> {
+        let _ = (message, number);
+        Err(io::ErrorKind::NotConnected.into())
+    }
+}
+
 /// What a process is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
@@ -230,6 +304,12 @@ pub enum Signal {
     Terminate,
     /// SIGKILL.
     Kill,
+    /// SIGHUP.
+    Hangup,
+    /// SIGUSR1.
+    User1,
+    /// SIGUSR2.
+    User2,
 }
 
 /// How a process ended.
@@ -297,7 +377,7 @@ pub trait Wake: Clone + Send + Sync + 'static {
 }
 
 /// The world of one loop.
-pub trait Env: Processes + Remains {
+pub trait Env: Processes + Remains + Notify {
     /// Its files.
     type Files: Files;
     /// Its waker.
@@ -307,6 +387,10 @@ pub trait Env: Processes + Remains {
     fn files(&mut self) -> &mut Self::Files;
     /// The time since the environment began.
     fn now(&self) -> Moment;
+    /// The moment as the whole system counts it (CLOCK_MONOTONIC), for the service manager.
+    fn since_boot(&self) -> Duration {
+        self.now()
+    }
     /// Waits for readiness, at most `timeout` (`None`: for ever), and appends the tokens of what
     /// is ready, a bounded batch. A signal that interrupts it is an empty batch.
     fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<u64>) -> io::Result<()>;
@@ -331,11 +415,6 @@ pub trait Heritage: Env {
     fn origin(&self) -> Duration;
     /// A stream's number.
     fn stream_number(&self, stream: &Self::Stream) -> Descriptor;
-    /// Takes over and watches a stream.
-    ///
-    /// # Errors
-    /// The number is no open socket, or it can't be watched.
-    fn take_stream(&mut self, number: Descriptor, token: u64) -> io::Result<Self::Stream>;
     /// A process' number, and whether it is our child.
     fn process_number(&self, process: &Self::Process) -> (Descriptor, bool);
     /// Takes over and watches a process.
@@ -376,6 +455,8 @@ pub trait Heritage: Env {
     fn take_dir(&mut self, number: Descriptor) -> io::Result<<Self::Files as Files>::Dir>;
 }
 
+/// The token of the service manager's socket: no other source has it.
+pub const NOTIFY_TOKEN: u64 = u64::MAX - 4;
 /// The token of a successor that is asked about itself: no other source has it.
 pub const CHECK_TOKEN: u64 = u64::MAX - 5;
 /// The token of the waker: no other source has it.

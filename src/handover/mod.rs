@@ -3,4 +3,6 @@
 //! Owns the formats in which that is written down.
 //! **Invariant:** pure; knows nothing of the loop, which writes and reads what stands here.
 
+pub mod notify;
+pub mod restarts;
 pub mod state;

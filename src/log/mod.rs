@@ -24,7 +24,7 @@ mod tests;
 
 pub use error::{Cause, LogError, Step};
 pub use names::log_beside;
-pub use open::id_at;
+pub use open::{id_at, size_at};
 pub use saved::{OpenLog, Rotation, SavedLog};
 
 use crate::config::LogSpec;

@@ -107,9 +107,17 @@ impl<F: Files> Log<F> {
 
 /// The file at a log's path, if there is one. Makes the directory, as [`Log::open`] does.
 pub fn id_at<F: Files>(env: &mut F, path: &Path) -> Option<FileId> {
+    stat_log(env, path).map(|stat| stat.id)
+}
+
+/// The size of the file at a log's path, if there is one; see [`id_at`].
+pub fn size_at<F: Files>(env: &mut F, path: &Path) -> Option<u64> {
+    stat_log(env, path).map(|stat| stat.size)
+}
+
+fn stat_log<F: Files>(env: &mut F, path: &Path) -> Option<Stat> {
     let dir = env.open_dir(directory(path), LOG_DIR_MODE).ok()?;
-    let stat = env.stat_at(&dir, path.file_name()?.to_str()?).ok()?;
-    Some(stat.id)
+    env.stat_at(&dir, path.file_name()?.to_str()?).ok()
 }
 
 fn directory(path: &Path) -> &Path {

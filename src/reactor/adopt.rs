@@ -12,7 +12,7 @@ use super::slot::{LaunchPart, Slot};
 use super::timers::Clock;
 use super::{Env, Reactor};
 use crate::config::{OnExit, VmSpec};
-use crate::log::{Counters, Log, id_at};
+use crate::log::{Counters, Log, id_at, size_at};
 use crate::vm::launch::{Launch, LaunchNext, LaunchSpec};
 use crate::vm::{Next, Vm};
 
@@ -77,6 +77,11 @@ impl<E: Env> Reactor<E> {
         self.check_alone(&spec, &places)?;
         let now = self.env.now();
         let seed = self.roll();
+        // Before a rotation that a crash interrupted is finished.
+        let size = match self.has_flight(id) {
+            true => size_at(self.env.files(), &spec.log.path),
+            false => None,
+        };
         let log = Log::open(self.env.files(), &spec.log, seed, now)
             .map_err(|error| AdoptError::Log(id.clone(), error))?;
         let vm = match launch {
@@ -91,6 +96,9 @@ impl<E: Env> Reactor<E> {
         debug_assert_eq!(inserted, key, "the table gives the key that it announced");
         self.tell(key, EventKind::Adopted);
         self.after_log(key, Counters::default());
+        if self.store.is_some() {
+            self.take_back(key, size, now);
+        }
         Ok(key)
     }
 
@@ -123,6 +131,9 @@ impl<E: Env> Reactor<E> {
 
     /// What a call on a log has changed: told, counted, and its next steps arranged.
     pub(super) fn after_log(&mut self, key: Key, before: Counters) {
+        if self.store.is_some() {
+            self.note_held(key);
+        }
         let Some(slot) = self.table.get_mut(key) else { return };
         let after = *slot.log.counters();
         let at = slot.log.deadline();

@@ -8,6 +8,7 @@ use super::key::Key;
 use super::report::{Event, Stats, VmId, VmStatus};
 use crate::ch::api::Call;
 use crate::env::Env;
+use crate::handover::notify::Message;
 use crate::limits;
 use crate::vm::State;
 
@@ -72,6 +73,9 @@ impl<E: Env> Reactor<E> {
 
     /// Lets go of every VM; those that were launched here have their VMM ended.
     pub fn stop(&mut self) {
+        if !self.stopping {
+            self.tell_service(Message::Stopping);
+        }
         self.stopping = true;
         let now = self.env.now();
         let keys: Vec<Key> = self.table.iter().map(|(key, _)| key).collect();

@@ -7,7 +7,8 @@
 use super::Reactor;
 use super::key::{Key, Kind};
 use super::report::{EventKind, VmId};
-use super::slot::{LaunchPart, Slot};
+use super::slot::{LaunchPart, Line, Slot};
+use super::store::Store;
 use crate::config::{OnExit, VmSpec};
 use crate::env::{Env, Heritage, Moment};
 use crate::handover::state::{
@@ -52,15 +53,15 @@ impl<E: Heritage> Reactor<E> {
             stats: object(&self.stats),
             failures: 0,
             vms,
-            store: None,
+            store: self.store.as_ref().map(Store::memory),
         })
     }
 
     fn save_vm(&self, slot: &Slot<E>) -> VmState {
-        let stream = |stream, socket| StreamState {
-            descriptor: self.env.stream_number(stream),
+        let stream = |line: &Line<E::Stream>, socket| StreamState {
+            descriptor: self.env.stream_number(&line.stream),
             socket,
-            berth: None,
+            berth: line.berth,
         };
         let vmm = slot.process.as_ref().map(|process| {
             let (descriptor, child) = self.env.process_number(process);
@@ -72,8 +73,8 @@ impl<E: Heritage> Reactor<E> {
             api: slot.spec.api.clone(),
             waits_on_exit: slot.spec.on_exit == OnExit::Wait,
             dial_timeout: slot.spec.dial_timeout,
-            stream: slot.stream.as_ref().map(|s| stream(s, slot.socket)),
-            successor: slot.successor.as_ref().map(|(s, socket)| stream(s, Some(*socket))),
+            stream: slot.stream.as_ref().map(|line| stream(line, slot.socket)),
+            successor: slot.successor.as_ref().map(|(line, socket)| stream(line, Some(*socket))),
             vmm,
             launch: slot.launch.as_ref().map(|part| LaunchState {
                 made_serial: part.made_serial,
@@ -91,6 +92,7 @@ impl<E: Heritage> Reactor<E> {
     /// Takes every VM over. Those that can't be are named, with the reason.
     pub fn take_over(&mut self, state: State) -> Vec<String> {
         self.stats = read(state.stats);
+        self.memory_left = state.store;
         let vms = state.vms.into_iter();
         vms.filter_map(|vm| {
             let id = vm.id.clone();
@@ -108,7 +110,7 @@ impl<E: Heritage> Reactor<E> {
         let streams = [saved.stream, saved.successor].map(|stream| {
             let stream = stream?;
             match self.env.take_stream(stream.descriptor, key.token(Kind::Serial)) {
-                Ok(taken) => Some((taken, stream.socket)),
+                Ok(taken) => Some((Line { stream: taken, berth: stream.berth }, stream.socket)),
                 Err(error) => {
                     ::log::warn!("VM {}: its stream was not taken over: {error}", saved.id);
                     None

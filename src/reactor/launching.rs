@@ -8,7 +8,7 @@ use super::Reactor;
 use super::exchange::Asker;
 use super::key::{Key, Kind};
 use super::report::EventKind;
-use super::slot::Slot;
+use super::slot::{Line, Slot};
 use super::timers::Clock;
 use crate::ch::api::Reply;
 use crate::env::{Env, Exit, Interest, Moment, Signal};
@@ -90,7 +90,7 @@ impl<E: Env> Reactor<E> {
         match self.env.connect(path, key.token(Kind::Serial), Interest::Read) {
             Ok((stream, _)) => {
                 let pid = self.env.peer_pid(&stream).ok().flatten();
-                slot.stream = Some(stream);
+                slot.stream = Some(Line { stream, berth: None });
                 slot.foreign = true;
                 slot.vm.on_dialed(now);
                 let next = slot.vm.on_release(now);

@@ -13,9 +13,13 @@ mod heritage;
 mod index;
 mod key;
 mod launching;
+mod line;
+mod real;
 mod report;
 mod serial;
+mod service;
 mod slot;
+mod store;
 mod table;
 mod timers;
 mod upgrade;
@@ -26,14 +30,14 @@ pub use report::{Event, EventKind, Stats, Turn, VmId, VmStatus};
 pub use upgrade::Check;
 
 use crate::config::Config;
-use crate::env::os::OsEnv;
-use crate::env::{CHECK_TOKEN, Env, Moment, ProcessSignal, SIGNAL_TOKEN, WAKE_TOKEN};
+use crate::env::{
+    CHECK_TOKEN, Descriptor, Env, Moment, NOTIFY_TOKEN, ProcessSignal, SIGNAL_TOKEN, WAKE_TOKEN,
+};
 use crate::limits;
 use crate::vm::Jitter;
 use key::Key;
 use slot::Slot;
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 use table::Table;
 use timers::{Clock, Timers};
@@ -56,6 +60,11 @@ pub struct Reactor<E: Env> {
     mailbox: handle::Mailbox,
     /// A successor that is being asked.
     upgrade: Option<upgrade::Upgrade<E::Process>>,
+    service: Option<service::Service>,
+    service_has_room: bool,
+    store: Option<store::Store>,
+    /// Memory of the store that a predecessor in this process has left.
+    memory_left: Option<Descriptor>,
     stats: Stats,
     jitter: Jitter,
     scratch: Box<[u8]>,
@@ -69,44 +78,6 @@ pub struct Reactor<E: Env> {
     /// When the last turn began, if it moved bytes.
     busy_since: Option<Moment>,
     stopping: bool,
-}
-
-impl Reactor<OsEnv> {
-    /// Opens the loop over the real system, and raises RLIMIT_NOFILE to its hard limit. It dials
-    /// nothing and touches no signal.
-    ///
-    /// # Errors
-    /// The system call that failed.
-    pub fn bind(config: Config) -> Result<Self, Error> {
-        let env = OsEnv::new().map_err(|cause| Error { what: "open the event loop", cause })?;
-        Self::with_env(config, env)
-    }
-
-    /// From now on SIGTERM, SIGINT and SIGHUP do what [`Reactor::stop`] does. For a binary: signals
-    /// are the process', so a library leaves them alone.
-    ///
-    /// # Errors
-    /// The system call that failed.
-    pub fn stop_on_signals(&mut self) -> Result<(), Error> {
-        self.env.watch_signals(false).map_err(|cause| Error { what: "watch signals", cause })
-    }
-
-    /// From now on SIGTERM and SIGINT do what [`Reactor::stop`] does, and SIGHUP, SIGUSR1 and
-    /// SIGUSR2 are for [`Reactor::next_signal`]. For a daemon.
-    ///
-    /// # Errors
-    /// The system call that failed.
-    pub fn watch_signals(&mut self) -> Result<(), Error> {
-        self.env.watch_signals(true).map_err(|cause| Error { what: "watch signals", cause })
-    }
-}
-
-impl AsFd for Reactor<OsEnv> {
-    /// The epoll instance, to nest the loop in another: when it is readable, or
-    /// [`Reactor::next_wake`] has passed, call [`Reactor::turn`] with `Some(Duration::ZERO)`.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.env.as_fd()
-    }
 }
 
 impl<E: Env> Reactor<E> {
@@ -132,6 +103,10 @@ impl<E: Env> Reactor<E> {
             signals: VecDeque::new(),
             mailbox: handle::Mailbox::new(),
             upgrade: None,
+            service: None,
+            service_has_room: false,
+            store: None,
+            memory_left: None,
             stats: Stats::default(),
             scratch: vec![0; limits::TURN_BUDGET].into_boxed_slice(),
             tokens: Vec::with_capacity(limits::WAIT_BATCH),
@@ -206,6 +181,7 @@ impl<E: Env> Reactor<E> {
             match *token {
                 WAKE_TOKEN => woken = true,
                 SIGNAL_TOKEN => self.take_signals(),
+                NOTIFY_TOKEN => self.service_has_room = true,
                 // Whoever asked for it looks after each turn.
                 CHECK_TOKEN => {}
                 token => self.mark(token),
@@ -270,6 +246,11 @@ impl<E: Env> Reactor<E> {
                 Clock::Call => self.on_exchange_deadline(key, now),
             }
         }
+        if std::mem::take(&mut self.service_has_room) {
+            self.flush_service();
+            self.dial_waiting(now);
+        }
+        self.serve_due(now);
         debug_assert!(self.timers.next().is_none_or(|at| at > now), "a timer that is due again");
     }
 
@@ -291,6 +272,7 @@ impl<E: Env> Reactor<E> {
         self.stats.turns += 1;
         if self.is_stopped() {
             self.mailbox.close();
+            self.end_store();
         }
         self.stats.turn_us_max = self.stats.turn_us_max.max(took);
         Turn { read_bytes, vms: self.table.len() }
@@ -304,7 +286,10 @@ impl<E: Env> Reactor<E> {
         if work || self.batch_full || self.is_stopped() {
             return Some(Duration::ZERO);
         }
-        let due = [self.timers.next(), self.upgrade_deadline()].into_iter().flatten().min();
+        let due = [self.timers.next(), self.upgrade_deadline(), self.service_deadline()]
+            .into_iter()
+            .flatten()
+            .min();
         due.map(|at| at.saturating_sub(self.env.now()))
     }
 
@@ -318,6 +303,7 @@ impl<E: Env> Reactor<E> {
             self.events.pop_front();
             self.stats.events_dropped += 1;
         }
+        self.status_changed();
         self.events.push_back(Event { id: self.name(key), vm: VmId(key), kind });
     }
 

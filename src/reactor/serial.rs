@@ -7,9 +7,11 @@
 
 use super::Reactor;
 use super::key::{Key, Kind};
+use super::line::NoLine;
 use super::report::EventKind;
+use super::slot::Line;
 use super::timers::Clock;
-use crate::env::{Env, Interest, Moment, SocketId};
+use crate::env::{Env, Moment, SocketId};
 use crate::limits;
 use crate::vm::{CloseReason, DialFailure, EndOfStream, Next, State};
 use std::io;
@@ -35,24 +37,32 @@ impl<E: Env> Reactor<E> {
     }
 
     fn dial(&mut self, key: Key, now: Moment) -> Next {
-        let Some(slot) = self.table.get_mut(key) else { return Next::Wait };
         self.stats.dials += 1;
-        let token = key.token(Kind::Serial);
-        let (stream, socket) = match self.env.connect(&slot.spec.serial, token, Interest::Read) {
-            Ok(connected) => connected,
-            Err(error) => return self.dial_failed(key, DialFailure::from(&error), now),
-        };
-        self.connected(key, stream, socket, now)
+        match self.connect_line(key) {
+            Ok((line, socket)) => self.connected(key, line, socket, now),
+            Err(NoLine::Failed(failure)) => self.dial_failed(key, failure, now),
+            Err(NoLine::StoreBusy) => self.dial_failed(key, DialFailure::Busy, now),
+        }
     }
 
     /// A stream of its own stands: told, watched, and the launch goes on.
-    fn connected(&mut self, key: Key, stream: E::Stream, socket: SocketId, now: Moment) -> Next {
+    fn connected(
+        &mut self,
+        key: Key,
+        line: Line<E::Stream>,
+        socket: SocketId,
+        now: Moment,
+    ) -> Next {
         let Some(slot) = self.table.get_mut(key) else { return Next::Wait };
         let displaced = slot.socket.replace(socket) == Some(socket);
-        slot.stream = Some(stream);
+        let old = slot.stream.replace(line);
         slot.warned = None;
         slot.connects += 1;
         let next = slot.vm.on_dialed(now);
+        if let Some(old) = old {
+            self.hang_up(old);
+        }
+        let Some(slot) = self.table.get_mut(key) else { return Next::Wait };
         if displaced {
             slot.displaced += 1;
             self.stats.displaced += 1;
@@ -86,9 +96,9 @@ impl<E: Env> Reactor<E> {
     }
 
     /// Watches the process at the other end, unless it is watched already.
-    fn watch_peer(&mut self, key: Key, now: Moment) {
+    pub(super) fn watch_peer(&mut self, key: Key, now: Moment) {
         let Some(slot) = self.table.get_mut(key) else { return };
-        let Some(stream) = &slot.stream else { return };
+        let Some(Line { stream, .. }) = &slot.stream else { return };
         if slot.launch.is_some() {
             return;
         }
@@ -123,11 +133,12 @@ impl<E: Env> Reactor<E> {
         if slot.successor.is_some() || slot.stream.is_none() {
             return Next::Wait;
         }
-        let token = key.token(Kind::Serial);
-        match self.env.connect(&slot.spec.serial, token, Interest::Read) {
-            Ok((stream, socket)) => {
+        let connected = self.connect_line(key);
+        let Some(slot) = self.table.get_mut(key) else { return Next::Wait };
+        match connected {
+            Ok(connected) => {
                 self.stats.tail_dials += 1;
-                slot.successor = Some((stream, socket));
+                slot.successor = Some(connected);
             }
             Err(_) => slot.vm.on_tail_dial_failed(now),
         }
@@ -137,8 +148,8 @@ impl<E: Env> Reactor<E> {
     /// Shuts our side down; what is left is read until the end of stream.
     fn leave(&mut self, key: Key) -> Next {
         let Some(slot) = self.table.get_mut(key) else { return Next::Wait };
-        let successor = slot.successor.as_ref().map(|(stream, _)| stream);
-        for stream in slot.stream.iter().chain(successor) {
+        let successor = slot.successor.as_ref().map(|(line, _)| line);
+        for Line { stream, .. } in slot.stream.iter().chain(successor) {
             // An error here means that the peer is gone, which the next read tells.
             let _ = self.env.shutdown_write(stream);
         }
@@ -152,11 +163,16 @@ impl<E: Env> Reactor<E> {
         let mut budget = limits::TURN_BUDGET;
         while budget > 0 {
             let Some(slot) = self.table.get_mut(key) else { return };
-            let Some(stream) = &slot.stream else {
+            let Some(Line { stream, berth }) = &slot.stream else {
                 slot.ready.serial = false;
                 return;
             };
-            match self.env.read(stream, &mut self.scratch[..budget]) {
+            let (berth, into) = (*berth, &mut self.scratch[..budget]);
+            let read = match berth {
+                None => self.env.read(stream, into),
+                Some(berth) => self.env.read_for_successor(stream, berth, into),
+            };
+            match read {
                 Ok(0) => return self.on_end(key, now),
                 Ok(n) => {
                     // A read that the budget cut short says nothing of the socket: it counts
@@ -166,6 +182,9 @@ impl<E: Env> Reactor<E> {
                     slot.cut_short = if cut_short { together } else { 0 };
                     budget -= n;
                     self.take(key, n, together >= self.full_mark, now);
+                    if berth.is_some() {
+                        self.env.landed();
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     slot.ready.serial = false;
@@ -211,8 +230,11 @@ impl<E: Env> Reactor<E> {
             slot.ready.serial = true;
             let leaving = matches!(slot.vm.state(), State::Leaving { .. });
             if leaving || slot.socket == Some(socket) {
-                slot.stream = Some(successor);
+                let old = slot.stream.replace(successor);
                 slot.vm.on_tail_switched(now);
+                if let Some(old) = old {
+                    self.hang_up(old);
+                }
                 return self.apply(key, Next::Wait, now);
             }
             // A reboot came in between: the new connection is to the new boot.
@@ -220,8 +242,10 @@ impl<E: Env> Reactor<E> {
             let next = self.connected(key, successor, socket, now);
             return self.apply(key, next, now);
         }
-        slot.stream = None;
         slot.ready.serial = false;
+        if let Some(line) = slot.stream.take() {
+            self.hang_up(line);
+        }
         self.tell_end(key);
         self.look_for_exit(key, now);
         let Some(slot) = self.table.get_mut(key) else { return };
@@ -278,8 +302,12 @@ impl<E: Env> Reactor<E> {
         if slot.closing {
             return;
         }
-        slot.stream = None;
-        slot.successor = None;
+        let successor = slot.successor.take().map(|(line, _)| line);
+        let lines = [slot.stream.take(), slot.spare.take(), successor];
+        for line in lines.into_iter().flatten() {
+            self.hang_up(line);
+        }
+        let Some(slot) = self.table.get_mut(key) else { return };
         let launch = slot.launch.as_ref().map(|part| &part.machine);
         let failure = launch.and_then(|launch| Some((launch, launch.failure()?.to_owned())));
         let reason = match failure {

@@ -29,6 +29,12 @@ impl Ready {
     }
 }
 
+/// A serial stream, and where the descriptor store keeps it.
+pub(crate) struct Line<S> {
+    pub stream: S,
+    pub berth: Option<u32>,
+}
+
 /// A launch and what it starts.
 pub(crate) struct LaunchPart {
     pub machine: Launch,
@@ -47,9 +53,11 @@ pub(crate) struct Slot<E: Env> {
     pub spec: VmSpec,
     pub vm: Vm,
     pub log: Log<E::Files>,
-    pub stream: Option<E::Stream>,
+    pub stream: Option<Line<E::Stream>>,
+    /// In the store, and yet to be connected.
+    pub spare: Option<Line<E::Stream>>,
     /// The connection that displaces `stream`, which is read to its end first, and its socket.
-    pub successor: Option<(E::Stream, SocketId)>,
+    pub successor: Option<(Line<E::Stream>, SocketId)>,
     /// The socket that `stream` is, or was, connected to.
     pub socket: Option<SocketId>,
     /// `stream` is another VM's, and is only being left.
@@ -73,6 +81,8 @@ pub(crate) struct Slot<E: Env> {
     pub cut_short: usize,
     /// It was released while its VMM ran on: the VMM is nobody's to end any more.
     pub let_go: bool,
+    /// Where the store has a note of what the log holds.
+    pub held_note: Option<usize>,
     pub read_bytes: u64,
     pub connects: u64,
     pub displaced: u64,
@@ -93,6 +103,7 @@ impl<E: Env> Slot<E> {
             log_id: log.id(),
             log,
             stream: None,
+            spare: None,
             successor: None,
             socket: None,
             foreign: false,
@@ -110,6 +121,7 @@ impl<E: Env> Slot<E> {
             warned: None,
             cut_short: 0,
             let_go: false,
+            held_note: None,
             read_bytes: 0,
             connects: 0,
             displaced: 0,

@@ -3,14 +3,15 @@
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use seriald::env::os::{OsEnv, OsFiles, OsProcess, OsStream, OsWaker};
 use seriald::env::{
-    Env, Exit, FileId, Interest, Moment, ProcessSignal, Processes, Remains, Signal, SocketId,
-    Sockets,
+    Env, Exit, FileId, Interest, Moment, Notify, ProcessSignal, Processes, Remains, Signal,
+    SocketId, Sockets,
 };
 use seriald::{Config, EventKind, Reactor};
 
@@ -35,12 +36,19 @@ struct Noting {
 
 impl Sockets for Noting {
     type Stream = OsStream;
+    type Target = OwnedFd;
 
-    fn connect(&mut self, p: &Path, t: u64, i: Interest) -> io::Result<(OsStream, SocketId)> {
-        if self.absent.as_deref() == Some(p) {
+    fn find(&mut self, path: &Path) -> io::Result<(OwnedFd, SocketId)> {
+        if self.absent.as_deref() == Some(path) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        self.world.connect(p, t, i)
+        self.world.find(path)
+    }
+    fn open(&mut self, token: u64, interest: Interest) -> io::Result<OsStream> {
+        self.world.open(token, interest)
+    }
+    fn connect_to(&mut self, stream: &OsStream, target: &OwnedFd) -> io::Result<()> {
+        self.world.connect_to(stream, target)
     }
     fn socket_id(&mut self, path: &Path) -> io::Result<SocketId> {
         self.world.socket_id(path)
@@ -69,6 +77,7 @@ impl Sockets for Noting {
 }
 
 impl Remains for Noting {}
+impl Notify for Noting {}
 
 impl Processes for Noting {
     type Process = OsProcess;

@@ -10,5 +10,7 @@ mod fleets;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod crash;
 mod heritage;
+mod running;
 mod upgrade;

@@ -4,13 +4,12 @@
 //! **Invariant:** a descriptor loses its close-on-exec only for the moment of the execve(2), and
 //! has it again if that fails; a number is taken over at most once, by the caller's care.
 
-use super::{OsDir, OsEnv, OsFile, OsProcess, OsStream, cvt, token};
+use super::{OsDir, OsEnv, OsFile, OsProcess, OsStream, cvt};
 use crate::env::{Descriptor, Files, Heritage};
-use mio::unix::SourceFd;
 use std::ffi::{CStr, CString, OsString};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::process::Stdio;
 use std::time::Duration;
@@ -22,20 +21,6 @@ impl Heritage for OsEnv {
 
     fn stream_number(&self, stream: &OsStream) -> Descriptor {
         stream.fd.as_raw_fd()
-    }
-
-    fn take_stream(&mut self, number: Descriptor, watched_as: u64) -> io::Result<OsStream> {
-        let fd = take(number, libc::S_IFSOCK)?;
-        let mut source = SourceFd(&fd.as_raw_fd());
-        let interest = mio::Interest::READABLE;
-        match self.poll.registry().register(&mut source, token(watched_as), interest) {
-            Ok(()) => Ok(OsStream { fd }),
-            Err(error) => {
-                // A console is never just closed: the caller goes on without it, we keep it open.
-                let _open_for_good = fd.into_raw_fd();
-                Err(error)
-            }
-        }
     }
 
     fn process_number(&self, process: &OsProcess) -> (Descriptor, bool) {

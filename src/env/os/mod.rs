@@ -8,12 +8,15 @@
 mod files;
 mod heritage;
 pub mod holes;
+mod leaving;
+mod notify;
 mod process;
 mod remains;
 mod rlimit;
 mod signals;
 mod socket;
 pub mod stopwatch;
+pub mod supervisor;
 
 pub use files::{OsDir, OsFile, OsFiles};
 pub use heritage::{Successor, copy_of_executable, let_go, memory_file, read_all};
@@ -39,6 +42,7 @@ pub struct OsEnv {
     origin: Duration,
     nofile: rlimit::Nofile,
     signals: Option<signals::Signals>,
+    notify: Option<notify::NotifySocket>,
 }
 
 impl OsEnv {
@@ -65,6 +69,7 @@ impl OsEnv {
             origin,
             nofile: rlimit::Nofile::raise()?,
             signals: None,
+            notify: None,
         })
     }
 
@@ -111,6 +116,10 @@ impl Env for OsEnv {
 
     fn now(&self) -> Moment {
         monotonic().saturating_sub(self.origin)
+    }
+
+    fn since_boot(&self) -> Duration {
+        monotonic()
     }
 
     fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<u64>) -> io::Result<()> {

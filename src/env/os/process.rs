@@ -14,7 +14,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 /// What the service manager, or a predecessor, tells us and no child of ours.
-const FOR_US_ALONE: [&str; 8] = [
+pub(super) const FOR_US_ALONE: [&str; 8] = [
     "FDSTORE",
     "LISTEN_FDNAMES",
     "LISTEN_FDS",
@@ -69,6 +69,9 @@ impl Processes for OsEnv {
         let number = match signal {
             Signal::Terminate => libc::SIGTERM,
             Signal::Kill => libc::SIGKILL,
+            Signal::Hangup => libc::SIGHUP,
+            Signal::User1 => libc::SIGUSR1,
+            Signal::User2 => libc::SIGUSR2,
         };
         match send(&process.pidfd, number) {
             Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(error),
@@ -150,7 +153,7 @@ fn peer_pidfd(stream: &OsStream) -> io::Result<OwnedFd> {
     }
 }
 
-fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
+pub(super) fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
     // SAFETY: pidfd_open(2) takes no pointer; its result is a new descriptor that we own.
     unsafe {
         let fd = cvt(libc::syscall(libc::SYS_pidfd_open, pid, 0) as libc::c_int)?;
@@ -199,7 +202,7 @@ fn send(pidfd: &OwnedFd, number: libc::c_int) -> io::Result<()> {
 }
 
 /// Empties the signal mask: the binary blocks the signals that it reads from a signalfd.
-fn unblock_signals() -> io::Result<()> {
+pub(super) fn unblock_signals() -> io::Result<()> {
     // SAFETY: sigset_t is plain memory, for which zeroes are valid, and both calls get a live set.
     let error = unsafe {
         let mut none: libc::sigset_t = std::mem::zeroed();

@@ -5,11 +5,13 @@
 //! effect between two instructions, or when a call returns, after the kernel has stored its result.
 //! So a byte that a read has consumed is here, together with its number, until it is in the log.
 
-use super::{OsEnv, OsStream, cvt};
+use super::{OsEnv, OsStream, cvt, leaving, token};
 use crate::env::{BerthNote, Descriptor, FileId, Flight, Found, Remains, SocketId, Sockets};
 use crate::limits::{BERTHS_MAX, HELD_NOTES_MAX, ID_MAX, MAX_BYTES_MAX, TURN_BUDGET};
+use mio::unix::SourceFd;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::path::PathBuf;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -256,6 +258,29 @@ impl Drop for Kept {
 }
 
 impl Remains for OsEnv {
+    fn take_stream(&mut self, number: Descriptor, watched_as: u64) -> io::Result<OsStream> {
+        let fd = super::heritage::take(number, libc::S_IFSOCK)?;
+        let mut source = SourceFd(&fd.as_raw_fd());
+        let interest = mio::Interest::READABLE;
+        match self.poll.registry().register(&mut source, token(watched_as), interest) {
+            Ok(()) => Ok(OsStream { fd }),
+            Err(error) => {
+                // A console is never just closed: the caller goes on without it, we keep it open.
+                let _open_for_good = fd.into_raw_fd();
+                Err(error)
+            }
+        }
+    }
+
+    fn peer_path(&self, number: Descriptor) -> io::Result<PathBuf> {
+        leaving::peer_path(number)
+    }
+
+    fn leave_streams(&mut self, numbers: Vec<Descriptor>, limit: Duration) -> u64 {
+        let taken = numbers.into_iter().filter_map(|number| super::heritage::take(number, 0).ok());
+        leaving::leave_all(taken.collect(), limit)
+    }
+
     fn read_for_successor(
         &mut self,
         stream: &OsStream,

@@ -24,18 +24,15 @@ pub struct OsStream {
 
 impl Sockets for OsEnv {
     type Stream = OsStream;
+    type Target = OwnedFd;
 
-    fn connect(
-        &mut self,
-        path: &Path,
-        watched_as: u64,
-        interest: Interest,
-    ) -> io::Result<(OsStream, SocketId)> {
+    fn find(&mut self, path: &Path) -> io::Result<(OwnedFd, SocketId)> {
         let target = open_socket_path(path)?;
         let id = identify(&target)?;
-        // A magic link leads to the very inode that was checked, and is short enough for sun_path
-        // whatever the length of the path itself.
-        let link = SocketAddr::from_pathname(format!("/proc/self/fd/{}", target.as_raw_fd()))?;
+        Ok((target, id))
+    }
+
+    fn open(&mut self, watched_as: u64, interest: Interest) -> io::Result<OsStream> {
         let flags = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
         // SAFETY: socket(2) takes no pointer; its result is a new descriptor that we own.
         let fd = unsafe { OwnedFd::from_raw_fd(cvt(libc::socket(libc::AF_UNIX, flags, 0))?) };
@@ -44,11 +41,15 @@ impl Sockets for OsEnv {
             Interest::ReadWrite => mio::Interest::READABLE | mio::Interest::WRITABLE,
         };
         let mut source = SourceFd(&fd.as_raw_fd());
-        // Watched before it is connected: closing a connected console because it can't be watched
-        // would harm the VMM, closing an unconnected socket harms nobody.
         self.poll.registry().register(&mut source, token(watched_as), interest)?;
-        connect_fd(fd.as_raw_fd(), &link)?;
-        Ok((OsStream { fd }, id))
+        Ok(OsStream { fd })
+    }
+
+    fn connect_to(&mut self, stream: &OsStream, target: &OwnedFd) -> io::Result<()> {
+        // A magic link leads to the very inode that was checked, and is short enough for sun_path
+        // whatever the length of the path itself.
+        let link = SocketAddr::from_pathname(format!("/proc/self/fd/{}", target.as_raw_fd()))?;
+        connect_fd(stream.fd.as_raw_fd(), &link)
     }
 
     fn socket_id(&mut self, path: &Path) -> io::Result<SocketId> {

@@ -1,0 +1,318 @@
+//! What a supervisor does that outlives its child: keep descriptors, and start it with them.
+//!
+//! Owns the socket on which the child speaks, the child, and the descriptors.
+//! **Invariant:** only the child is believed (SO_PASSCRED); a descriptor is dropped when it says
+//! so, and consoles that are left at the end are left in order.
+
+use super::{OsEnv, OsProcess, cvt, leaving, notify, process, token};
+use crate::env::{Env, Exit, Moment, NOTIFY_TOKEN, ProcessSignal, Processes, Signal};
+use crate::limits::{MESSAGE_BYTES_MAX, STORED_MAX};
+use mio::unix::SourceFd;
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::{CString, OsString};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
+
+/// The token of the child's pidfd.
+const CHILD: u64 = 1;
+/// The first number of the descriptors that are handed over (SD_LISTEN_FDS_START).
+const FIRST: RawFd = 3;
+/// Descriptors that the supervisor needs for itself.
+const RESERVED: u64 = 64;
+
+/// What has happened since the last look.
+#[derive(Debug)]
+pub enum Happened {
+    /// The child has said this, and sent descriptors with it, which are closed unless they are
+    /// kept.
+    Said(Vec<u8>, Vec<OwnedFd>),
+    /// A signal came for us.
+    Signal(ProcessSignal),
+    /// The child has ended.
+    Ended(Exit),
+}
+
+/// The supervisor's part of the system.
+pub struct Supervisor {
+    env: OsEnv,
+    socket: UnixDatagram,
+    address: String,
+    child: Option<OsProcess>,
+    kept: BTreeMap<String, Vec<OwnedFd>>,
+    /// Which files those are: device and inode, one of each.
+    files: HashSet<(u64, u64)>,
+    kept_max: usize,
+}
+
+impl Supervisor {
+    /// Opens the socket, and takes the signals of a daemon.
+    ///
+    /// # Errors
+    /// The system call that failed.
+    pub fn new() -> io::Result<Self> {
+        let mut env = OsEnv::new()?;
+        env.watch_signals(true)?;
+        let address = format!("seriald-supervise-{}-{:x}", std::process::id(), env.seed());
+        let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&address)?)?;
+        socket.set_nonblocking(true)?;
+        let on: libc::c_int = 1;
+        // SAFETY: the pointer is to a live int, of the length that is said.
+        cvt(unsafe {
+            let (fd, value) = (socket.as_raw_fd(), (&raw const on).cast());
+            let len = size_of::<libc::c_int>() as libc::socklen_t;
+            libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_PASSCRED, value, len)
+        })?;
+        let mut source = SourceFd(&socket.as_raw_fd());
+        let interest = mio::Interest::READABLE;
+        env.poll.registry().register(&mut source, token(NOTIFY_TOKEN), interest)?;
+        let most = env.descriptors_max().saturating_sub(RESERVED);
+        let kept_max = usize::try_from(most).unwrap_or(usize::MAX).min(STORED_MAX);
+        let (kept, files) = (BTreeMap::new(), HashSet::new());
+        Ok(Supervisor { env, socket, address, child: None, kept, files, kept_max })
+    }
+
+    /// The time since the supervisor began.
+    pub fn now(&self) -> Moment {
+        self.env.now()
+    }
+
+    /// How many descriptors are kept.
+    pub fn kept(&self) -> usize {
+        self.kept.values().map(Vec::len).sum()
+    }
+
+    /// Starts the child: `command` with the protocol's variables, and what is kept from number 3
+    /// on.
+    ///
+    /// # Errors
+    /// It can't be started or watched.
+    pub fn start(&mut self, command: &[OsString]) -> io::Result<()> {
+        let prepared = Prepared::new(command, &self.address, self.kept_max, &self.kept)?;
+        let nofile = self.env.nofile;
+        // SAFETY: the supervisor has one thread, and the child calls only what is safe after a
+        // fork: everything that it needs was made before.
+        let pid = unsafe { cvt(libc::fork())? };
+        if pid == 0 {
+            prepared.run(nofile);
+        }
+        let pid = pid.unsigned_abs();
+        let pidfd = process::pidfd_open(pid)?;
+        self.env.watch_pidfd(&pidfd, CHILD)?;
+        self.child = Some(OsProcess { pidfd, pid, child: true, ended: None });
+        Ok(())
+    }
+
+    /// Passes a signal on.
+    pub fn signal(&mut self, signal: Signal) {
+        if let Some(child) = &self.child
+            && let Err(error) = self.env.signal(child, signal)
+        {
+            ::log::warn!("cannot pass {signal:?} on: {error}");
+        }
+    }
+
+    /// Waits, at most `limit`, and tells what has happened. A child that ended is told last, after
+    /// all that it had said.
+    ///
+    /// # Errors
+    /// The wait itself failed.
+    pub fn wait(&mut self, limit: Option<Duration>) -> io::Result<Vec<Happened>> {
+        self.env.wait(limit, &mut Vec::new())?;
+        let mut happened = Vec::new();
+        while let Some(signal) = self.env.next_signal() {
+            happened.push(Happened::Signal(signal));
+        }
+        let ended = self.child.as_mut().and_then(|child| self.env.exit(child));
+        self.listen(&mut happened);
+        if let Some(exit) = ended {
+            self.child = None;
+            happened.push(Happened::Ended(exit));
+        }
+        Ok(happened)
+    }
+
+    /// Reads all that the child has said.
+    fn listen(&mut self, happened: &mut Vec<Happened>) {
+        let mut datagram = [0; MESSAGE_BYTES_MAX];
+        loop {
+            let received = match notify::receive(self.socket.as_raw_fd(), &mut datagram) {
+                Ok(received) => received,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => return ::log::warn!("cannot hear the child: {error}"),
+            };
+            if received.pid != self.child.as_ref().map(|child| child.pid) {
+                continue;
+            }
+            let said = datagram[..received.length].to_vec();
+            happened.push(Happened::Said(said, received.descriptors));
+        }
+    }
+
+    /// Keeps a descriptor under a name; one that is kept already is closed.
+    pub fn keep(&mut self, name: &str, fd: OwnedFd) {
+        let Ok(file) = file_of(&fd) else { return };
+        if self.files.len() >= self.kept_max {
+            ::log::warn!("{} descriptors are kept already: {name} is not", self.kept_max);
+        } else if self.files.insert(file) {
+            self.kept.entry(name.to_owned()).or_default().push(fd);
+        }
+    }
+
+    /// Closes what is kept under a name.
+    pub fn drop_kept(&mut self, name: &str) {
+        for fd in self.kept.remove(name).unwrap_or_default() {
+            if let Ok(file) = file_of(&fd) {
+                self.files.remove(&file);
+            }
+        }
+    }
+
+    /// Leaves every console that is kept, within `limit` for all together. Returns how many bytes
+    /// they still brought.
+    pub fn leave_all(&mut self, limit: Duration) -> u64 {
+        self.files.clear();
+        let kept = std::mem::take(&mut self.kept);
+        leaving::leave_all(kept.into_values().flatten().collect(), limit)
+    }
+}
+
+/// Device and inode: a socket has one of its own.
+fn file_of(fd: &OwnedFd) -> io::Result<(u64, u64)> {
+    let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the descriptor is open, and fstat fills `stat` where it succeeds.
+    let stat = unsafe {
+        cvt(libc::fstat(fd.as_raw_fd(), stat.as_mut_ptr()))?;
+        stat.assume_init()
+    };
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+/// All that the child needs between fork and exec, where nothing may be allocated.
+struct Prepared {
+    arguments: Vec<CString>,
+    environment: Vec<CString>,
+    /// `LISTEN_PID=` and room for the digits of a pid that is not known yet.
+    listen_pid: Vec<u8>,
+    /// From which number to which: each target is free, or nobody's.
+    moves: Vec<(RawFd, RawFd)>,
+    /// Numbers that are at their place already.
+    stay: Vec<RawFd>,
+}
+
+const LISTEN_PID: &[u8] = b"LISTEN_PID=";
+const PID_DIGITS: usize = 10;
+
+impl Prepared {
+    fn new(
+        command: &[OsString],
+        address: &str,
+        kept_max: usize,
+        kept: &BTreeMap<String, Vec<OwnedFd>>,
+    ) -> io::Result<Self> {
+        let arguments = command.iter().map(|word| CString::new(word.as_bytes()));
+        let all = kept.iter().flat_map(|(name, fds)| fds.iter().map(move |fd| (name, fd)));
+        let (moves, stay, names) = place(all.map(|(name, fd)| (name.as_str(), fd.as_raw_fd())));
+        let ours = process::FOR_US_ALONE;
+        let inherited = std::env::vars_os().filter(|(name, _)| ours.iter().all(|n| name != *n));
+        let mut environment: Vec<OsString> = inherited
+            .map(|(mut name, value)| {
+                name.push("=");
+                name.push(value);
+                name
+            })
+            .collect();
+        environment.push(format!("NOTIFY_SOCKET=@{address}").into());
+        environment.push(format!("FDSTORE={kept_max}").into());
+        if !names.is_empty() {
+            environment.push(format!("LISTEN_FDS={}", names.len()).into());
+            environment.push(format!("LISTEN_FDNAMES={}", names.join(":")).into());
+        }
+        let environment = environment.into_iter().map(|line| CString::new(line.into_vec()));
+        Ok(Prepared {
+            arguments: arguments.collect::<Result<_, _>>()?,
+            environment: environment.collect::<Result<_, _>>()?,
+            listen_pid: [LISTEN_PID, &[b'0'; PID_DIGITS], b"\0"].concat(),
+            moves,
+            stay,
+        })
+    }
+
+    /// The child's way to its program.
+    fn run(mut self, nofile: super::rlimit::Nofile) -> ! {
+        let mut pid = std::process::id();
+        for digit in self.listen_pid[LISTEN_PID.len()..][..PID_DIGITS].iter_mut().rev() {
+            *digit = b'0' + (pid % 10) as u8;
+            pid /= 10;
+        }
+        let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
+            strings.iter().map(|s| s.as_ptr()).collect()
+        };
+        let mut environment = pointers(&self.environment);
+        environment.extend([self.listen_pid.as_ptr().cast(), std::ptr::null()]);
+        let mut arguments = pointers(&self.arguments);
+        arguments.push(std::ptr::null());
+        let _ = process::unblock_signals();
+        let _ = nofile.restore();
+        // SAFETY: all strings live on and end with NUL, both arrays with a null pointer; dup2,
+        // fcntl, setpgid and _exit take no pointer. dup2 leaves the copy open over the exec.
+        unsafe {
+            libc::setpgid(0, 0);
+            for (from, to) in &self.moves {
+                libc::dup2(*from, *to);
+            }
+            for fd in &self.stay {
+                libc::fcntl(*fd, libc::F_SETFD, 0);
+            }
+            libc::execve(arguments[0], arguments.as_ptr(), environment.as_ptr());
+            let why = b"seriald: supervise: the program cannot be run\n";
+            libc::write(libc::STDERR_FILENO, why.as_ptr().cast(), why.len());
+            libc::_exit(127)
+        }
+    }
+}
+
+/// Numbers from which to which, numbers that stay, names in the order of their numbers.
+type Placed = (Vec<(RawFd, RawFd)>, Vec<RawFd>, Vec<String>);
+
+/// Places descriptors at 3 and above without a gap. Those that lie there stay, so that no move
+/// overwrites one that is yet to be moved, and no number more is needed.
+fn place<'a>(kept: impl Iterator<Item = (&'a str, RawFd)>) -> Placed {
+    let kept: Vec<(&str, RawFd)> = kept.collect();
+    let end = FIRST + RawFd::try_from(kept.len()).unwrap_or(RawFd::MAX - FIRST);
+    let within = |fd: RawFd| (FIRST..end).contains(&fd);
+    let at: BTreeMap<RawFd, &str> =
+        kept.iter().filter(|(_, fd)| within(*fd)).map(|(name, fd)| (*fd, *name)).collect();
+    let mut others = kept.iter().filter(|(_, fd)| !within(*fd));
+    let (mut moves, mut stay, mut names) = (Vec::new(), Vec::new(), Vec::new());
+    for target in FIRST..end {
+        if let Some(name) = at.get(&target) {
+            stay.push(target);
+            names.push((*name).to_owned());
+        } else if let Some((name, fd)) = others.next() {
+            moves.push((*fd, target));
+            names.push((*name).to_owned());
+        }
+    }
+    (moves, stay, names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_are_placed_from_three_on_and_none_is_overwritten_before_it_is_moved() {
+        let kept = [("a", 9), ("b", 4), ("c", 700), ("d", 3), ("e", 6)];
+        let (moves, stay, names) = place(kept.into_iter());
+        // 3, 4 and 6 of 3..8 lie there; 5 and 7 are for those that don't.
+        assert_eq!(moves, [(9, 5), (700, 7)]);
+        assert_eq!(stay, [3, 4, 6]);
+        assert_eq!(names, ["d", "b", "a", "e", "c"]);
+        assert_eq!(place(std::iter::empty()), (vec![], vec![], vec![]));
+    }
+}

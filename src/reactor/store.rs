@@ -1,0 +1,372 @@
+//! The descriptor store: consoles that outlive a crash of ours.
+//!
+//! Owns the names under which streams are kept (`s` and the number of a berth), and what a
+//! predecessor left until its VM is adopted.
+//! **Invariant:** a stream is in the store, and noted, before it is connected; the note goes first
+//! and the stream last. So whatever the store holds at a crash is noted, or needs no care.
+
+use super::Reactor;
+use super::key::{Key, Kind};
+use super::report::EventKind;
+use super::slot::{Line, Slot};
+use crate::config::VmSpec;
+use crate::env::{BerthNote, Descriptor, Env, Flight, Found, Moment, SocketId};
+use crate::handover::notify::Message;
+use crate::limits;
+use crate::vm::{Next, State};
+use slab::Slab;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+/// The name of the memory that is kept beside the streams.
+const MEMORY: &str = "state";
+
+pub(super) struct Store {
+    memory: Descriptor,
+    pub(super) berths: Slab<()>,
+    held: Slab<()>,
+    next_sequence: u64,
+    left: HashMap<String, Vec<Left>>,
+    flight: Option<Flight>,
+    held_before: HashMap<String, u64>,
+    pub(super) full_told: bool,
+    /// VMs whose dial found no room at the manager's socket.
+    pub(super) waiting: VecDeque<Key>,
+}
+
+/// A stream that a predecessor left.
+struct Left {
+    berth: u32,
+    number: Descriptor,
+    sequence: u64,
+    socket: SocketId,
+}
+
+pub(super) fn name_of(berth: u32) -> String {
+    format!("s{berth}")
+}
+
+fn berth_of(name: &str) -> Option<u32> {
+    let berth = name.strip_prefix('s')?.parse().ok()?;
+    (name_of(berth) == name).then_some(berth)
+}
+
+/// What a manager handed over, sorted by what it is for.
+#[derive(Default)]
+pub(super) struct Kept {
+    pub memory: Option<Descriptor>,
+    pub streams: BTreeMap<u32, Vec<Descriptor>>,
+    pub others: Vec<(String, Descriptor)>,
+}
+
+impl Kept {
+    pub(super) fn sort(kept: Vec<(String, Descriptor)>) -> Self {
+        let mut sorted = Kept::default();
+        for (name, number) in kept {
+            match berth_of(&name) {
+                Some(berth) => sorted.streams.entry(berth).or_default().push(number),
+                None if name == MEMORY && sorted.memory.is_none() => sorted.memory = Some(number),
+                None => sorted.others.push((name, number)),
+            }
+        }
+        sorted
+    }
+}
+
+impl Store {
+    pub(super) fn new(memory: Descriptor) -> Self {
+        Store {
+            memory,
+            berths: Slab::new(),
+            held: Slab::new(),
+            next_sequence: 0,
+            left: HashMap::new(),
+            flight: None,
+            held_before: HashMap::new(),
+            full_told: false,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn memory(&self) -> Descriptor {
+        self.memory
+    }
+
+    /// Takes berths that are in use; the free ones between them are free.
+    pub(super) fn occupy(&mut self, berths: impl Iterator<Item = u32>, last_sequence: u64) {
+        self.next_sequence = last_sequence;
+        self.berths = berths.map(|berth| (berth as usize, ())).collect();
+    }
+
+    pub(super) fn next_sequence(&mut self) -> u64 {
+        self.next_sequence += 1;
+        self.next_sequence
+    }
+}
+
+impl<E: Env> Reactor<E> {
+    /// Begins to keep streams in the service manager's store, with what a predecessor left there.
+    /// Returns the numbers that are of no use.
+    pub(super) fn begin_store(
+        &mut self,
+        memory: Descriptor,
+        is_new: bool,
+        found: Found,
+        kept: Kept,
+    ) -> Vec<Descriptor> {
+        let mut store = Store::new(memory);
+        if is_new {
+            self.store_memory(memory);
+        }
+        let mut notes: HashMap<u32, BerthNote> = found.berths.into_iter().collect();
+        let mut useless: Vec<Descriptor> = kept.others.iter().map(|(_, number)| *number).collect();
+        let mut useless_names: Vec<String> =
+            kept.others.into_iter().map(|(name, _)| name).collect();
+        let mut taken = Vec::new();
+        for (berth, mut numbers) in kept.streams {
+            let number = numbers.pop();
+            useless.extend(numbers);
+            let note = notes.remove(&berth).and_then(|note| Some((note.socket?, note)));
+            match (number, note) {
+                (Some(number), Some((socket, note))) => {
+                    taken.push(berth);
+                    store.next_sequence = store.next_sequence.max(note.sequence);
+                    let sequence = note.sequence;
+                    let left = Left { berth, number, sequence, socket };
+                    store.left.entry(note.id).or_default().push(left);
+                }
+                (number, _) => {
+                    useless.extend(number);
+                    useless_names.push(name_of(berth));
+                }
+            }
+        }
+        for berth in notes.into_keys() {
+            self.env.note_berth(berth, None);
+        }
+        let last = store.next_sequence;
+        store.occupy(taken.into_iter(), last);
+        store.flight = found.flight;
+        for (at, (id, bytes)) in found.held.into_iter().enumerate() {
+            self.env.note_held(at, "", 0);
+            store.held_before.insert(id, bytes);
+        }
+        for name in useless_names {
+            self.tell_service(Message::Remove(name));
+        }
+        self.store = Some(store);
+        useless
+    }
+
+    fn store_memory(&mut self, memory: Descriptor) {
+        self.tell_service(Message::Remove(MEMORY.into()));
+        if !self.hand_number_to_service(MEMORY.into(), memory) {
+            ::log::warn!("the store did not take our memory: a crash costs the read in flight");
+        }
+    }
+
+    /// The berths of all streams there are.
+    pub(super) fn berths(&self) -> Vec<u32> {
+        let lines = self.table.iter().flat_map(|(_, slot)| {
+            [slot.stream.as_ref(), slot.successor.as_ref().map(|(line, _)| line)]
+        });
+        lines.flatten().filter_map(|line| line.berth).collect()
+    }
+
+    /// The memory is a new one: what it had noted is noted anew.
+    pub(super) fn store_anew(&mut self, memory: Descriptor) {
+        self.store_memory(memory);
+        let lines = self.table.iter().flat_map(|(key, slot)| {
+            let stream = slot.stream.as_ref().zip(slot.socket);
+            let successor = slot.successor.as_ref().map(|(line, socket)| (line, *socket));
+            [(key, stream), (key, successor)]
+        });
+        let berths: Vec<(Key, u32, SocketId)> = lines
+            .filter_map(|(key, line)| line.and_then(|(line, id)| Some((key, line.berth?, id))))
+            .collect();
+        for (key, berth, socket) in berths {
+            self.note_line(key, berth, socket);
+        }
+    }
+
+    /// Whether a crash would leave something of this VM to be written first.
+    pub(super) fn has_flight(&self, id: &str) -> bool {
+        let Some(store) = &self.store else { return false };
+        let Some(flight) = &store.flight else { return false };
+        store.left.get(id).is_some_and(|left| left.iter().any(|l| l.berth == flight.berth))
+    }
+
+    /// A VM was adopted: the streams that a predecessor left of it are its own again, and what the
+    /// predecessor had read of it and not written is written. `size`: the log's, as it was found.
+    pub(super) fn take_back(&mut self, key: Key, size: Option<u64>, now: Moment) {
+        let Some(slot) = self.table.get(key) else { return };
+        let id = slot.spec.id.clone();
+        let Some(store) = &mut self.store else { return };
+        if let Some(bytes) = store.held_before.remove(&id) {
+            self.lost_by_crash(key, bytes);
+        }
+        let Some(store) = &mut self.store else { return };
+        let Some(mut left) = store.left.remove(&id) else { return };
+        left.sort_by_key(|left| left.sequence);
+        if let Some(flight) = store.flight.take_if(|f| left.iter().any(|l| l.berth == f.berth)) {
+            self.land(key, &flight, size.unwrap_or(0), now);
+        }
+        let Some(slot) = self.table.get(key) else { return };
+        let spec = slot.spec.clone();
+        let (ours, others): (Vec<Left>, Vec<Left>) =
+            left.into_iter().partition(|left| self.is_connected_to(left.number, &spec));
+        for left in others {
+            self.give_berth_back(left.berth);
+            self.leave_numbers(vec![left.number]);
+        }
+        // A stream, and one that is to displace it: there are no more.
+        for left in ours.into_iter().rev().take(2).rev() {
+            self.take_line_back(key, left, now);
+        }
+    }
+
+    fn take_line_back(&mut self, key: Key, left: Left, now: Moment) {
+        let token = key.token(Kind::Serial);
+        let line = match self.env.take_stream(left.number, token) {
+            Ok(stream) => Line { stream, berth: Some(left.berth) },
+            Err(error) => {
+                ::log::warn!("VM {}: its stream was not taken back: {error}", self.name(key));
+                return self.give_berth_back(left.berth);
+            }
+        };
+        let Some(slot) = self.table.get_mut(key) else { return };
+        if slot.stream.is_some() {
+            slot.successor = Some((line, left.socket));
+            return;
+        }
+        slot.stream = Some(line);
+        slot.socket = Some(left.socket);
+        slot.connects += 1;
+        slot.vm.on_dialed(now);
+        slot.vm.on_bytes(false, now);
+        slot.ready.serial = true;
+        self.watch_peer(key, now);
+        let pid = self.table.get(key).and_then(|slot| slot.pid);
+        ::log::info!("VM {}: its console was kept over the restart", self.name(key));
+        self.tell(key, EventKind::Connected(pid));
+        self.enqueue(key);
+        self.apply(key, Next::Wait, now);
+    }
+
+    /// Whether a stream that was left leads to this VM's socket. CH may have been given a relative
+    /// path: then its last part has to do.
+    fn is_connected_to(&mut self, number: Descriptor, spec: &VmSpec) -> bool {
+        let Ok(bound) = self.env.peer_path(number) else { return false };
+        if bound.is_absolute() {
+            return self.env.place(&bound) == self.env.place(&spec.serial);
+        }
+        bound.file_name() == spec.serial.file_name()
+    }
+
+    /// Writes the rest of what was in flight.
+    fn land(&mut self, key: Key, flight: &Flight, size: u64, now: Moment) {
+        let Some(slot) = self.table.get_mut(key) else { return };
+        let rest = flight.bytes.len() - flight.done;
+        let by_write = match flight.base {
+            None => 0,
+            Some(base) => usize::try_from(size.saturating_sub(base)).unwrap_or(rest).min(rest),
+        };
+        let done = flight.done + by_write;
+        self.env.resume_flight(done);
+        let before = *slot.log.counters();
+        slot.log.append(self.env.files(), &flight.bytes[done..], now);
+        slot.read_bytes += (flight.bytes.len() - done) as u64;
+        self.env.landed();
+        self.after_log(key, before);
+    }
+
+    fn lost_by_crash(&mut self, key: Key, bytes: u64) {
+        let id = self.name(key);
+        ::log::warn!("VM {id}: {bytes} bytes that could not be written were lost in a crash");
+        self.stats.lost_bytes += bytes;
+        self.tell(key, EventKind::Lost(bytes));
+    }
+
+    /// Leaves what a predecessor left and nobody has adopted. To be called once every VM that is
+    /// wanted was adopted.
+    pub fn leave_unclaimed(&mut self) {
+        let Some(store) = &mut self.store else { return };
+        let left = std::mem::take(&mut store.left);
+        let flight = store.flight.take();
+        let held = std::mem::take(&mut store.held_before);
+        if let Some(flight) = flight {
+            let bytes = (flight.bytes.len() - flight.done) as u64;
+            ::log::warn!("{bytes} bytes of a VM that is no longer in charge were not written");
+            self.stats.lost_bytes += bytes;
+            self.env.landed();
+        }
+        for (id, bytes) in held {
+            ::log::warn!("VM {id}: {bytes} bytes that could not be written were lost in a crash");
+            self.stats.lost_bytes += bytes;
+        }
+        let mut numbers = Vec::new();
+        for (id, lines) in left {
+            ::log::info!("VM {id}: no longer in charge, its console is left");
+            for line in lines {
+                self.give_berth_back(line.berth);
+                numbers.push(line.number);
+            }
+        }
+        self.leave_numbers(numbers);
+    }
+
+    pub(super) fn leave_numbers(&mut self, numbers: Vec<Descriptor>) {
+        if numbers.is_empty() {
+            return;
+        }
+        let bytes = self.env.leave_streams(numbers, limits::LEAVE_UNCLAIMED_DEADLINE);
+        if bytes > 0 {
+            ::log::warn!("{bytes} bytes of consoles that are nobody's were dropped");
+            self.stats.lost_bytes += bytes;
+        }
+    }
+}
+
+impl<E: Env> Reactor<E> {
+    /// Keeps the note of what a VM holds up to date.
+    pub(super) fn note_held(&mut self, key: Key) {
+        let Some(store) = &mut self.store else { return };
+        let Some(slot) = self.table.get_mut(key) else { return };
+        let held = slot.log.held_bytes() as u64;
+        match (held, slot.held_note) {
+            (0, None) => {}
+            (0, Some(at)) => {
+                self.env.note_held(at, "", 0);
+                store.held.remove(at);
+                slot.held_note = None;
+            }
+            (held, at) => {
+                let at = at.unwrap_or_else(|| store.held.insert(()));
+                slot.held_note = Some(at);
+                self.env.note_held(at, &slot.spec.id, held);
+            }
+        }
+    }
+
+    /// The manager's socket has room again: those who waited for that dial, as far as it goes.
+    pub(super) fn dial_waiting(&mut self, now: Moment) {
+        while let Some(store) = &mut self.store {
+            let Some(key) = store.waiting.pop_front() else { return };
+            let left = store.waiting.len();
+            let dialing = |slot: &Slot<E>| matches!(slot.vm.state(), State::Dialing { .. });
+            if self.table.get(key).is_some_and(dialing) {
+                self.apply(key, Next::Dial, now);
+            }
+            // It waits again: there is no more room.
+            if self.store.as_ref().is_some_and(|store| store.waiting.len() > left) {
+                return;
+            }
+        }
+    }
+
+    /// The end of all: nothing is left for a successor.
+    pub(super) fn end_store(&mut self) {
+        if self.store.take().is_some() {
+            self.tell_service(Message::Remove(MEMORY.into()));
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! A supervised seriald is killed, whatever it does at that moment.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use super::fleets::Fleet;
+use super::running::{child_of, logged, supervise};
+use super::support::process::run_to_success;
+use super::support::wait::{PATIENCE, wait_for, wait_until};
+
+fn signal(pid: u32, name: &str) {
+    run_to_success(Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]));
+}
+
+/// A number that no two rounds share, so that the kills come at all moments of a turn.
+fn pause(round: u64) -> std::time::Duration {
+    std::time::Duration::from_micros(round * 7919 % 20_000)
+}
+
+fn fifty_kills(version: &'static str) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut fleet = Fleet::start(version, dir.path(), 50, &["--rate", "4000"], "lines=0");
+    let mut supervisor = supervise(dir.path(), &fleet);
+    wait_until(PATIENCE, "output", || logged(&fleet) > 50_000);
+    let mut ended: BTreeMap<&str, u32> = BTreeMap::new();
+    for round in 0..50 {
+        let name = ["KILL", "KILL", "KILL", "SEGV", "ABRT"][round as usize % 5];
+        let child = wait_for(PATIENCE, "a child", || child_of(supervisor.id()));
+        std::thread::sleep(pause(round));
+        signal(child, name);
+        *ended.entry(name).or_default() += 1;
+        let next = wait_for(PATIENCE, "the next", || {
+            let next = child_of(supervisor.id())?;
+            if next == child && name == "SEGV" {
+                // Rust's handler lets a fault that is none of its own happen again, and dies of
+                // that: a signal that was only sent has to be sent again.
+                signal(child, name);
+            }
+            Some(next).filter(|next| *next != child)
+        });
+        // Every log grows again: nobody was left out, and the guests have gone on.
+        let before = logged(&fleet);
+        wait_until(PATIENCE, "more output", || logged(&fleet) > before + 5_000);
+        assert_eq!(child_of(supervisor.id()), Some(next), "{}", supervisor.output());
+        assert!(fleet.process.is_running(), "the guests were to print all the while");
+    }
+    let said = supervisor.output();
+    fleet.process.terminate_and_wait();
+    assert!(supervisor.terminate_and_wait().success());
+    fleet.assert_logs_are_as_handed_over();
+    assert_eq!(said.matches("the collector has ended").count(), 50, "{ended:?}");
+    assert_eq!(said.matches("was kept over the restart").count(), 50 * 50);
+    for bad in ["ERROR", "displaced", "lost", "possible loss", "dropped"] {
+        assert!(!said.contains(bad), "{bad} in {said}");
+    }
+}
+
+#[test]
+fn fifty_kills_lose_and_double_no_byte_of_v52() {
+    fifty_kills("v52");
+}
+
+#[test]
+fn fifty_kills_lose_and_double_no_byte_of_v53() {
+    fifty_kills("v53");
+}
+
+#[test]
+fn without_a_store_there_is_one_warning() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let fleet = Fleet::start("v53", dir.path(), 3, &["--rate", "4000"], "lines=10");
+    let mut seriald = super::running::run(super::running::SERIALD.as_ref(), dir.path(), &fleet);
+    wait_until(PATIENCE, "output", || logged(&fleet) > 100);
+    assert!(seriald.terminate_and_wait().success());
+    assert_eq!(seriald.output().matches("no descriptor store: if this process").count(), 1);
+}
