@@ -107,6 +107,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         }
         program.advance(&mut reactor, 0);
         if reactor.is_stopped() {
+            reactor.take_leave();
             return Ok(());
         }
         reactor.turn(None).map_err(Failure::failed)?;

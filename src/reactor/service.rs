@@ -71,6 +71,20 @@ impl<E: Env> Reactor<E> {
         }
     }
 
+    /// Sends what still waits, for [`limits::LEAVE_DEADLINE`] at most: the last thing before the
+    /// process ends.
+    pub fn take_leave(&mut self) {
+        let deadline = self.env.now() + limits::LEAVE_DEADLINE;
+        self.flush_service();
+        while self.service.as_ref().is_some_and(|service| !service.queue.is_empty()) {
+            let left = deadline.saturating_sub(self.env.now());
+            if left.is_zero() || self.env.wait(Some(left), &mut Vec::new()).is_err() {
+                return;
+            }
+            self.flush_service();
+        }
+    }
+
     fn give_service_up(&mut self, error: &io::Error) {
         ::log::warn!("the service manager is gone, a crash can cost consoles from now on: {error}");
         self.service = None;

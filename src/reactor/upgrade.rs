@@ -65,33 +65,39 @@ impl<E: Heritage> Reactor<E> {
     fn advance_upgrade(&mut self) {
         let now = self.env.now();
         let Some(upgrade) = &mut self.upgrade else { return };
-        if upgrade.verdict.is_some() {
-            return;
-        }
         let late = now >= upgrade.deadline;
         if let Some((process, what)) = &mut upgrade.running {
-            match self.env.exit(process) {
-                Some(Exit::Code(0)) => self.next_check(),
-                Some(_) if upgrade.killed => {
-                    let within = limits::CHECK_DEADLINE.as_secs();
-                    upgrade.verdict = Some(Err(format!("`{what}` did not end in {within} s")));
+            let within = limits::CHECK_DEADLINE.as_secs();
+            let failure = match self.env.exit(process) {
+                Some(_) if upgrade.killed => format!("`{what}` did not end in {within} s"),
+                Some(Exit::Code(0)) => {
+                    self.next_check();
+                    return self.look_whether_settled(now);
                 }
-                Some(exit) => {
-                    upgrade.verdict = Some(Err(format!("`{what}` says no ({exit})")));
-                }
+                Some(exit) => format!("`{what}` says no ({exit})"),
                 None if late && !upgrade.killed => {
                     upgrade.killed = true;
-                    if let Err(error) = self.env.signal(process, Signal::Kill) {
-                        upgrade.verdict = Some(Err(format!("`{what}` can't be ended: {error}")));
+                    match self.env.signal(process, Signal::Kill) {
+                        Ok(()) => return,
+                        Err(error) => format!("`{what}` can't be ended: {error}"),
                     }
                 }
-                None => {}
-            }
+                None => return,
+            };
+            return self.decide(Err(failure));
+        }
+        self.look_whether_settled(now);
+    }
+
+    /// The last question once no check is left: whether anything is under way.
+    fn look_whether_settled(&mut self, now: Moment) {
+        let Some(upgrade) = &self.upgrade else { return };
+        if upgrade.running.is_some() || upgrade.verdict.is_some() {
             return;
         }
         match self.unsettled() {
             None => self.decide(Ok(())),
-            Some((vm, what)) if late => {
+            Some((vm, what)) if now >= upgrade.deadline => {
                 let (id, within) = (self.name(vm.0), limits::SETTLE_DEADLINE.as_secs());
                 self.decide(Err(format!("VM {id}: {what} was not through in {within} s")));
             }

@@ -12,5 +12,8 @@ mod support;
 
 mod crash;
 mod heritage;
+mod many;
 mod running;
+mod service;
+mod supervise;
 mod upgrade;
