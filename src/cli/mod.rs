@@ -10,6 +10,7 @@ mod json_file;
 mod launch;
 mod launch_file;
 mod notice;
+mod roster;
 mod run;
 mod snapshot;
 mod vm_arg;

@@ -5,10 +5,13 @@
 
 use crate::cli::config_file::Settings;
 use crate::cli::json_file::JsonFile;
-use crate::cli::{Failure, complain, log_from, notice, say, vm_arg};
-use seriald::Seriald;
+use crate::cli::roster::Roster;
+use crate::cli::{Failure, log_from, notice, say, vm_arg};
 use seriald::config::VmSpec;
+use seriald::env::ProcessSignal;
+use seriald::{DirPattern, Seriald};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Keep the serial logs of VMs that somebody else starts and stops.
 ///
@@ -18,13 +21,18 @@ use std::path::PathBuf;
 ///
 /// A VM that can't be taken charge of at the start (its log is another seriald's, or a symbolic
 /// link, or the descriptors are used up) is reported and left out; the others go on. If there is
-/// none left, the exit code is 1.
+/// none left, and no pattern is watched, the exit code is 1.
+///
+/// SIGHUP reads the configuration again: VMs are added, removed, or given other limits; one that
+/// is wrong changes nothing. SIGUSR1 has every log look at its name, and open it anew if it was
+/// moved: for a logrotate of your own.
 ///
 /// Relative paths are taken from the current directory, in the configuration too.
 ///
 /// Examples:
 ///   seriald run --config /etc/seriald.json
 ///   seriald run --config /etc/seriald.json --check
+///   seriald run --watch '/var/lib/hypeman/guests/*'
 ///   seriald run --instance /var/lib/vms/a --instance /var/lib/vms/b
 ///   seriald run --vm id=c,serial=/run/c.sock,log=/var/log/c.log
 #[derive(clap::Args)]
@@ -36,6 +44,11 @@ pub struct Args {
     /// A VM with serial.sock, ch.sock and logs/app.log in DIR; its id is the directory's name.
     #[arg(long, value_name = "DIR")]
     instance: Vec<PathBuf>,
+    /// VMs of the directories that match, adopted as they appear, released as they go.
+    ///
+    /// Each is as of --instance. Quote it. Hidden directories, and links to one, don't match.
+    #[arg(long, value_name = "GLOB")]
+    watch: Vec<String>,
     /// A VM by its parts: id=..,serial=..,log=..[,api=..][,on_exit=close|wait].
     #[arg(long, value_name = "VM")]
     vm: Vec<String>,
@@ -46,52 +59,99 @@ pub struct Args {
 
 /// Runs the subcommand.
 pub fn run(args: Args) -> Result<(), Failure> {
-    let (check, config) = (args.check, args.config.clone());
-    let settings = settings(args)?;
-    if settings.vms.is_empty() {
-        let nothing = "nothing to run: name VMs by --instance, by --vm, or in a file by --config \
-                       (see `seriald run --help`)";
-        return Err(match config {
+    let settings = settings(&args)?;
+    let (vms, patterns) = (settings.vms.len(), settings.watch.len());
+    if vms == 0 && patterns == 0 {
+        let nothing = "nothing to run: name VMs by --instance, by --vm, by --watch, or in a file \
+                       by --config (see `seriald run --help`)";
+        return Err(match &args.config {
             Some(path) => Failure::Failed(format!("{} names no VM: {nothing}", path.display())),
             None => Failure::Usage(nothing.into()),
         });
     }
-    if check {
-        say(format_args!("VMs to run: {}. Nothing is wrong.", settings.vms.len()));
+    if args.check {
+        let watched = match patterns {
+            0 => String::new(),
+            _ => format!(" Patterns to watch: {patterns}."),
+        };
+        say(format_args!("VMs to run: {vms}.{watched} Nothing is wrong."));
         return Ok(());
     }
     log_from("info");
-    let mut reactor = Seriald::bind(settings.config).map_err(Failure::failed)?;
+    let mut reactor = Seriald::bind(settings.config.clone()).map_err(Failure::failed)?;
     reactor.watch_signals().map_err(Failure::failed)?;
-    let mut adopted = 0;
-    for spec in settings.vms {
-        match reactor.adopt(spec) {
-            Ok(_) => adopted += 1,
-            Err(error) => complain(error),
-        }
-    }
-    if adopted == 0 {
+    let mut roster = Roster::default();
+    roster.apply(&mut reactor, settings);
+    while roster.tend(&mut reactor) {}
+    if reactor.is_empty() && patterns == 0 {
         return Err(Failure::failed("no VM is left to run"));
     }
-    log::info!("{adopted} VMs in charge");
-    reactor.run(|_, event| notice::log(event)).map_err(Failure::failed)
+    log::info!("{} VMs in charge", roster.adopted());
+    serve(&mut reactor, &mut roster, &args)
 }
 
-fn settings(args: Args) -> Result<Settings, Failure> {
+/// Turns until SIGTERM or SIGINT, and every VM is let go of.
+fn serve(reactor: &mut Seriald, roster: &mut Roster, args: &Args) -> Result<(), Failure> {
+    loop {
+        while let Some(event) = reactor.next_event() {
+            notice::log(&event);
+            roster.on_event(&event);
+        }
+        if reactor.is_stopped() {
+            return Ok(());
+        }
+        let has_more = !reactor.is_stopping() && roster.tend(reactor);
+        reactor.turn(has_more.then_some(Duration::ZERO)).map_err(Failure::failed)?;
+        while let Some(signal) = reactor.next_signal() {
+            match signal {
+                ProcessSignal::Hangup if !reactor.is_stopping() => reload(reactor, roster, args),
+                ProcessSignal::User1 => {
+                    log::info!("SIGUSR1: every log looks at its name");
+                    reactor.reopen_logs();
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Reads the configuration again, and does what has changed in it; one that is wrong changes
+/// nothing.
+fn reload(reactor: &mut Seriald, roster: &mut Roster, args: &Args) {
+    match settings(args) {
+        Ok(settings) => {
+            let changes = roster.apply(reactor, settings);
+            reactor.dial_anew();
+            log::info!("reloaded: {changes}");
+        }
+        Err(Failure::Usage(why) | Failure::Failed(why)) => {
+            log::error!("not reloaded, everything stays as it is: {why}");
+        }
+        Err(_) => {}
+    }
+}
+
+/// What the configuration and the command line ask for.
+fn settings(args: &Args) -> Result<Settings, Failure> {
     let mut settings = match &args.config {
         None => Settings::default(),
         Some(path) => JsonFile::read(path)
             .and_then(|file| Settings::from_file(&file))
             .map_err(Failure::failed)?,
     };
-    for dir in args.instance {
+    for text in &args.watch {
+        let pattern = DirPattern::parse(text);
+        let pattern = pattern.map_err(|why| Failure::Usage(format!("--watch: {why}")))?;
+        settings.watch.push(pattern);
+    }
+    for dir in &args.instance {
         let place = format!("--instance {}", dir.display());
-        let spec = settings.defaults.instance(&dir).map_err(Failure::Usage)?;
+        let spec = settings.defaults.instance(dir).map_err(Failure::Usage)?;
         add(&mut settings, spec, &place)?;
     }
-    for text in args.vm {
+    for text in &args.vm {
         let place = format!("--vm {text}");
-        let spec = vm_arg::parse(&text, &settings.defaults)
+        let spec = vm_arg::parse(text, &settings.defaults)
             .map_err(|why| Failure::Usage(format!("{place}: {why}")))?;
         add(&mut settings, spec, &place)?;
     }

@@ -13,6 +13,7 @@ mod dropped;
 mod error;
 mod names;
 mod open;
+mod reconfigure;
 mod recover;
 mod retry;
 mod rotate;

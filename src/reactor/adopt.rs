@@ -105,6 +105,7 @@ impl<E: Env> Reactor<E> {
             stepping: false,
             closing: false,
             armed: Armed::default(),
+            watch: None,
             places,
             warned: None,
             cut_short: 0,
@@ -175,6 +176,7 @@ impl<E: Env> Reactor<E> {
         let failures = after.rotation_failures - before.rotation_failures;
         let lost = after.lost_bytes - before.lost_bytes;
         self.stats.rotations += rotations;
+        self.stats.reopened += after.reopened - before.reopened;
         self.stats.rotation_failures += failures;
         self.stats.lost_bytes += lost;
         if rotations > 0 {
@@ -193,6 +195,7 @@ impl<E: Env> Reactor<E> {
         for key in std::mem::take(&mut self.to_reap) {
             let Some(mut slot) = self.table.remove(key) else { continue };
             self.timers.clear(&mut slot.armed, key);
+            self.unwatch(key, slot.watch.take());
             self.index.remove(key, &slot.spec.id, &slot.places, slot.log_id);
         }
     }

@@ -9,6 +9,7 @@ use super::Reactor;
 use super::key::{Key, Kind};
 use super::report::EventKind;
 use super::timers::Clock;
+use super::watch::Watched;
 use crate::env::{Env, Interest, Moment, SocketId};
 use crate::limits;
 use crate::vm::{CloseReason, DialFailure, EndOfStream, Next, State};
@@ -82,7 +83,16 @@ impl<E: Env> Reactor<E> {
                 slot.spec.serial.display()
             );
         }
-        slot.vm.on_dial_failed(failure, now)
+        let watched = match failure {
+            DialFailure::Absent | DialFailure::Refused => self.watch_path(key),
+            _ => Watched::No,
+        };
+        if watched == Watched::Anew && failure == DialFailure::Absent {
+            // It may have come before the watch.
+            return Next::Dial;
+        }
+        let Some(slot) = self.table.get_mut(key) else { return Next::Wait };
+        slot.vm.on_dial_failed(failure, watched == Watched::Already, now)
     }
 
     /// Watches the process at the other end, unless it is watched already.

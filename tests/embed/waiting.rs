@@ -1,6 +1,7 @@
 //! When the loop sleeps, seen through a world that notes every sleep and every wait.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -9,7 +10,8 @@ use std::time::Duration;
 
 use seriald::env::os::{OsEnv, OsFiles, OsProcess, OsStream, OsWaker};
 use seriald::env::{
-    Env, Exit, FileId, Interest, Moment, ProcessSignal, Processes, Signal, SocketId, Sockets,
+    Change, Env, Exit, FileId, Interest, Moment, ProcessSignal, Processes, Signal, SocketId,
+    Sockets, WatchId, Watches,
 };
 use seriald::{Config, EventKind, Reactor};
 
@@ -19,17 +21,23 @@ use super::support::wait::{PATIENCE, wait_until};
 
 /// What was slept and waited for, in order.
 #[derive(Default)]
-struct Pauses {
-    sleeps: Vec<Moment>,
-    waits: Vec<Option<Duration>>,
+pub struct Pauses {
+    pub sleeps: Vec<Moment>,
+    pub waits: Vec<Option<Duration>>,
+    /// The directories that are watched.
+    pub watches: BTreeSet<WatchId>,
+    /// Directories that were listed or watched.
+    pub looks: usize,
+    /// As many directories are watched as may be.
+    pub watches_are_used_up: bool,
 }
 
 /// The real world, and a note of its pauses.
-struct Noting {
-    world: OsEnv,
-    pauses: Rc<RefCell<Pauses>>,
+pub struct Noting {
+    pub world: OsEnv,
+    pub pauses: Rc<RefCell<Pauses>>,
     /// A path that seems to be absent whenever it is connected to.
-    absent: Option<PathBuf>,
+    pub absent: Option<PathBuf>,
 }
 
 impl Sockets for Noting {
@@ -64,6 +72,33 @@ impl Sockets for Noting {
     }
     fn place(&mut self, path: &Path) -> (Option<FileId>, OsString) {
         self.world.place(path)
+    }
+}
+
+impl Watches for Noting {
+    fn watch_dir(&mut self, path: &Path) -> io::Result<WatchId> {
+        let mut pauses = self.pauses.borrow_mut();
+        pauses.looks += 1;
+        if pauses.watches_are_used_up {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let id = self.world.watch_dir(path)?;
+        pauses.watches.insert(id);
+        Ok(id)
+    }
+    fn unwatch_dir(&mut self, dir: WatchId) {
+        self.pauses.borrow_mut().watches.remove(&dir);
+        self.world.unwatch_dir(dir);
+    }
+    fn take_changes(&mut self, into: &mut Vec<Change>) -> bool {
+        self.world.take_changes(into)
+    }
+    fn entries(&mut self, path: &Path) -> io::Result<Vec<(OsString, bool)>> {
+        self.pauses.borrow_mut().looks += 1;
+        self.world.entries(path)
+    }
+    fn is_dir(&mut self, path: &Path, through_link: bool) -> bool {
+        self.world.is_dir(path, through_link)
     }
 }
 

@@ -14,6 +14,7 @@ mod file_mode;
 mod fleet;
 mod life;
 mod snapshots;
+mod watch;
 
 /// What a guest leaves its reader before it ends: what v53 still holds back then dies with it. Far
 /// more than a reader needs, for a machine that is busy with other tests.

@@ -7,6 +7,7 @@
 
 mod files;
 pub mod holes;
+mod inotify;
 mod process;
 mod rlimit;
 mod signals;
@@ -34,6 +35,7 @@ pub struct OsEnv {
     began: Instant,
     nofile: rlimit::Nofile,
     signals: Option<signals::Signals>,
+    inotify: Option<inotify::Inotify>,
 }
 
 impl OsEnv {
@@ -52,6 +54,7 @@ impl OsEnv {
             began: Instant::now(),
             nofile: rlimit::Nofile::raise()?,
             signals: None,
+            inotify: None,
         })
     }
 
