@@ -64,8 +64,10 @@ pub fn launch(args: Args) -> Result<(), Failure> {
         }
         reactor.turn(None).map_err(Failure::failed)?;
         while let Some(signal) = reactor.next_signal() {
-            if signal == ProcessSignal::Hangup {
-                reactor.stop();
+            match signal {
+                ProcessSignal::Hangup => reactor.stop(),
+                ProcessSignal::User1 => reactor.reopen_logs(),
+                _ => {}
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::cli::complain;
 use crate::cli::config_file::Settings;
 use crate::cli::vm_keys::VmDefaults;
 use seriald::config::VmSpec;
-use seriald::reactor::{Directory, Event, EventKind, ReconfigureError};
+use seriald::reactor::{Directory, ReconfigureError};
 use seriald::{AdoptError, DirPattern, Seriald};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
@@ -65,8 +65,6 @@ pub struct Roster {
     to_adopt: VecDeque<String>,
     /// Wanted VMs by the id of the VM whose end they wait for.
     blocked: HashMap<String, BTreeSet<String>>,
-    /// VMs that have ended since the last look.
-    ended: Vec<String>,
     adopted: usize,
 }
 
@@ -160,13 +158,6 @@ impl Roster {
         self.adopted
     }
 
-    /// Hears of a VM's change.
-    pub fn on_event(&mut self, event: &Event) {
-        if matches!(event.kind, EventKind::Closed(_)) && self.blocked.contains_key(&event.id) {
-            self.ended.push(event.id.clone());
-        }
-    }
-
     /// Takes what has come in between two turns: directories, and VMs to adopt, some of each.
     /// `true`: there is more to do at once.
     pub fn tend(&mut self, reactor: &mut Seriald) -> bool {
@@ -177,13 +168,9 @@ impl Roster {
             taken += 1;
             self.take_directory(reactor, &directory);
         }
-        // A closed VM is in the way until its turn has ended.
-        let ended = std::mem::take(&mut self.ended);
-        let (freed, closing): (Vec<_>, Vec<_>) =
-            ended.into_iter().partition(|id| reactor.find(id).is_none());
-        self.ended = closing;
-        for id in freed {
-            self.to_adopt.extend(self.blocked.remove(&id).into_iter().flatten());
+        let ended = |id: &String, _: &mut BTreeSet<String>| reactor.find(id).is_none();
+        for (_, ids) in self.blocked.extract_if(ended) {
+            self.to_adopt.extend(ids);
         }
         for _ in 0..self.to_adopt.len().min(BATCH) {
             if let Some(id) = self.to_adopt.pop_front() {

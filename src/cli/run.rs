@@ -95,7 +95,6 @@ fn serve(reactor: &mut Seriald, roster: &mut Roster, args: &Args) -> Result<(), 
     loop {
         while let Some(event) = reactor.next_event() {
             notice::log(&event);
-            roster.on_event(&event);
         }
         if reactor.is_stopped() {
             return Ok(());

@@ -53,6 +53,7 @@ impl<F: Files> Log<F> {
             held: Vec::new(),
             writing: Retry::default(),
             stage: Stage::Idle,
+            begun_at: 0,
             rotating: Retry::default(),
             dropped: None,
         };

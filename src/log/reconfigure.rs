@@ -52,6 +52,11 @@ impl<F: Files> Log<F> {
         self.check_at = self.check_at.min(now + spec.check_interval);
         let path = self.spec.path.clone();
         let max_bytes = spec.max_bytes.max(MAX_BYTES_MIN);
+        if !self.stage.is_idle() {
+            // A rotation under way keeps the room that it had to append to.
+            let (old, begun_at) = (self.spec.max_bytes, self.begun_at);
+            self.begun_at = (begun_at.max(old) + old).saturating_sub(max_bytes).max(begun_at);
+        }
         let keep_changed = spec.keep != self.spec.keep;
         self.spec = LogSpec { path, max_bytes, ..spec.clone() };
         if keep_changed {

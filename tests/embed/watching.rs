@@ -94,6 +94,24 @@ fn a_path_that_is_bound_before_it_listens_is_dialed_again_soon() {
 }
 
 #[test]
+fn a_stale_path_that_is_bound_anew_is_dialed_at_once_however_long_the_back_off_has_become() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut reactor, _) = noted_loop();
+    let spec = spec("a", dir.path(), 1 << 20);
+    drop(bind(&spec.serial));
+    let vm = reactor.adopt(spec.clone()).expect("adopted");
+    wait_until(PATIENCE, "a long back-off", || {
+        reactor.turn(Some(Duration::from_millis(5))).expect("a turn");
+        reactor.next_wake().is_some_and(|wake| wake > Duration::from_millis(200))
+    });
+    let ready = dir.path().join("ready");
+    let _peer = bind(&ready);
+    fs::rename(&ready, &spec.serial).expect("moved");
+    reactor.turn(Some(Duration::ZERO)).expect("a turn");
+    assert_eq!(state(&reactor, vm), "streaming");
+}
+
+#[test]
 fn a_thousand_vms_that_share_a_directory_cost_one_watch_and_none_when_they_are_gone() {
     let (sockets, logs) = (tempfile::tempdir().expect("a"), tempfile::tempdir().expect("b"));
     let (mut reactor, pauses) = noted_loop();
