@@ -25,13 +25,11 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    /// Whether a name is asked for. Only UTF-8 is matched by wildcards.
+    /// Whether a name is asked for. What is not UTF-8 in it is one odd character to wildcards.
     pub(crate) fn matches(&self, name: &OsStr) -> bool {
         match self {
             Part::Name(own) => own.as_os_str() == name,
-            Part::Wildcards(pattern) => {
-                name.to_str().is_some_and(|name| pattern.matches_with(name, OPTIONS))
-            }
+            Part::Wildcards(pattern) => pattern.matches_with(&name.to_string_lossy(), OPTIONS),
         }
     }
 }

@@ -61,6 +61,8 @@ pub(super) struct Watching {
     /// VMs to be dialed anew.
     again: VecDeque<Key>,
     overflows: u64,
+    /// No overflow is logged before.
+    quiet_until: Moment,
     warned: bool,
 }
 
@@ -237,7 +239,7 @@ impl<E: Env> Reactor<E> {
 
     fn on_change(&mut self, change: Change, now: Moment) {
         match change {
-            Change::Overflow => self.on_overflow(),
+            Change::Overflow => self.on_overflow(now),
             Change::Appeared { dir, name, is_dir } => {
                 for key in self.lookers_at(dir, &name) {
                     self.path_appeared(key, now);
@@ -286,11 +288,14 @@ impl<E: Env> Reactor<E> {
     }
 
     /// Changes were missed: every VM that waits is dialed anew, every pattern scanned anew.
-    fn on_overflow(&mut self) {
-        ::log::warn!(
-            "more has changed in watched directories than the kernel could note: all are looked \
-             at anew (fs.inotify.max_queued_events)"
-        );
+    fn on_overflow(&mut self, now: Moment) {
+        if now >= self.watching.quiet_until {
+            self.watching.quiet_until = now + limits::LOG_QUIET;
+            ::log::warn!(
+                "more has changed in watched directories than the kernel could note: all are \
+                 looked at anew; fs.inotify.max_queued_events (sysctl) is how much that is"
+            );
+        }
         self.watching.overflows += 1;
         let watched = self.table.iter().filter(|(_, slot)| slot.watch.is_some());
         self.watching.again = watched.map(|(key, _)| key).collect();

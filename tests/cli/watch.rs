@@ -3,8 +3,10 @@
 use crate::program::{Running, ended, seriald, wait_until};
 use crate::run::{dir, let_go, text};
 use serde_json::json;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -96,6 +98,7 @@ fn what_can_be_no_vm_is_told_once_and_left_alone() {
     let dir = dir();
     let at = dir.path();
     fs::create_dir(at.join("a b")).expect("made");
+    fs::create_dir(at.join(OsStr::from_bytes(b"no\xffUTF-8"))).expect("made");
     fs::write(at.join("file"), "").expect("written");
     let run = start(&at.join("*"), &[]);
     let good = Instance::make(at.join("good"));
@@ -110,6 +113,7 @@ fn what_can_be_no_vm_is_told_once_and_left_alone() {
     let end = run.end();
     end.has(0, "id must match [A-Za-z0-9]");
     assert_eq!(end.err.matches("a b is left alone").count(), 1, "{}", end.err);
+    assert_eq!(end.err.matches("UTF-8 is left alone").count(), 1, "{}", end.err);
     assert!(!end.err.contains("file"), "{}", end.err);
     assert_eq!(fs::read_dir(at.join("a b")).expect("a directory").count(), 0);
 }

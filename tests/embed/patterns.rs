@@ -14,6 +14,7 @@ use seriald::{Config, DirPattern, Reactor};
 
 use super::support::wait::{PATIENCE, wait_until};
 use super::waiting::{Noting, Pauses};
+use super::watching::flood;
 
 /// A loop, and the directories that it has told of.
 struct Watcher {
@@ -149,12 +150,7 @@ fn what_an_overflow_hides_is_found_by_a_scan() {
     let (a, b) = (made(top.join("a")), top.join("b"));
     let mut watcher = Watcher::new();
     watcher.watch(&top.join("*"));
-    let most = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").expect("the limit");
-    for n in 0..most.trim().parse::<usize>().expect("a number") / 2 + 10 {
-        let flood = top.join(format!(".flood{}", n % 2));
-        drop(fs::File::create(&flood).expect("made"));
-        fs::remove_file(&flood).expect("removed");
-    }
+    flood(top);
     fs::remove_dir(&a).expect("removed");
     fs::create_dir(&b).expect("made");
     watcher.turn_until(&[&b]);

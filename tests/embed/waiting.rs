@@ -28,6 +28,8 @@ pub struct Pauses {
     pub watches: BTreeSet<WatchId>,
     /// Directories that were listed or watched.
     pub looks: usize,
+    /// A directory that is made right before the one above it is watched for the first time.
+    pub made_in_between: Option<PathBuf>,
     /// As many directories are watched as may be.
     pub watches_are_used_up: bool,
 }
@@ -81,6 +83,9 @@ impl Watches for Noting {
         pauses.looks += 1;
         if pauses.watches_are_used_up {
             return Err(io::ErrorKind::StorageFull.into());
+        }
+        if let Some(made) = pauses.made_in_between.take_if(|made| made.parent() == Some(path)) {
+            std::fs::create_dir(made)?;
         }
         let id = self.world.watch_dir(path)?;
         pauses.watches.insert(id);

@@ -46,6 +46,17 @@ fn bind(path: &Path) -> UnixListener {
     UnixListener::bind(path).expect("bound")
 }
 
+/// More changes in a watched directory than the kernel notes.
+pub fn flood(dir: &Path) {
+    let most = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").expect("the limit");
+    let flood = dir.join(".flood");
+    // A name comes and goes: the kernel joins an event only with one that is just like the last.
+    for _ in 0..most.trim().parse::<usize>().expect("a number") / 2 + 10 {
+        drop(fs::File::create(&flood).expect("made"));
+        fs::remove_file(&flood).expect("removed");
+    }
+}
+
 /// One turn takes what there is; bind may have come before listen, so that more may be due.
 fn turn_until_streaming(reactor: &mut Reactor<Noting>, vm: VmId) {
     wait_until(PATIENCE, "a connection", || {
@@ -190,19 +201,45 @@ fn what_an_overflow_hides_is_found_by_a_look_at_everything() {
     let adopt = |spec: &VmSpec| reactor.adopt(spec.clone()).expect("adopted");
     let vms: Vec<VmId> = specs.iter().map(adopt).collect();
     settle(&mut reactor);
-    let most = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").expect("the limit");
-    let most: usize = most.trim().parse().expect("a number");
-    // Two names in turn: the kernel joins an event only with one that is just like the last.
-    let flood = sockets.path().join("flood");
-    for _ in 0..most / 2 + 10 {
-        drop(fs::File::create(&flood).expect("made"));
-        fs::remove_file(&flood).expect("removed");
-    }
+    flood(sockets.path());
     let _peers: Vec<UnixListener> = specs.iter().map(|spec| bind(&spec.serial)).collect();
     wait_until(PATIENCE, "all connected", || {
         reactor.turn(Some(Duration::from_millis(5))).expect("a turn");
         vms.iter().all(|vm| state(&reactor, *vm) == "streaming")
     });
+}
+
+#[test]
+fn a_directory_that_is_made_while_the_one_above_is_watched_is_not_missed() {
+    let (top, logs) = (tempfile::tempdir().expect("a"), tempfile::tempdir().expect("b"));
+    let home = top.path().join("home");
+    let (mut reactor, pauses) = noted_loop();
+    // Nothing tells of it: it was absent when looked for, and there before the watch could tell.
+    pauses.borrow_mut().made_in_between = Some(home.clone());
+    let spec = apart("vm", &home, logs.path());
+    let vm = reactor.adopt(spec.clone()).expect("adopted");
+    settle(&mut reactor);
+    let _peer = bind(&spec.serial);
+    reactor.turn(Some(Duration::ZERO)).expect("a turn");
+    turn_until_streaming(&mut reactor, vm);
+}
+
+#[test]
+fn a_directory_that_is_made_again_behind_an_overflow_is_watched_anew() {
+    let (top, logs) = (tempfile::tempdir().expect("a"), tempfile::tempdir().expect("b"));
+    let home = top.path().join("home");
+    fs::create_dir(&home).expect("made");
+    let (mut reactor, _) = noted_loop();
+    let spec = apart("vm", &home, logs.path());
+    let vm = reactor.adopt(spec.clone()).expect("adopted");
+    settle(&mut reactor);
+    flood(&home);
+    fs::remove_dir_all(&home).expect("removed");
+    fs::create_dir(&home).expect("made again");
+    settle(&mut reactor);
+    assert_eq!(reactor.next_wake(), None);
+    let _peer = bind(&spec.serial);
+    turn_until_streaming(&mut reactor, vm);
 }
 
 #[test]

@@ -20,6 +20,8 @@ const HEAD: usize = 16;
 /// The longest event: its head, a name of 255 bytes and a NUL.
 const EVENT_MAX: usize = HEAD + 256;
 
+const _: () = assert!(CHANGES_CHUNK >= 2 * EVENT_MAX);
+
 /// Names that come and go, and the directory's own end. IN_EXCL_UNLINK: files that are written on
 /// after their removal tell nothing.
 const MASK: u32 = libc::IN_CREATE
