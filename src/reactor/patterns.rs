@@ -11,7 +11,7 @@ use crate::env::{Env, Moment, WatchId};
 use crate::limits;
 use crate::pattern::{DirPattern, Part};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -59,6 +59,8 @@ pub(super) struct Patterns {
     tracked: BTreeMap<u64, Tracked>,
     next: u64,
     told: VecDeque<Directory>,
+    /// Directories whose names can't be read, of which was told.
+    unreadable: BTreeSet<PathBuf>,
     /// When those that can't be watched are scanned next.
     pub rescan_at: Option<Moment>,
 }
@@ -239,14 +241,29 @@ impl<E: Env> Reactor<E> {
             }
             Part::Wildcards(_) => {
                 walk.unwatched |= watched.is_err();
-                let entries = self.env.entries(&path).unwrap_or_default();
-                for (name, is_dir) in entries {
+                for (name, is_dir) in self.readable_entries(&path) {
                     if is_dir && part.matches(&name) {
                         self.walk(pattern, level + 1, path.join(name), walk);
                     }
                 }
             }
         }
+    }
+
+    /// The names in a directory; that they can't be read is told once.
+    fn readable_entries(&mut self, path: &Path) -> Vec<(OsString, bool)> {
+        match self.env.entries(path) {
+            Ok(entries) => {
+                self.patterns.unreadable.remove(path);
+                return entries;
+            }
+            Err(error) if is_absent(&error) => {}
+            Err(error) if self.patterns.unreadable.insert(path.to_owned()) => {
+                ::log::warn!("cannot look for directories in {}: {error}", path.display());
+            }
+            Err(_) => {}
+        }
+        Vec::new()
     }
 
     /// Who of the patterns asks for this name in this directory: the pattern and the name's path.
@@ -285,6 +302,10 @@ impl<E: Env> Reactor<E> {
         let lookers = self.watching.dirs.get(&dir).map(|lookers| lookers.patterns.clone());
         for looker in lookers.unwrap_or_default() {
             self.dir_gone(looker.pattern, &looker.path);
+            // The one above may be none that could be watched: it is to be scanned by a timer then.
+            if let Some(tracked) = self.patterns.tracked.get_mut(&looker.pattern) {
+                tracked.scan = true;
+            }
         }
     }
 

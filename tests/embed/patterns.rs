@@ -159,6 +159,25 @@ fn what_an_overflow_hides_is_found_by_a_scan() {
 }
 
 #[test]
+fn below_a_directory_that_may_not_be_read_a_timer_runs_only_while_the_next_one_is_absent() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let top = dir.path();
+    let a = made(top.join("vms/a"));
+    let mut watcher = Watcher::new();
+    watcher.pauses.borrow_mut().unreadable = Some(top.to_owned());
+    watcher.watch(&top.join("vms/*"));
+    watcher.turn_until(&[&a]);
+    assert_eq!(watcher.reactor.next_wake(), None);
+    fs::remove_dir_all(top.join("vms")).expect("removed");
+    watcher.turn_until(&[]);
+    watcher.reactor.turn(Some(Duration::ZERO)).expect("a turn");
+    assert!(watcher.reactor.next_wake().is_some());
+    let b = made(top.join("vms/b"));
+    watcher.turn_until(&[&b]);
+    assert_eq!(watcher.reactor.next_wake(), None);
+}
+
+#[test]
 fn where_no_directory_can_be_watched_a_pattern_is_scanned_by_a_timer() {
     let dir = tempfile::tempdir().expect("a directory");
     let a = made(dir.path().join("a"));

@@ -30,6 +30,8 @@ pub struct Pauses {
     pub looks: usize,
     /// A directory that is made right before the one above it is watched for the first time.
     pub made_in_between: Option<PathBuf>,
+    /// A directory that may be passed through, not read.
+    pub unreadable: Option<PathBuf>,
     /// As many directories are watched as may be.
     pub watches_are_used_up: bool,
 }
@@ -83,6 +85,9 @@ impl Watches for Noting {
         pauses.looks += 1;
         if pauses.watches_are_used_up {
             return Err(io::ErrorKind::StorageFull.into());
+        }
+        if pauses.unreadable.as_deref() == Some(path) {
+            return Err(io::ErrorKind::PermissionDenied.into());
         }
         if let Some(made) = pauses.made_in_between.take_if(|made| made.parent() == Some(path)) {
             std::fs::create_dir(made)?;
