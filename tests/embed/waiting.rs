@@ -225,6 +225,15 @@ fn where_coalescing_is_off_the_loop_never_sleeps() {
 }
 
 #[test]
+fn the_loops_own_settings_may_change_while_it_runs() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut reactor, pauses, _peer) = busy_loop(dir.path(), Duration::from_secs(1));
+    reactor.set_config(Config { coalesce: Duration::ZERO });
+    reactor.turn(Some(Duration::from_millis(1))).expect("a turn");
+    assert_eq!(pauses.borrow().sleeps, []);
+}
+
+#[test]
 fn a_streaming_vm_that_is_silent_needs_no_wake_up() {
     let dir = tempfile::tempdir().expect("a directory");
     let (mut reactor, pauses, _peer) = busy_loop(dir.path(), Duration::ZERO);
