@@ -32,7 +32,7 @@ pub struct Changes {
 impl fmt::Display for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Changes { added, removed, changed, moved, unchanged } = self;
-        write!(f, "{added} VMs added, {removed} removed, {changed} with other limits, ")?;
+        write!(f, "{added} VMs to add, {removed} removed, {changed} with other limits, ")?;
         write!(f, "{moved} with other paths, {unchanged} unchanged")
     }
 }

@@ -70,7 +70,7 @@ fn a_reload_adds_removes_and_changes_vms_and_leaves_the_others_alone() {
     for stream in [a, c, d] {
         let_go(stream);
     }
-    let line = "reloaded: 1 VMs added, 1 removed, 1 with other limits, 0 with other paths, \
+    let line = "reloaded: 1 VMs to add, 1 removed, 1 with other limits, 0 with other paths, \
                 1 unchanged";
     assert_eq!(run.end().code, Some(0));
     wait_until_told(at, line);
@@ -146,7 +146,7 @@ fn a_configuration_that_is_wrong_changes_nothing_and_says_why() {
     let_go(stream);
     run.signal("TERM");
     assert_eq!(run.end().code, Some(0));
-    wait_until_told(at, "0 VMs added, 1 removed");
+    wait_until_told(at, "0 VMs to add, 1 removed");
 }
 
 #[test]

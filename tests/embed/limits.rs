@@ -104,6 +104,7 @@ fn on_request_every_log_opens_its_name_anew_idle_ones_too_some_in_a_turn() {
     turns.reactor.turn(None).expect("a turn that does not wait");
     let reopened = turns.reactor.stats().reopened;
     assert!(reopened > 0 && reopened < VMS as u64 / 2, "{reopened} in one turn");
+    assert_eq!(turns.reactor.next_wake(), Some(Duration::ZERO), "the rest is due at once");
     turns.turn_until("all", |this| this.reactor.stats().reopened == VMS as u64 - 1);
     assert!(specs.iter().all(|spec| spec.log.path.exists()));
     turns.turn_until("idle", |this| this.reactor.next_wake().is_none());
