@@ -94,6 +94,26 @@ fn a_directory_that_is_renamed_is_a_vm_by_its_new_name() {
 }
 
 #[test]
+fn directories_that_came_and_went_before_they_were_looked_at_are_not_made_again() {
+    let dir = dir();
+    let at = dir.path();
+    let run = start(&at.join("*"), &[]);
+    let stream = Instance::make(at.join("first")).accept();
+    run.signal("STOP");
+    let brief: Vec<PathBuf> = (0..300).map(|n| at.join(format!("v{n}"))).collect();
+    brief.iter().for_each(|home| fs::create_dir(home).expect("made"));
+    brief.iter().for_each(|home| fs::remove_dir(home).expect("removed"));
+    let last = Instance::make(at.join("last"));
+    run.signal("CONT");
+    let other = last.accept();
+    run.signal("TERM");
+    let_go(stream);
+    let_go(other);
+    assert_eq!(run.end().code, Some(0));
+    assert!(brief.iter().all(|home| !home.exists()));
+}
+
+#[test]
 fn what_can_be_no_vm_is_told_once_and_left_alone() {
     let dir = dir();
     let at = dir.path();
