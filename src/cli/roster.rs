@@ -65,7 +65,6 @@ pub struct Roster {
     to_adopt: VecDeque<String>,
     /// Wanted VMs by the id of the VM whose end they wait for.
     blocked: HashMap<String, BTreeSet<String>>,
-    adopted: usize,
 }
 
 impl Roster {
@@ -151,11 +150,6 @@ impl Roster {
     /// Notes that a wanted VM waits for the end of the VM `by`.
     fn block(&mut self, id: &str, by: &str) {
         self.blocked.entry(by.into()).or_default().insert(id.into());
-    }
-
-    /// How many VMs were taken charge of so far.
-    pub fn adopted(&self) -> usize {
-        self.adopted
     }
 
     /// Takes what has come in between two turns: directories, and VMs to adopt, some of each.
@@ -264,10 +258,7 @@ impl Roster {
             return;
         }
         let error = match reactor.adopt(wanted.spec.clone()) {
-            Ok(_) => {
-                self.adopted += 1;
-                return;
-            }
+            Ok(_) => return,
             Err(error) => error,
         };
         let in_the_way = other(&error).map(str::to_owned);

@@ -86,7 +86,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     if reactor.is_empty() && patterns == 0 {
         return Err(Failure::failed("no VM is left to run"));
     }
-    log::info!("{} VMs in charge", roster.adopted());
+    log::info!("{} VMs in charge", reactor.vms().count());
     serve(&mut reactor, &mut roster, &args)
 }
 
