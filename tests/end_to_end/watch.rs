@@ -1,14 +1,16 @@
-//! A thousand instance directories that appear under a watched pattern.
+//! Instance directories that appear under a watched pattern, up to a thousand at once.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::LEEWAY;
 use super::ch_sim::ledger::Ledger;
 use super::ch_sim::transcript;
 use super::support::guest::expected_output;
 use super::support::logs::{assert_same, whole};
 use super::support::process::Process;
+use super::support::vmm::Vmm;
 use super::support::wait::{PATIENCE, wait_until};
 
 const VMS: usize = 1000;
@@ -75,6 +77,42 @@ fn run_fleet(version: &str) {
     wait_until(PATIENCE, "no watch is left", || watches(seriald.id()) < 20);
     assert_eq!(seriald.terminate_and_wait().code(), Some(0));
     assert!(!guests.exists(), "seriald has made a directory anew");
+}
+
+#[test]
+fn guests_whose_directories_appear_are_in_their_logs_boot_after_boot() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for mut vmm in Vmm::all(dir.path()) {
+        if !vmm.is_real() {
+            vmm.command.push("--boot-on-connect".into());
+        }
+        let top = dir.path().join(vmm.name);
+        fs::create_dir(&top).expect("made");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_seriald"));
+        command.arg("run").arg("--watch").arg(top.join("guests/*"));
+        let mut seriald = Process::start("seriald", &top, &mut command);
+        wait_until(PATIENCE, "a start", || seriald.output().contains("VMs in charge"));
+        let homes: Vec<PathBuf> = (0..6).map(|n| top.join(format!("guests/vm-{n}"))).collect();
+        let cmdline = format!("lines=100 wait={}", vmm.loops(LEEWAY));
+        for boots in 1..=2 {
+            let vmms: Vec<Process> = homes
+                .iter()
+                .map(|home| {
+                    fs::create_dir_all(home).expect("made");
+                    Process::start("vmm", home, &mut vmm.by_itself(home, &cmdline))
+                })
+                .collect();
+            for mut vmm in vmms {
+                assert!(vmm.wait_for_exit().success());
+            }
+            for home in &homes {
+                let (log, truth) = (home.join("logs/app.log"), expected_output(100).repeat(boots));
+                wait_until(PATIENCE, vmm.name, || whole(&log).len() >= truth.len());
+                assert_same(&whole(&log), &truth, &log.display().to_string());
+            }
+        }
+        assert_eq!(seriald.terminate_and_wait().code(), Some(0));
+    }
 }
 
 #[test]
