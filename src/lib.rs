@@ -7,10 +7,12 @@ pub mod env;
 pub mod handover;
 pub mod limits;
 pub mod log;
+pub mod pattern;
 pub mod reactor;
 pub mod vm;
 
 pub use config::{Config, LogSpec, OnExit, RotateMode, VmSpec};
+pub use pattern::{DirPattern, PatternError};
 pub use reactor::{AdoptError, Error, Event, EventKind, Handle, Reactor, Stats, VmId, VmStatus};
 pub use vm::CloseReason;
 pub use vm::launch::{LaunchSpec, Start};

@@ -72,6 +72,16 @@ pub const HELD_NOTES_MAX: usize = 4096;
 /// State changes that wait to be taken by the embedder; past that the oldest are dropped, counted.
 pub const EVENTS_MAX: usize = 65_536;
 
+/// What one turn reads of the changes in watched directories, in bytes: at most 512 of them, as the
+/// kernel takes 32 for a name of up to 15; each may cost a dial.
+pub const CHANGES_CHUNK: usize = 16 * 1024;
+/// VMs that one turn dials anew after changes were missed, and logs that it looks at on request.
+pub const AGAIN_BATCH: usize = 64;
+/// Directories found that wait to be taken by the embedder; past that they are found again later.
+pub const DIRECTORIES_MAX: usize = 65_536;
+/// How often a pattern is looked at anew where a directory can't be watched.
+pub const RESCAN_INTERVAL: Duration = Duration::from_secs(2);
+
 /// Longest VM id in bytes.
 pub const ID_MAX: usize = 64;
 

@@ -5,10 +5,11 @@
 
 use crate::cli::json_file::{FileError, JsonFile, Node};
 use crate::cli::vm_keys::{LogKeys, Taken, VmDefaults, seconds_or_null};
+use seriald::DirPattern;
 use seriald::config::{Config, OnExit, VmSpec};
 use std::time::Duration;
 
-const KEYS: [&str; 5] = ["coalesce_us", "dial_timeout_s", "log", "instances", "vms"];
+const KEYS: [&str; 6] = ["coalesce_us", "dial_timeout_s", "log", "watch", "instances", "vms"];
 const VM_KEYS: [&str; 7] = ["id", "dir", "serial", "log", "api", "on_exit", "dial_timeout_s"];
 
 /// Longest `coalesce_us`: ten times what fills CH's socket at a guest's full speed.
@@ -20,6 +21,8 @@ pub struct Settings {
     pub config: Config,
     /// What the VMs of the command line share with those of the file.
     pub defaults: VmDefaults,
+    /// The patterns whose directories are VMs as they come and go.
+    pub watch: Vec<DirPattern>,
     /// The VMs, in the order in which they were named.
     pub vms: Vec<VmSpec>,
     /// What the VMs have named so far.
@@ -30,7 +33,8 @@ impl Default for Settings {
     fn default() -> Self {
         let defaults =
             VmDefaults { log: LogKeys::default(), on_exit: OnExit::Wait, dial_timeout: None };
-        Settings { config: Config::default(), defaults, vms: Vec::new(), taken: Taken::default() }
+        let (config, taken) = (Config::default(), Taken::default());
+        Settings { config, defaults, watch: Vec::new(), vms: Vec::new(), taken }
     }
 }
 
@@ -48,6 +52,10 @@ impl Settings {
         }
         if let Some(node) = keys.get("log") {
             settings.defaults.log = LogKeys::common(node)?;
+        }
+        for node in keys.get("watch").map(Node::array).transpose()?.unwrap_or_default() {
+            let pattern = DirPattern::parse(&node.string()?).map_err(|e| node.wrong(e))?;
+            settings.watch.push(pattern);
         }
         for node in keys.get("instances").map(Node::array).transpose()?.unwrap_or_default() {
             let spec = settings.defaults.instance(&node.path()?).map_err(|e| node.wrong(e))?;
@@ -127,9 +135,15 @@ mod tests {
                 "x.json:2:23: vms[1].log: unknown key \"max_byte\", did you mean \"max_bytes\"?",
             ),
             (
-                "{\"watch\": []}",
-                "x.json:1:2: unknown key \"watch\", the keys here are: coalesce_us, \
-                 dial_timeout_s, log, instances, vms",
+                "{\"control\": []}",
+                "x.json:1:2: unknown key \"control\", the keys here are: coalesce_us, \
+                 dial_timeout_s, log, watch, instances, vms",
+            ),
+            ("{\"watch\": \"/vms/*\"}", "x.json:1:11: watch: must be an array, is a string"),
+            (
+                "{\"watch\": [\"/vms/*\", \"/vms/**\"]}",
+                "x.json:1:22: watch[1]: pattern \"/vms/**\" has \"**\": a wildcard matches within \
+                 one level, write one * for each",
             ),
             (
                 "{\"log\": {\"path\": \"a\"}}",

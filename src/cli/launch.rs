@@ -67,7 +67,8 @@ pub fn launch(args: Args) -> Result<(), Failure> {
             match signal {
                 ProcessSignal::User2(asker) => program.begin(&mut reactor, asker, None),
                 ProcessSignal::Hangup => reactor.stop(),
-                ProcessSignal::End | ProcessSignal::User1 => {}
+                ProcessSignal::User1 => reactor.reopen_logs(),
+                ProcessSignal::End => {}
             }
         }
         program.advance(&mut reactor, failed);

@@ -11,6 +11,7 @@ mod json_file;
 mod launch;
 mod launch_file;
 mod notice;
+mod roster;
 mod run;
 mod service;
 mod snapshot;

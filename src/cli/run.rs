@@ -6,11 +6,13 @@
 use crate::cli::config_file::Settings;
 use crate::cli::handover::{Predecessor, Program};
 use crate::cli::json_file::JsonFile;
-use crate::cli::{Failure, complain, log_from, notice, say, service, vm_arg};
-use seriald::Seriald;
+use crate::cli::roster::Roster;
+use crate::cli::{Failure, log_from, notice, say, service, vm_arg};
 use seriald::config::VmSpec;
 use seriald::env::ProcessSignal;
+use seriald::{DirPattern, Seriald};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Keep the serial logs of VMs that somebody else starts and stops.
 ///
@@ -20,13 +22,18 @@ use std::path::PathBuf;
 ///
 /// A VM that can't be taken charge of at the start (its log is another seriald's, or a symbolic
 /// link, or the descriptors are used up) is reported and left out; the others go on. If there is
-/// none left, the exit code is 1.
+/// none left, and no pattern is watched, the exit code is 1.
+///
+/// SIGHUP reads the configuration again: VMs are added, removed, or given other limits; one that
+/// is wrong changes nothing. SIGUSR1 has every log look at its name, and open it anew if it was
+/// moved: for a logrotate of your own.
 ///
 /// Relative paths are taken from the current directory, in the configuration too.
 ///
 /// Examples:
 ///   seriald run --config /etc/seriald.json
 ///   seriald run --config /etc/seriald.json --check
+///   seriald run --watch '/var/lib/hypeman/guests/*'
 ///   seriald run --instance /var/lib/vms/a --instance /var/lib/vms/b
 ///   seriald run --vm id=c,serial=/run/c.sock,log=/var/log/c.log
 #[derive(clap::Args)]
@@ -38,6 +45,11 @@ pub struct Args {
     /// A VM with serial.sock, ch.sock and logs/app.log in DIR; its id is the directory's name.
     #[arg(long, value_name = "DIR")]
     instance: Vec<PathBuf>,
+    /// VMs of the directories that match, adopted as they appear, released as they go.
+    ///
+    /// Each is as of --instance. Quote it. Hidden directories, and links to one, don't match.
+    #[arg(long, value_name = "GLOB")]
+    watch: Vec<String>,
     /// A VM by its parts: id=..,serial=..,log=..[,api=..][,on_exit=close|wait].
     #[arg(long, value_name = "VM")]
     vm: Vec<String>,
@@ -48,87 +60,127 @@ pub struct Args {
 
 /// Runs the subcommand.
 pub fn run(args: Args) -> Result<(), Failure> {
-    let (check, config) = (args.check, args.config.clone());
     let predecessor = Predecessor::of_this_process();
-    let settings = match (settings(args), &predecessor) {
+    let settings = match (settings(&args), &predecessor) {
         // It was checked, but a moment ago: the VMs in charge are not given up for that.
-        (Err(error), Some(_)) => {
-            complain(format_args!("the VMs go on as they are: {error}"));
-            Settings::default()
-        }
-        (settings, _) => settings?,
+        (Err(why), Some(_)) => Err(why),
+        (settings, _) => Ok(settings?),
     };
-    if predecessor.is_none() && settings.vms.is_empty() {
-        let nothing = "nothing to run: name VMs by --instance, by --vm, or in a file by --config \
-                       (see `seriald run --help`)";
-        return Err(match config {
+    let (vms, patterns) = settings.as_ref().map_or((0, 0), |s| (s.vms.len(), s.watch.len()));
+    if predecessor.is_none() && vms == 0 && patterns == 0 {
+        let nothing = "nothing to run: name VMs by --instance, by --vm, by --watch, or in a file \
+                       by --config (see `seriald run --help`)";
+        return Err(match &args.config {
             Some(path) => Failure::Failed(format!("{} names no VM: {nothing}", path.display())),
             None => Failure::Usage(nothing.into()),
         });
     }
-    if check {
-        say(format_args!("VMs to run: {}. Nothing is wrong.", settings.vms.len()));
+    if args.check {
+        let watched = match patterns {
+            0 => String::new(),
+            _ => format!(" Patterns to watch: {patterns}."),
+        };
+        say(format_args!("VMs to run: {vms}.{watched} Nothing is wrong."));
         return Ok(());
     }
     log_from("info");
     let mut program = Program::of_this_process()?;
     let again = predecessor.is_some();
+    let config = settings.as_ref().map(|settings| settings.config.clone()).unwrap_or_default();
     let mut reactor = match predecessor {
-        None => Seriald::bind(settings.config).map_err(Failure::failed)?,
-        Some(predecessor) => predecessor.take_over(settings.config)?.0,
+        None => Seriald::bind(config).map_err(Failure::failed)?,
+        Some(predecessor) => predecessor.take_over(config)?.0,
     };
     reactor.watch_signals().map_err(Failure::failed)?;
     service::connect(&mut reactor, again);
-    let mut adopted = reactor.vms().count();
-    for spec in settings.vms {
-        if reactor.find(&spec.id).is_some() {
-            continue;
-        }
-        match reactor.adopt(spec) {
-            Ok(_) => adopted += 1,
-            Err(error) => complain(error),
-        }
+    let mut roster = Roster::default();
+    match settings {
+        Ok(settings) => drop(roster.apply(&mut reactor, settings)),
+        Err(why) => log::error!("the VMs go on as they are: {why}"),
     }
-    if adopted == 0 {
+    while roster.tend(&mut reactor) {}
+    reactor.leave_unclaimed();
+    if !again && reactor.is_empty() && patterns == 0 {
         return Err(Failure::failed("no VM is left to run"));
     }
-    log::info!("{adopted} VMs in charge");
-    service::check_room(adopted);
-    reactor.leave_unclaimed();
+    let vms = reactor.vms().count();
+    log::info!("{vms} VMs in charge");
+    service::check_room(vms);
     reactor.ready();
+    serve(&mut reactor, &mut roster, &mut program, &args)
+}
+
+/// Turns until SIGTERM or SIGINT, and every VM is let go of.
+fn serve(
+    reactor: &mut Seriald,
+    roster: &mut Roster,
+    program: &mut Program,
+    args: &Args,
+) -> Result<(), Failure> {
     loop {
         while let Some(event) = reactor.next_event() {
             notice::log(&event);
         }
-        while let Some(signal) = reactor.next_signal() {
-            if let ProcessSignal::User2(asker) = signal {
-                program.begin(&mut reactor, asker, Some("--check"));
-            }
-        }
-        program.advance(&mut reactor, 0);
         if reactor.is_stopped() {
             reactor.take_leave();
             return Ok(());
         }
-        reactor.turn(None).map_err(Failure::failed)?;
+        let has_more = !reactor.is_stopping() && roster.tend(reactor);
+        reactor.turn(has_more.then_some(Duration::ZERO)).map_err(Failure::failed)?;
+        while let Some(signal) = reactor.next_signal() {
+            match signal {
+                ProcessSignal::Hangup if !reactor.is_stopping() => reload(reactor, roster, args),
+                ProcessSignal::User1 => {
+                    log::info!("SIGUSR1: every log looks at its name");
+                    reactor.reopen_logs();
+                }
+                ProcessSignal::User2(asker) => program.begin(reactor, asker, Some("--check")),
+                ProcessSignal::Hangup | ProcessSignal::End => {}
+            }
+        }
+        program.advance(reactor, 0);
     }
 }
 
-fn settings(args: Args) -> Result<Settings, Failure> {
+/// Reads the configuration again, and does what has changed in it; one that is wrong changes
+/// nothing.
+fn reload(reactor: &mut Seriald, roster: &mut Roster, args: &Args) {
+    match settings(args) {
+        Ok(settings) => {
+            reactor.reloading();
+            let changes = roster.apply(reactor, settings);
+            reactor.dial_anew();
+            log::info!("reloaded: {changes}");
+            reactor.ready();
+        }
+        Err(Failure::Usage(why) | Failure::Failed(why)) => {
+            log::error!("not reloaded, everything stays as it is: {why}");
+        }
+        Err(_) => {}
+    }
+}
+
+/// What the configuration and the command line ask for.
+fn settings(args: &Args) -> Result<Settings, Failure> {
     let mut settings = match &args.config {
         None => Settings::default(),
         Some(path) => JsonFile::read(path)
             .and_then(|file| Settings::from_file(&file))
             .map_err(Failure::failed)?,
     };
-    for dir in args.instance {
+    for text in &args.watch {
+        let pattern = DirPattern::parse(text);
+        let pattern = pattern.map_err(|why| Failure::Usage(format!("--watch: {why}")))?;
+        settings.watch.push(pattern);
+    }
+    for dir in &args.instance {
         let place = format!("--instance {}", dir.display());
-        let spec = settings.defaults.instance(&dir).map_err(Failure::Usage)?;
+        let spec = settings.defaults.instance(dir).map_err(Failure::Usage)?;
         add(&mut settings, spec, &place)?;
     }
-    for text in args.vm {
+    for text in &args.vm {
         let place = format!("--vm {text}");
-        let spec = vm_arg::parse(&text, &settings.defaults)
+        let spec = vm_arg::parse(text, &settings.defaults)
             .map_err(|why| Failure::Usage(format!("{place}: {why}")))?;
         add(&mut settings, spec, &place)?;
     }

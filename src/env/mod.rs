@@ -6,6 +6,9 @@
 //! these traits. (Reading a configuration or a snapshot, outside the loop, is `std::fs`' business.)
 
 pub mod os;
+mod watches;
+
+pub use watches::{Change, WatchId, Watches};
 
 use std::ffi::OsString;
 use std::fmt;
@@ -63,6 +66,8 @@ pub trait Files {
 
     /// Opens a directory; it and its parents are made with `mode` where they are absent.
     fn open_dir(&mut self, path: &Path, mode: u32) -> io::Result<Self::Dir>;
+    /// Whether the path leads to a directory.
+    fn has_dir(&mut self, path: &Path) -> bool;
     /// Opens a file. Never blocks on a FIFO; the caller checks [`Stat::regular`]. A symbolic link
     /// is refused, with an error that says so.
     fn open(&mut self, dir: &Self::Dir, name: &str, how: Open) -> io::Result<Self::File>;
@@ -377,7 +382,7 @@ pub trait Wake: Clone + Send + Sync + 'static {
 }
 
 /// The world of one loop.
-pub trait Env: Processes + Remains + Notify {
+pub trait Env: Processes + Remains + Notify + Watches {
     /// Its files.
     type Files: Files;
     /// Its waker.
@@ -463,3 +468,5 @@ pub const CHECK_TOKEN: u64 = u64::MAX - 5;
 pub const WAKE_TOKEN: u64 = u64::MAX;
 /// The token of the signals: no other source has it.
 pub const SIGNAL_TOKEN: u64 = u64::MAX - 1;
+/// The token of the watched directories: no other source has it.
+pub const CHANGES_TOKEN: u64 = u64::MAX - 2;

@@ -49,7 +49,7 @@ impl<F: Files> Log<F> {
             Stage::Idle => return cut(bytes, self.size, self.spec.max_bytes),
             // Whether a log was truncated after the copy is told by its size: see `copytruncate`.
             Stage::Placing { bytes } => bytes - 1,
-            _ => self.spec.max_bytes.saturating_mul(2),
+            _ => self.begun_at.max(self.spec.max_bytes).saturating_add(self.spec.max_bytes),
         };
         let room = usize::try_from(size_max.saturating_sub(self.size)).unwrap_or(usize::MAX);
         Cut { take: bytes.len().min(room), full: false }

@@ -62,6 +62,13 @@ pub enum Cause {
     NoName,
 }
 
+impl LogError {
+    /// Something on the way to the file is not there.
+    pub(super) fn is_not_found(&self) -> bool {
+        matches!(&self.cause, Cause::Io(error) if error.kind() == std::io::ErrorKind::NotFound)
+    }
+}
+
 impl fmt::Display for LogError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.step {

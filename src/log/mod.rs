@@ -14,6 +14,7 @@ mod error;
 mod hex;
 mod names;
 mod open;
+mod reconfigure;
 mod recover;
 mod retry;
 mod rotate;
@@ -89,6 +90,8 @@ pub struct Log<F: Files> {
     writing: Retry,
     /// How far a rotation has come.
     stage: Stage<F::File>,
+    /// The log's size when the last rotation began: above `spec.max_bytes` where that was lowered.
+    begun_at: u64,
     /// Of the rotation.
     rotating: Retry,
     /// A file on its way out.

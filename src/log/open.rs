@@ -34,14 +34,7 @@ impl<F: Files> Log<F> {
             step: Step::OpenDirectory,
             cause: Cause::Io(error),
         })?;
-        let group = match &spec.group {
-            None => None,
-            Some(group) => match env.group_id(group) {
-                Ok(Some(gid)) => Some(gid),
-                Ok(None) => return Err(fail(Step::SetGroup, Cause::NoGroup(group.clone()))),
-                Err(error) => return Err(fail(Step::SetGroup, Cause::Io(error))),
-            },
-        };
+        let group = resolve_group(env, spec)?;
         let (file, stat) = open_generation(env, &dir, spec, &names, group)?;
         // Whoever skipped `VmSpec::validate` shall not make a cut that takes nothing, for ever.
         let max_bytes = spec.max_bytes.max(MAX_BYTES_MIN);
@@ -60,6 +53,7 @@ impl<F: Files> Log<F> {
             held: Vec::new(),
             writing: Retry::default(),
             stage: Stage::Idle,
+            begun_at: 0,
             rotating: Retry::default(),
             dropped: None,
         };
@@ -70,7 +64,22 @@ impl<F: Files> Log<F> {
 
     /// Opens what the log's name now stands for, and only then lets go of the old file.
     pub(super) fn reopen(&mut self, env: &mut F, now: Moment) -> Result<(), LogError> {
-        let opened = open_generation(env, &self.dir, &self.spec, &self.names, self.group);
+        let mut opened = open_generation(env, &self.dir, &self.spec, &self.names, self.group);
+        let parent = directory(&self.spec.path).to_owned();
+        let above = parent.parent().is_some_and(|above| env.has_dir(above));
+        if above && opened.as_ref().is_err_and(LogError::is_not_found) {
+            // The directory itself was removed, and nothing can be made in it any more. It is made
+            // anew where the one above is there: a VM's that was removed whole is not brought back.
+            let dir = env.open_dir(&parent, LOG_DIR_MODE).map_err(|error| LogError {
+                path: parent,
+                step: Step::OpenDirectory,
+                cause: Cause::Io(error),
+            })?;
+            opened = open_generation(env, &dir, &self.spec, &self.names, self.group);
+            if opened.is_ok() {
+                self.dir = dir;
+            }
+        }
         let (file, stat) = opened?;
         self.file = file;
         self.id = stat.id;
@@ -103,6 +112,20 @@ impl<F: Files> Log<F> {
     pub(super) fn error(&self, name: &str, step: Step, cause: io::Error) -> LogError {
         LogError { path: self.spec.path.with_file_name(name), step, cause: Cause::Io(cause) }
     }
+}
+
+/// The number of the group that a log is to have.
+pub(super) fn resolve_group<F: Files>(
+    env: &mut F,
+    spec: &LogSpec,
+) -> Result<Option<u32>, LogError> {
+    let Some(group) = &spec.group else { return Ok(None) };
+    let cause = match env.group_id(group) {
+        Ok(Some(gid)) => return Ok(Some(gid)),
+        Ok(None) => Cause::NoGroup(group.clone()),
+        Err(error) => Cause::Io(error),
+    };
+    Err(LogError { path: spec.path.clone(), step: Step::SetGroup, cause })
 }
 
 /// The file at a log's path, if there is one. Makes the directory, as [`Log::open`] does.

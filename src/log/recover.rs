@@ -73,7 +73,7 @@ impl<F: Files> Log<F> {
 
     /// Notes the backups beyond `keep`. They go from the highest number down, so that the first
     /// one, by which they are noticed, goes last.
-    fn find_excess(&mut self, env: &mut F) -> Result<(), LogError> {
+    pub(super) fn find_excess(&mut self, env: &mut F) -> Result<(), LogError> {
         if !self.exists(env, &self.names.backup(self.spec.keep + 1))? {
             return Ok(());
         }

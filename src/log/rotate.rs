@@ -71,6 +71,7 @@ impl<F: Files> Log<F> {
     /// Begins a rotation, and goes as far as one call may.
     pub(super) fn begin(&mut self, env: &mut F, why: Why, now: Moment) {
         self.stage = Stage::Wanted(why);
+        self.begun_at = self.size;
         self.advance(env, now);
     }
 

@@ -49,6 +49,8 @@ pub struct SavedLog {
     pub age_due: Option<Moment>,
     /// The rotation under way.
     pub rotation: Rotation,
+    /// The size at which it began, or a size that leaves it as much room.
+    pub begun_at: u64,
     /// The copy's number, while it is made.
     pub copy: Option<Descriptor>,
     /// What could not be written yet.
@@ -146,6 +148,7 @@ impl<F: Files> Log<F> {
             size: self.size,
             age_due: self.age_due,
             rotation,
+            begun_at: self.begun_at,
             copy: copy.map(number),
             held: self.held.clone(),
             counters: self.counters,
@@ -183,6 +186,7 @@ impl<F: Files> Log<F> {
             file: open.file,
             id: FileId { device: 0, inode: 0 },
             size: saved.size,
+            begun_at: saved.begun_at,
             counters: saved.counters,
             check_at: now,
             age_max: spec.max_age.map(|max| spread(max, jitter)),

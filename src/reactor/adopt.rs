@@ -158,6 +158,7 @@ impl<E: Env> Reactor<E> {
         let failures = after.rotation_failures - before.rotation_failures;
         let lost = after.lost_bytes - before.lost_bytes;
         self.stats.rotations += rotations;
+        self.stats.reopened += after.reopened - before.reopened;
         self.stats.rotation_failures += failures;
         self.stats.lost_bytes += lost;
         if rotations > 0 {
@@ -176,6 +177,7 @@ impl<E: Env> Reactor<E> {
         for key in std::mem::take(&mut self.to_reap) {
             let Some(mut slot) = self.table.remove(key) else { continue };
             self.timers.clear(&mut slot.armed, key);
+            self.unwatch(key, slot.watch.take());
             self.index.remove(key, &slot.spec.id, &slot.places, slot.log_id);
         }
     }

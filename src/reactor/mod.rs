@@ -14,7 +14,9 @@ mod index;
 mod key;
 mod launching;
 mod line;
+mod patterns;
 mod real;
+mod reconfigure;
 mod report;
 mod serial;
 mod service;
@@ -23,15 +25,19 @@ mod store;
 mod table;
 mod timers;
 mod upgrade;
+mod watch;
 
 pub use error::{AdoptError, Error, Gone};
 pub use handle::Handle;
+pub use patterns::Directory;
+pub use reconfigure::ReconfigureError;
 pub use report::{Event, EventKind, Stats, Turn, VmId, VmStatus};
 pub use upgrade::Check;
 
 use crate::config::Config;
 use crate::env::{
-    CHECK_TOKEN, Descriptor, Env, Moment, NOTIFY_TOKEN, ProcessSignal, SIGNAL_TOKEN, WAKE_TOKEN,
+    CHANGES_TOKEN, CHECK_TOKEN, Descriptor, Env, Moment, NOTIFY_TOKEN, ProcessSignal, SIGNAL_TOKEN,
+    WAKE_TOKEN,
 };
 use crate::limits;
 use crate::vm::Jitter;
@@ -54,9 +60,13 @@ pub struct Reactor<E: Env> {
     timers: Timers,
     queue: VecDeque<Key>,
     stepping: Vec<Key>,
+    /// Logs to be looked at on request.
+    to_reopen: VecDeque<Key>,
     to_reap: Vec<Key>,
     events: VecDeque<Event>,
     signals: VecDeque<ProcessSignal>,
+    watching: watch::Watching,
+    patterns: patterns::Patterns,
     mailbox: handle::Mailbox,
     /// A successor that is being asked.
     upgrade: Option<upgrade::Upgrade<E::Process>>,
@@ -98,6 +108,9 @@ impl<E: Env> Reactor<E> {
             timers: Timers::default(),
             queue: VecDeque::new(),
             stepping: Vec::new(),
+            to_reopen: VecDeque::new(),
+            watching: watch::Watching::default(),
+            patterns: patterns::Patterns::default(),
             to_reap: Vec::new(),
             events: VecDeque::new(),
             signals: VecDeque::new(),
@@ -184,6 +197,7 @@ impl<E: Env> Reactor<E> {
                 NOTIFY_TOKEN => self.service_has_room = true,
                 // Whoever asked for it looks after each turn.
                 CHECK_TOKEN => {}
+                CHANGES_TOKEN => self.watching.ready = true,
                 token => self.mark(token),
             }
         }
@@ -207,6 +221,7 @@ impl<E: Env> Reactor<E> {
 
     /// Phase 4: each queued VM gets one budget; what is not drained goes to the tail.
     fn work(&mut self, now: Moment) {
+        self.look_at_changes(now);
         for _ in 0..self.queue.len() {
             let Some(key) = self.queue.pop_front() else { break };
             let Some(slot) = self.table.get_mut(key) else { continue };
@@ -251,11 +266,13 @@ impl<E: Env> Reactor<E> {
             self.dial_waiting(now);
         }
         self.serve_due(now);
+        self.patterns_timer(now);
         debug_assert!(self.timers.next().is_none_or(|at| at > now), "a timer that is due again");
     }
 
-    /// Phase 6: one step of each rotation under way.
+    /// Phase 6: one step of each rotation under way, and some of the logs to be looked at.
     fn flush(&mut self, now: Moment) {
+        self.reopen_some(now);
         for key in std::mem::take(&mut self.stepping) {
             let Some(slot) = self.table.get_mut(key) else { continue };
             let before = *slot.log.counters();
@@ -279,18 +296,17 @@ impl<E: Env> Reactor<E> {
     }
 
     /// How long until a turn is due although nothing became ready; `None`: never. Zero while a VM
-    /// has more than its budget to read, a rotation is under way, or a closed VM is yet to be
-    /// freed.
+    /// has more than its budget to read, a rotation is under way, a closed VM is yet to be freed,
+    /// or changes in watched directories are yet to be looked at.
     pub fn next_wake(&self) -> Option<Duration> {
         let work = !self.queue.is_empty() || !self.stepping.is_empty() || !self.to_reap.is_empty();
+        let work = work || !self.to_reopen.is_empty() || self.has_changes();
         if work || self.batch_full || self.is_stopped() {
             return Some(Duration::ZERO);
         }
-        let due = [self.timers.next(), self.upgrade_deadline(), self.service_deadline()]
-            .into_iter()
-            .flatten()
-            .min();
-        due.map(|at| at.saturating_sub(self.env.now()))
+        let (service, rescan) = (self.service_deadline(), self.patterns.rescan_at);
+        let due = [self.timers.next(), self.upgrade_deadline(), service, rescan];
+        due.into_iter().flatten().min().map(|at| at.saturating_sub(self.env.now()))
     }
 
     /// The next signal but those that stop the loop; each kind waits once at most.

@@ -114,6 +114,8 @@ pub struct Stats {
     pub rotations: u64,
     /// Rotations that failed and were tried again.
     pub rotation_failures: u64,
+    /// Times that a log was found moved or deleted, and was opened anew.
+    pub reopened: u64,
     /// Bytes that were read and are in no file.
     pub lost_bytes: u64,
     /// Bytes of another VM, read while leaving a console that turned out to be its.

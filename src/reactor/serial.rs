@@ -11,6 +11,7 @@ use super::line::NoLine;
 use super::report::EventKind;
 use super::slot::Line;
 use super::timers::Clock;
+use super::watch::Watched;
 use crate::env::{Env, Moment, SocketId};
 use crate::limits;
 use crate::vm::{CloseReason, DialFailure, EndOfStream, Next, State};
@@ -41,7 +42,11 @@ impl<E: Env> Reactor<E> {
         match self.connect_line(key) {
             Ok((line, socket)) => self.connected(key, line, socket, now),
             Err(NoLine::Failed(failure)) => self.dial_failed(key, failure, now),
-            Err(NoLine::StoreBusy) => self.dial_failed(key, DialFailure::Busy, now),
+            // Not the VMM's fault: it is dialed once the store has room, or by the back-off.
+            Err(NoLine::StoreBusy) => match self.table.get_mut(key) {
+                Some(slot) => slot.vm.on_dial_failed(DialFailure::Busy, false, now),
+                None => Next::Wait,
+            },
         }
     }
 
@@ -92,7 +97,16 @@ impl<E: Env> Reactor<E> {
                 slot.spec.serial.display()
             );
         }
-        slot.vm.on_dial_failed(failure, now)
+        let watched = match failure {
+            DialFailure::Absent | DialFailure::Refused => self.watch_path(key),
+            _ => Watched::No,
+        };
+        if watched == Watched::Anew && failure == DialFailure::Absent {
+            // It may have come before the watch.
+            return Next::Dial;
+        }
+        let Some(slot) = self.table.get_mut(key) else { return Next::Wait };
+        slot.vm.on_dial_failed(failure, watched == Watched::Already, now)
     }
 
     /// Watches the process at the other end, unless it is watched already.

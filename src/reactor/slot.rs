@@ -6,6 +6,7 @@
 use super::exchange::Exchange;
 use super::index::Places;
 use super::timers::Armed;
+use super::watch::VmWatch;
 use crate::ch::api::Call;
 use crate::config::VmSpec;
 use crate::env::{Env, FileId, SocketId};
@@ -73,6 +74,8 @@ pub(crate) struct Slot<E: Env> {
     pub stepping: bool,
     pub closing: bool,
     pub armed: Armed,
+    /// The directories that tell when its path comes, from the first time that it was absent on.
+    pub watch: Option<VmWatch>,
     /// Where its paths lie, as the index has them.
     pub places: Places,
     pub log_id: FileId,
@@ -117,6 +120,7 @@ impl<E: Env> Slot<E> {
             stepping: false,
             closing: false,
             armed: Armed::default(),
+            watch: None,
             places,
             warned: None,
             cut_short: 0,

@@ -23,8 +23,8 @@ pub enum State {
     Held,
     /// There is no connection; the next dial is at `at`.
     Dialing {
-        /// When it is dialed next.
-        at: Moment,
+        /// When it is dialed next; `None`: once its path appears, of which we are told.
+        at: Option<Moment>,
     },
     /// Connected; bytes may come.
     Streaming {
@@ -232,7 +232,7 @@ impl Vm {
 
     /// The first dial is due now; from now on its time is counted.
     pub fn begin_dialing(&mut self, now: Moment) {
-        self.state = State::Dialing { at: now };
+        self.state = State::Dialing { at: Some(now) };
         self.give_up = self.dial_timeout.map(|limit| now + limit);
     }
 
@@ -250,7 +250,7 @@ impl Vm {
     pub fn deadline(&self) -> Option<Moment> {
         match self.state {
             State::Held | State::Closed => None,
-            State::Dialing { at } => Some(self.give_up.map_or(at, |give_up| at.min(give_up))),
+            State::Dialing { at } => [at, self.give_up].into_iter().flatten().min(),
             State::Leaving { until } => Some(until),
             State::Streaming { .. } => match (self.fetch_tail_at, self.exit_grace) {
                 (Some(tail), Some(grace)) => Some(tail.min(grace)),
@@ -273,14 +273,46 @@ impl Vm {
         Next::Wait
     }
 
-    /// A dial failed. It is tried again, later each time.
-    pub fn on_dial_failed(&mut self, failure: DialFailure, now: Moment) -> Next {
+    /// A dial failed. It is tried again, later each time; with nothing at a `watched` path only
+    /// once [`Vm::on_path_appeared`] says so.
+    pub fn on_dial_failed(&mut self, failure: DialFailure, watched: bool, now: Moment) -> Next {
         self.last_failure = Some(failure);
         if let Some(next) = self.closed_by_exit() {
             return next;
         }
-        self.state = State::Dialing { at: now + self.dial_wait() };
+        let waits_for_path = watched && failure == DialFailure::Absent;
+        let at = if waits_for_path { None } else { Some(now + self.dial_wait()) };
+        self.state = State::Dialing { at };
         Next::Wait
+    }
+
+    /// The directory watch reports that something may be at its path now.
+    pub fn on_path_appeared(&mut self) -> Next {
+        // A back-off that another client's displacement began is not cut short.
+        if matches!(self.state, State::Dialing { .. }) && self.last_failure.is_some() {
+            self.dial_tries = 0;
+            return Next::Dial;
+        }
+        Next::Wait
+    }
+
+    /// What its spec allows has changed. A VM that has been connected has no `dial_timeout` any
+    /// more.
+    pub fn on_limits(
+        &mut self,
+        on_exit: OnExit,
+        dial_timeout: Option<Duration>,
+        now: Moment,
+    ) -> Next {
+        let began =
+            self.give_up.zip(self.dial_timeout).map(|(end, limit)| end.saturating_sub(limit));
+        self.on_exit = on_exit;
+        self.dial_timeout = dial_timeout;
+        if !matches!(self.state, State::Dialing { .. }) {
+            return Next::Wait;
+        }
+        self.give_up = dial_timeout.map(|limit| began.unwrap_or(now) + limit);
+        self.closed_by_exit().unwrap_or(Next::Wait)
     }
 
     /// One read brought bytes; `full`: as many as fit into CH's socket. More may then be held back
@@ -359,7 +391,7 @@ impl Vm {
                 wait
             }
         };
-        self.state = State::Dialing { at: now + wait };
+        self.state = State::Dialing { at: Some(now + wait) };
         if wait.is_zero() { Next::Dial } else { Next::Wait }
     }
 
@@ -391,13 +423,8 @@ impl Vm {
             State::Dialing { .. } if self.give_up.is_some_and(|limit| now >= limit) => {
                 self.close(CloseReason::DialTimeout(self.last_failure))
             }
-            State::Dialing { at } => {
-                if now >= at {
-                    Next::Dial
-                } else {
-                    Next::Wait
-                }
-            }
+            State::Dialing { at } if at.is_some_and(|at| now >= at) => Next::Dial,
+            State::Dialing { .. } => Next::Wait,
             State::Streaming { .. } => self.on_streaming_timer(now),
             State::Leaving { until } if now >= until => self.left(CloseReason::ReleasedUnanswered),
             State::Leaving { .. } => Next::Wait,

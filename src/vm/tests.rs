@@ -19,7 +19,7 @@ fn streaming(on_exit: OnExit) -> Vm {
 
 fn next_dial(vm: &Vm) -> Moment {
     match vm.state() {
-        State::Dialing { at } => at,
+        State::Dialing { at: Some(at) } => at,
         other => panic!("dialing, not {other:?}"),
     }
 }
@@ -30,7 +30,7 @@ fn a_path_that_is_not_there_yet_is_dialed_again_ever_later_for_ever() {
     let (mut now, mut longest) = (ms(0), ms(0));
     for _ in 0..50 {
         assert_eq!(vm.on_timer(now), Next::Dial);
-        assert_eq!(vm.on_dial_failed(DialFailure::Absent, now), Next::Wait);
+        assert_eq!(vm.on_dial_failed(DialFailure::Absent, false, now), Next::Wait);
         let wait = next_dial(&vm) - now;
         assert!(wait >= ms(0) && wait <= limits::DIAL_BACKOFF_MAX, "{wait:?}");
         (now, longest) = (next_dial(&vm), longest.max(wait));
@@ -41,14 +41,14 @@ fn a_path_that_is_not_there_yet_is_dialed_again_ever_later_for_ever() {
 #[test]
 fn the_first_dial_has_a_time_limit_where_one_is_set_and_later_ones_have_none() {
     let mut vm = Vm::new(OnExit::Close, Some(ms(500)), 1, ms(0));
-    vm.on_dial_failed(DialFailure::Refused, ms(499));
+    vm.on_dial_failed(DialFailure::Refused, false, ms(499));
     assert!(vm.deadline() <= Some(ms(500)));
     let closed = Next::Close(CloseReason::DialTimeout(Some(DialFailure::Refused)));
     assert_eq!(vm.clone().on_timer(ms(500)), closed);
 
     vm.on_dialed(ms(499));
     vm.on_eof(EndOfStream::PathGone, ms(600));
-    vm.on_dial_failed(DialFailure::Absent, ms(700));
+    vm.on_dial_failed(DialFailure::Absent, false, ms(700));
     assert_eq!(vm.on_timer(ms(100_000)), Next::Dial);
 }
 
@@ -126,7 +126,7 @@ fn where_a_successor_is_waited_for_a_vmms_exit_closes_nothing() {
     vm.on_bytes(false, ms(1));
     vm.on_vmm_exit(Exit::Unknown, ms(2));
     assert_eq!(vm.on_eof(EndOfStream::PathGone, ms(3)), Next::Dial);
-    assert_eq!(vm.on_dial_failed(DialFailure::Absent, ms(3)), Next::Wait);
+    assert_eq!(vm.on_dial_failed(DialFailure::Absent, false, ms(3)), Next::Wait);
     vm.on_dialed(ms(9));
     assert_eq!(vm.on_eof(EndOfStream::PathGone, ms(10)), Next::Wait);
 }
@@ -197,4 +197,59 @@ fn a_vm_that_streams_in_silence_has_no_timer() {
     let mut vm = streaming(OnExit::Close);
     vm.on_bytes(false, ms(1));
     assert_eq!(vm.deadline(), None);
+}
+
+#[test]
+fn under_a_watch_an_absent_path_waits_without_a_timer_and_is_dialed_when_it_appears() {
+    let mut vm = Vm::new(OnExit::Close, None, 1, ms(0));
+    for tries in 0..20 {
+        assert_eq!(vm.on_dial_failed(DialFailure::Absent, true, ms(tries)), Next::Wait);
+        assert_eq!((vm.state(), vm.deadline()), (State::Dialing { at: None }, None));
+        assert_eq!(vm.on_timer(ms(tries)), Next::Wait);
+        assert_eq!(vm.on_path_appeared(), Next::Dial);
+    }
+    // Bound, not listening yet: that is no time to wait long.
+    assert_eq!(vm.on_dial_failed(DialFailure::Refused, true, ms(30)), Next::Wait);
+    assert!(next_dial(&vm) - ms(30) <= limits::DIAL_BACKOFF_MIN);
+}
+
+#[test]
+fn under_a_watch_the_time_limit_of_the_first_dial_holds() {
+    let mut vm = Vm::new(OnExit::Close, Some(ms(500)), 1, ms(0));
+    vm.on_dial_failed(DialFailure::Absent, true, ms(1));
+    assert_eq!(vm.deadline(), Some(ms(500)));
+    let closed = Next::Close(CloseReason::DialTimeout(Some(DialFailure::Absent)));
+    assert_eq!(vm.on_timer(ms(500)), closed);
+}
+
+#[test]
+fn a_path_that_appears_cuts_no_back_off_short_that_another_client_began() {
+    let mut vm = streaming(OnExit::Close);
+    assert_eq!(vm.on_path_appeared(), Next::Wait);
+    vm.on_bytes(false, ms(1));
+    vm.on_eof(EndOfStream::PathUnchanged, ms(2));
+    assert_eq!(vm.on_path_appeared(), Next::Wait);
+    assert!(next_dial(&vm) > ms(2));
+    vm.on_release(ms(3));
+    assert_eq!(vm.on_path_appeared(), Next::Wait);
+}
+
+#[test]
+fn new_limits_count_from_the_first_dial_and_close_a_vm_whose_vmm_is_gone() {
+    let mut vm = Vm::new(OnExit::Wait, Some(ms(500)), 1, ms(100));
+    vm.on_dial_failed(DialFailure::Absent, true, ms(100));
+    assert_eq!(vm.on_limits(OnExit::Wait, Some(ms(900)), ms(300)), Next::Wait);
+    assert_eq!(vm.deadline(), Some(ms(1000)));
+    vm.on_limits(OnExit::Wait, None, ms(300));
+    assert_eq!(vm.deadline(), None);
+    vm.on_limits(OnExit::Wait, Some(ms(50)), ms(300));
+    assert_eq!(vm.deadline(), Some(ms(350)));
+
+    let mut vm = streaming(OnExit::Wait);
+    assert_eq!(vm.on_limits(OnExit::Close, None, ms(1)), Next::Wait);
+    assert_eq!(vm.on_limits(OnExit::Wait, None, ms(1)), Next::Wait);
+    vm.on_vmm_exit(Exit::Code(0), ms(2));
+    vm.on_eof(EndOfStream::PathGone, ms(3));
+    let closed = Next::Close(CloseReason::VmmExited(Exit::Code(0)));
+    assert_eq!(vm.on_limits(OnExit::Close, None, ms(4)), closed);
 }

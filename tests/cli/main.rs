@@ -8,5 +8,7 @@ mod help;
 #[cfg(feature = "demo")]
 mod launch;
 mod program;
+mod reload;
 mod run;
 mod snapshot;
+mod watch;

@@ -9,32 +9,32 @@ use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
 
-fn dir() -> TempDir {
+pub fn dir() -> TempDir {
     tempfile::tempdir().expect("a directory")
 }
 
-fn text(path: &Path) -> &str {
+pub fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
 /// `id=..,serial=..,log=..` of a VM in a directory.
-fn vm(dir: &Path, id: &str) -> String {
+pub fn vm(dir: &Path, id: &str) -> String {
     let path = |name: &str| dir.join(format!("{id}.{name}"));
     format!("id={id},serial={},log={}", path("sock").display(), path("log").display())
 }
 
 /// A VM's end of the serial port.
-struct Port {
-    listener: UnixListener,
+pub struct Port {
+    pub listener: UnixListener,
 }
 
 impl Port {
-    fn bind(dir: &Path, id: &str) -> Port {
+    pub fn bind(dir: &Path, id: &str) -> Port {
         let path = dir.join(format!("{id}.sock"));
         Port { listener: UnixListener::bind(path).expect("bound") }
     }
 
-    fn accept(&self) -> UnixStream {
+    pub fn accept(&self) -> UnixStream {
         self.listener.set_nonblocking(true).expect("set");
         let mut stream = None;
         wait_until("a client comes", || {
@@ -48,7 +48,7 @@ impl Port {
 }
 
 /// Answers the leaving client's end of stream as CH does: by ending the stream.
-fn let_go(mut stream: UnixStream) {
+pub fn let_go(mut stream: UnixStream) {
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).expect("until the client's end");
     assert!(rest.is_empty(), "{rest:?}");
@@ -59,8 +59,8 @@ fn nothing_to_run_is_a_usage_error() {
     let dir = dir();
     let config = dir.path().join("c.json");
     fs::write(&config, "{}").expect("written");
-    let nothing = "nothing to run: name VMs by --instance, by --vm, or in a file by --config \
-                   (see `seriald run --help`)";
+    let nothing = "nothing to run: name VMs by --instance, by --vm, by --watch, or in a file by \
+                   --config (see `seriald run --help`)";
     for args in [&["run"][..], &["run", "--check"]] {
         ended(args).is(2, &format!("seriald: {nothing}"));
     }
@@ -126,7 +126,7 @@ fn a_wrong_configuration_is_refused_with_its_place_and_nothing_is_made() {
         (
             "{\"control\": \"/run/c.sock\"}",
             ":1:2: unknown key \"control\", the keys here are: coalesce_us, dial_timeout_s, log, \
-             instances, vms",
+             watch, instances, vms",
         ),
     ];
     for (content, message) in cases {

@@ -4,6 +4,9 @@
 mod support;
 
 mod adopting;
+mod limits;
 mod nesting;
+mod patterns;
 mod streaming;
 mod waiting;
+mod watching;

@@ -1,6 +1,7 @@
 //! When the loop sleeps, seen through a world that notes every sleep and every wait.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -10,8 +11,8 @@ use std::time::Duration;
 
 use seriald::env::os::{OsEnv, OsFiles, OsProcess, OsStream, OsWaker};
 use seriald::env::{
-    Env, Exit, FileId, Interest, Moment, Notify, ProcessSignal, Processes, Remains, Signal,
-    SocketId, Sockets,
+    Change, Env, Exit, FileId, Interest, Moment, Notify, ProcessSignal, Processes, Remains, Signal,
+    SocketId, Sockets, WatchId, Watches,
 };
 use seriald::{Config, EventKind, Reactor};
 
@@ -21,17 +22,27 @@ use super::support::wait::{PATIENCE, wait_until};
 
 /// What was slept and waited for, in order.
 #[derive(Default)]
-struct Pauses {
-    sleeps: Vec<Moment>,
-    waits: Vec<Option<Duration>>,
+pub struct Pauses {
+    pub sleeps: Vec<Moment>,
+    pub waits: Vec<Option<Duration>>,
+    /// The directories that are watched.
+    pub watches: BTreeSet<WatchId>,
+    /// Directories that were listed or watched.
+    pub looks: usize,
+    /// A directory that is made right before the one above it is watched for the first time.
+    pub made_in_between: Option<PathBuf>,
+    /// A directory that may be passed through, not read.
+    pub unreadable: Option<PathBuf>,
+    /// As many directories are watched as may be.
+    pub watches_are_used_up: bool,
 }
 
 /// The real world, and a note of its pauses.
-struct Noting {
-    world: OsEnv,
-    pauses: Rc<RefCell<Pauses>>,
+pub struct Noting {
+    pub world: OsEnv,
+    pub pauses: Rc<RefCell<Pauses>>,
     /// A path that seems to be absent whenever it is connected to.
-    absent: Option<PathBuf>,
+    pub absent: Option<PathBuf>,
 }
 
 impl Sockets for Noting {
@@ -78,6 +89,38 @@ impl Sockets for Noting {
 
 impl Remains for Noting {}
 impl Notify for Noting {}
+impl Watches for Noting {
+    fn watch_dir(&mut self, path: &Path) -> io::Result<WatchId> {
+        let mut pauses = self.pauses.borrow_mut();
+        pauses.looks += 1;
+        if pauses.watches_are_used_up {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        if pauses.unreadable.as_deref() == Some(path) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        if let Some(made) = pauses.made_in_between.take_if(|made| made.parent() == Some(path)) {
+            std::fs::create_dir(made)?;
+        }
+        let id = self.world.watch_dir(path)?;
+        pauses.watches.insert(id);
+        Ok(id)
+    }
+    fn unwatch_dir(&mut self, dir: WatchId) {
+        self.pauses.borrow_mut().watches.remove(&dir);
+        self.world.unwatch_dir(dir);
+    }
+    fn take_changes(&mut self, into: &mut Vec<Change>) -> bool {
+        self.world.take_changes(into)
+    }
+    fn entries(&mut self, path: &Path) -> io::Result<Vec<(OsString, bool)>> {
+        self.pauses.borrow_mut().looks += 1;
+        self.world.entries(path)
+    }
+    fn is_dir(&mut self, path: &Path, through_link: bool) -> bool {
+        self.world.is_dir(path, through_link)
+    }
+}
 
 impl Processes for Noting {
     type Process = OsProcess;
@@ -187,6 +230,15 @@ fn after_a_busy_turn_the_loop_lets_bytes_gather_once_and_no_longer_than_asked() 
 fn where_coalescing_is_off_the_loop_never_sleeps() {
     let dir = tempfile::tempdir().expect("a directory");
     let (mut reactor, pauses, _peer) = busy_loop(dir.path(), Duration::ZERO);
+    reactor.turn(Some(Duration::from_millis(1))).expect("a turn");
+    assert_eq!(pauses.borrow().sleeps, []);
+}
+
+#[test]
+fn the_loops_own_settings_may_change_while_it_runs() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut reactor, pauses, _peer) = busy_loop(dir.path(), Duration::from_secs(1));
+    reactor.set_config(Config { coalesce: Duration::ZERO });
     reactor.turn(Some(Duration::from_millis(1))).expect("a turn");
     assert_eq!(pauses.borrow().sleeps, []);
 }

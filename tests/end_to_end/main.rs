@@ -16,6 +16,7 @@ mod fleet;
 mod fleets;
 mod life;
 mod snapshots;
+mod watch;
 
 /// What a guest leaves its reader before it ends: what v53 still holds back then dies with it. Far
 /// more than a reader needs, for a machine that is busy with other tests.

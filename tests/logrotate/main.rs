@@ -46,10 +46,17 @@ impl Scene {
         let options = json!({"max_bytes": 1 << 30, "keep": 50, "check_interval_s": 1});
         let configuration = seriald::configuration(&serial, &log, options);
         let seriald = seriald::run(dir.path(), &configuration);
-        let rules = format!("{} {{\n rotate 100\n nocompress\n {directives}\n}}\n", log.display());
-        fs::write(dir.path().join("logrotate.conf"), rules).unwrap();
         let vm = Some(UnixStream::connect(&vmm).unwrap());
-        Some(Scene { logrotate, log, relay, vm, printed: 0, seriald, dir })
+        let scene = Scene { logrotate, log, relay, vm, printed: 0, seriald, dir };
+        scene.direct(directives);
+        Some(scene)
+    }
+
+    /// Gives logrotate other directives for the log.
+    fn direct(&self, directives: &str) {
+        let log = self.log.display();
+        let rules = format!("{log} {{\n rotate 100\n nocompress\n {directives}\n}}\n");
+        fs::write(self.dir.path().join("logrotate.conf"), rules).unwrap();
     }
 
     /// The VM prints that many lines.
@@ -151,4 +158,27 @@ fn logrotate_moves_the_log_of_a_printing_guest_away_and_no_byte_is_lost() {
     let truth = scene.end();
     logs::assert_no_hole(&scene.log);
     logs::assert_whole(&scene.log, &truth);
+}
+
+#[test]
+fn logrotate_that_tells_us_by_sigusr1_gets_a_new_log_though_the_guest_is_silent() {
+    for create in ["create", "nocreate"] {
+        let Some(mut scene) = Scene::set(create) else { return };
+        let pid = scene.seriald.id();
+        scene.direct(&format!(" {create}\n postrotate\n kill -USR1 {pid}\n endscript"));
+        for rotation in 1..=ROTATIONS {
+            scene.print(300);
+            scene.wait_until_written();
+            scene.rotate();
+            let reopened = || scene.seriald.output().matches("opened anew").count() == rotation;
+            wait_until(PATIENCE, "a new log", reopened);
+            assert_eq!(fs::metadata(&scene.log).unwrap().len(), 0);
+        }
+        scene.print(300);
+
+        let truth = scene.end();
+        logs::assert_no_hole(&scene.log);
+        logs::assert_whole(&scene.log, &truth);
+        assert_eq!(logs::generations(&scene.log).len(), ROTATIONS + 1);
+    }
 }

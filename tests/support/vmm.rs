@@ -82,6 +82,19 @@ impl Vmm {
         })
     }
 
+    /// The command that boots such a guest without a launcher, in the instance directory `dir`.
+    pub fn by_itself(&self, dir: &Path, cmdline: &str) -> Command {
+        let config = self.config(cmdline);
+        let cmdline = config["payload"]["cmdline"].as_str().expect("a command line");
+        let mut command = Command::new(&self.command[0]);
+        command.args(&self.command[1..]).arg("--kernel").arg(&self.kernel);
+        command.args(["--cmdline", cmdline, "--console", "off", "--memory", "size=64M"]);
+        let at = |word: &str, name: &str| format!("{word}={}", dir.join(name).display());
+        command.args(["--serial", &at("socket", "serial.sock")]);
+        command.args(["--api-socket", &at("path", "ch.sock")]);
+        command
+    }
+
     /// A launch in the instance directory `dir`, which is made.
     pub fn launch(&self, id: &str, dir: &Path, cmdline: &str) -> LaunchSpec {
         self.start(id, dir, Start::Create(self.config(cmdline).to_string()))

@@ -12,17 +12,17 @@ use super::running::SERIALD;
 use super::support::process::Process;
 use super::support::wait::{PATIENCE, wait_for};
 
-/// A manager's socket, and all that it has heard.
-struct Manager {
+/// A service manager's socket, and all that it has heard.
+struct Hearer {
     socket: UnixDatagram,
     heard: Vec<String>,
 }
 
-impl Manager {
+impl Hearer {
     fn at(path: &Path) -> Self {
         let socket = UnixDatagram::bind(path).expect("a socket");
         socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a time-out");
-        Manager { socket, heard: Vec::new() }
+        Hearer { socket, heard: Vec::new() }
     }
 
     /// Waits for a message with this in it; returns it.
@@ -50,7 +50,7 @@ fn run(dir: &Path, more: &[(&str, &str)]) -> Process {
 #[test]
 fn the_manager_is_told_from_the_start_to_the_end() {
     let dir = tempfile::tempdir().expect("a directory");
-    let mut manager = Manager::at(&dir.path().join("notify"));
+    let mut manager = Hearer::at(&dir.path().join("notify"));
     let listener = UnixListener::bind(dir.path().join("a.sock")).expect("a listener");
     let mut seriald = run(dir.path(), &[("WATCHDOG_USEC", "100000")]);
     assert_eq!(manager.hear("READY=1"), "READY=1");
@@ -68,7 +68,7 @@ fn the_manager_is_told_from_the_start_to_the_end() {
 #[test]
 fn the_watchdog_of_another_process_is_left_alone() {
     let dir = tempfile::tempdir().expect("a directory");
-    let mut manager = Manager::at(&dir.path().join("notify"));
+    let mut manager = Hearer::at(&dir.path().join("notify"));
     let mut seriald = run(dir.path(), &[("WATCHDOG_USEC", "2000"), ("WATCHDOG_PID", "1")]);
     manager.hear("READY=1");
     manager.hear("STATUS=1 VMs, 0 streaming");
@@ -80,7 +80,7 @@ fn the_watchdog_of_another_process_is_left_alone() {
 #[test]
 fn a_stream_is_stored_before_it_is_connected_and_removed_once_it_was_left() {
     let dir = tempfile::tempdir().expect("a directory");
-    let mut manager = Manager::at(&dir.path().join("notify"));
+    let mut manager = Hearer::at(&dir.path().join("notify"));
     // Nobody listens yet: the stream is stored all the same, once.
     let listener = UnixListener::bind(dir.path().join("a.sock")).expect("a listener");
     let mut seriald = run(dir.path(), &[("FDSTORE", "100")]);
@@ -99,7 +99,7 @@ fn a_stream_is_stored_before_it_is_connected_and_removed_once_it_was_left() {
 #[test]
 fn a_manager_that_hears_nothing_holds_nobody_up_and_no_message_overtakes_another() {
     let dir = tempfile::tempdir().expect("a directory");
-    let mut manager = Manager::at(&dir.path().join("notify"));
+    let mut manager = Hearer::at(&dir.path().join("notify"));
     // So often alive that its socket is full at once.
     let mut seriald = run(dir.path(), &[("FDSTORE", "100"), ("WATCHDOG_USEC", "2000")]);
     // It has long begun to wait for room when the stream is to be stored.
@@ -122,7 +122,7 @@ fn a_manager_that_hears_nothing_holds_nobody_up_and_no_message_overtakes_another
 #[test]
 fn a_manager_that_is_gone_costs_a_warning_and_no_byte() {
     let dir = tempfile::tempdir().expect("a directory");
-    let mut manager = Manager::at(&dir.path().join("notify"));
+    let mut manager = Hearer::at(&dir.path().join("notify"));
     let mut seriald = run(dir.path(), &[("FDSTORE", "100")]);
     manager.hear("READY=1");
     drop(manager);

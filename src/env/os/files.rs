@@ -59,6 +59,11 @@ impl Files for OsFiles {
         .map(OsDir)
     }
 
+    fn has_dir(&mut self, path: &Path) -> bool {
+        let whole = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        whole.is_dir()
+    }
+
     fn open(&mut self, dir: &OsDir, name: &str, how: Open) -> io::Result<OsFile> {
         // O_NONBLOCK: the open of a FIFO must not wait for its other end. Regular files ignore it.
         let safe = libc::O_RDWR | libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NOCTTY;

@@ -8,6 +8,7 @@
 mod files;
 mod heritage;
 pub mod holes;
+mod inotify;
 mod leaving;
 mod notify;
 mod process;
@@ -43,6 +44,7 @@ pub struct OsEnv {
     nofile: rlimit::Nofile,
     signals: Option<signals::Signals>,
     notify: Option<notify::NotifySocket>,
+    inotify: Option<inotify::Inotify>,
 }
 
 impl OsEnv {
@@ -70,6 +72,7 @@ impl OsEnv {
             nofile: rlimit::Nofile::raise()?,
             signals: None,
             notify: None,
+            inotify: None,
         })
     }
 

@@ -58,6 +58,10 @@ impl Files for Faulty {
         self.os.open_dir(path, mode)
     }
 
+    fn has_dir(&mut self, path: &Path) -> bool {
+        self.os.has_dir(path)
+    }
+
     fn open(&mut self, dir: &OsDir, name: &str, how: Open) -> io::Result<OsFile> {
         self.call("open")?;
         self.os.open(dir, name, how)

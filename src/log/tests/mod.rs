@@ -7,6 +7,7 @@ mod faulty;
 mod held;
 mod opening;
 mod outside;
+mod reconfigured;
 mod rotation;
 
 use super::*;

@@ -68,7 +68,7 @@ impl Vm {
             ("leaving", true) => State::Leaving { until: saved.until },
             (_, true) => State::Streaming { since: saved.since },
             ("held", false) => State::Held,
-            (_, false) => State::Dialing { at: now },
+            (_, false) => State::Dialing { at: Some(now) },
         };
         let first = !connected && saved.give_up.is_some();
         vm.give_up = saved.give_up.filter(|_| first);

@@ -1,0 +1,292 @@
+//! Which VMs are to be in charge: the configuration's, the command line's, and those of the
+//! directories that match a watched pattern.
+//!
+//! Owns what is wanted, and what waits for another VM to let go of an id or a path.
+//! **Invariant:** a VM that is in charge and wanted as it is, is left alone; one that can't be
+//! taken charge of is told once, and keeps no other back.
+
+use crate::cli::complain;
+use crate::cli::config_file::Settings;
+use crate::cli::vm_keys::VmDefaults;
+use seriald::config::VmSpec;
+use seriald::reactor::{Directory, ReconfigureError};
+use seriald::{AdoptError, DirPattern, Seriald};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// VMs adopted, and directories taken, between two turns: VMs that print wait no longer.
+const BATCH: usize = 64;
+
+/// What an [`Roster::apply`] has begun.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    added: usize,
+    removed: usize,
+    changed: usize,
+    /// Adopted anew, with other paths, once they are closed.
+    moved: usize,
+    unchanged: usize,
+}
+
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Changes { added, removed, changed, moved, unchanged } = self;
+        write!(f, "{added} VMs to add, {removed} removed, {changed} with other limits, ")?;
+        write!(f, "{moved} with other paths, {unchanged} unchanged")
+    }
+}
+
+/// Who wants a VM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Origin {
+    /// The configuration or the command line.
+    Named,
+    /// This directory, which matches a pattern.
+    Directory(PathBuf),
+}
+
+/// A VM that is wanted.
+struct Wanted {
+    spec: VmSpec,
+    origin: Origin,
+}
+
+/// What is wanted, against what is in charge.
+#[derive(Default)]
+pub struct Roster {
+    wanted: BTreeMap<String, Wanted>,
+    defaults: Option<VmDefaults>,
+    patterns: Vec<DirPattern>,
+    /// How many patterns each directory matches that is there.
+    directories: BTreeMap<PathBuf, usize>,
+    /// The directories that were told to be left alone.
+    told: BTreeSet<PathBuf>,
+    to_adopt: VecDeque<String>,
+    /// Wanted VMs by the id of the VM whose end they wait for.
+    blocked: HashMap<String, BTreeSet<String>>,
+}
+
+impl Roster {
+    /// Brings what is in charge in line with the settings, at the start and at each reload. VMs
+    /// are adopted by [`Roster::tend`].
+    pub fn apply(&mut self, reactor: &mut Seriald, settings: Settings) -> Changes {
+        reactor.set_config(settings.config);
+        self.watch(reactor, settings.watch);
+        // What has come or gone meanwhile counts already, under the new defaults.
+        self.defaults = Some(settings.defaults);
+        while let Some(directory) = reactor.next_directory() {
+            self.count(&directory);
+        }
+        self.to_adopt.clear();
+        self.blocked.clear();
+        self.wanted.clear();
+        let mut ids: Vec<String> = settings.vms.iter().map(|spec| spec.id.clone()).collect();
+        for spec in settings.vms {
+            self.wanted.insert(spec.id.clone(), Wanted { spec, origin: Origin::Named });
+        }
+        for dir in self.directories.keys().cloned().collect::<Vec<_>>() {
+            ids.extend(self.want_directory(&dir));
+        }
+        let mut changes = Changes { removed: self.release_unwanted(reactor), ..Changes::default() };
+        for id in ids {
+            self.bring_in_line(reactor, &id, &mut changes);
+        }
+        changes
+    }
+
+    fn watch(&mut self, reactor: &mut Seriald, patterns: Vec<DirPattern>) {
+        for old in self.patterns.iter().filter(|old| !patterns.contains(old)) {
+            reactor.unwatch_pattern(old);
+        }
+        for new in &patterns {
+            reactor.watch_pattern(new.clone());
+        }
+        self.patterns = patterns;
+    }
+
+    fn release_unwanted(&mut self, reactor: &mut Seriald) -> usize {
+        let mut released = 0;
+        for vm in reactor.vms().collect::<Vec<_>>() {
+            let id = reactor.spec(vm).map(|spec| spec.id.clone()).unwrap_or_default();
+            if !self.wanted.contains_key(&id) && !reactor.is_leaving(vm) {
+                released += usize::from(reactor.release(vm));
+            }
+        }
+        released
+    }
+
+    /// One wanted VM: adopted, left alone, given other limits, or let go of to be adopted anew.
+    fn bring_in_line(&mut self, reactor: &mut Seriald, id: &str, changes: &mut Changes) {
+        let Some(wanted) = self.wanted.get(id) else { return };
+        let Some(vm) = reactor.find(id) else {
+            changes.added += 1;
+            self.to_adopt.push_back(id.into());
+            return;
+        };
+        if reactor.is_leaving(vm) {
+            changes.added += 1;
+            self.block(id, id);
+            return;
+        }
+        if reactor.spec(vm) == Some(&wanted.spec) {
+            changes.unchanged += 1;
+            return;
+        }
+        match reactor.reconfigure(vm, wanted.spec.clone()) {
+            Ok(()) => changes.changed += 1,
+            Err(ReconfigureError::Moved) => {
+                changes.moved += 1;
+                reactor.release(vm);
+                self.block(id, id);
+            }
+            Err(error) => {
+                changes.unchanged += 1;
+                complain(format_args!("VM {id:?} keeps the limits that it has: {error}"));
+            }
+        }
+    }
+
+    /// Notes that a wanted VM waits for the end of the VM `by`.
+    fn block(&mut self, id: &str, by: &str) {
+        self.blocked.entry(by.into()).or_default().insert(id.into());
+    }
+
+    /// Takes what has come in between two turns: directories, and VMs to adopt, some of each.
+    /// `true`: there is more to do at once.
+    pub fn tend(&mut self, reactor: &mut Seriald) -> bool {
+        let mut taken = 0;
+        while taken < BATCH
+            && let Some(directory) = reactor.next_directory()
+        {
+            taken += 1;
+            self.take_directory(reactor, &directory);
+        }
+        let ended = |id: &String, _: &mut BTreeSet<String>| reactor.find(id).is_none();
+        for (_, ids) in self.blocked.extract_if(ended) {
+            self.to_adopt.extend(ids);
+        }
+        for _ in 0..self.to_adopt.len().min(BATCH) {
+            if let Some(id) = self.to_adopt.pop_front() {
+                self.adopt(reactor, &id);
+            }
+        }
+        taken == BATCH || !self.to_adopt.is_empty()
+    }
+
+    fn take_directory(&mut self, reactor: &mut Seriald, directory: &Directory) {
+        if !self.count(directory) {
+            return;
+        }
+        match directory {
+            Directory::Appeared(dir) => {
+                if let Some(id) = self.want_directory(dir) {
+                    self.to_adopt.push_back(id);
+                }
+            }
+            Directory::Gone(dir) => {
+                let Some(id) = dir.file_name().and_then(|name| name.to_str()) else { return };
+                let of_dir = |wanted: &Wanted| wanted.origin == Origin::Directory(dir.clone());
+                if self.wanted.get(id).is_some_and(of_dir) {
+                    self.wanted.remove(id);
+                    if let Some(vm) = reactor.find(id) {
+                        reactor.release(vm);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Counts the patterns that a directory matches. `true`: it is new, or it is gone.
+    fn count(&mut self, directory: &Directory) -> bool {
+        match directory {
+            Directory::Appeared(dir) => {
+                let count = self.directories.entry(dir.clone()).or_default();
+                *count += 1;
+                *count == 1
+            }
+            Directory::Gone(dir) => {
+                let Some(count) = self.directories.get_mut(dir) else { return false };
+                *count -= 1;
+                let is_gone = *count == 0;
+                if is_gone {
+                    self.directories.remove(dir);
+                    self.told.remove(dir);
+                }
+                is_gone
+            }
+        }
+    }
+
+    /// Wants the VM of a directory, if there can be one: its id.
+    fn want_directory(&mut self, dir: &Path) -> Option<String> {
+        let spec = match self.defaults.as_ref()?.instance(dir) {
+            Ok(spec) => spec,
+            Err(why) => {
+                self.leave_alone(dir, why);
+                return None;
+            }
+        };
+        let id = spec.id.clone();
+        if let Some(other) = self.wanted.get(&id) {
+            // Named and found alike it is one VM.
+            if other.spec.serial != spec.serial {
+                let theirs = other.spec.serial.display();
+                self.leave_alone(dir, format!("VM {id:?} is that of {theirs} already"));
+            }
+            return None;
+        }
+        let origin = Origin::Directory(dir.to_owned());
+        self.wanted.insert(id.clone(), Wanted { spec, origin });
+        Some(id)
+    }
+
+    /// Tells once that a directory is no VM.
+    fn leave_alone(&mut self, dir: &Path, why: impl fmt::Display) {
+        if self.told.insert(dir.to_owned()) {
+            ::log::warn!("directory {} is left alone: {why}", dir.display());
+        }
+    }
+
+    fn adopt(&mut self, reactor: &mut Seriald, id: &str) {
+        let Some(wanted) = self.wanted.get(id) else { return };
+        if let Origin::Directory(dir) = &wanted.origin
+            && !dir.is_dir()
+        {
+            // It has gone meanwhile, which we are yet to be told: its log would bring it back.
+            self.wanted.remove(id);
+            return;
+        }
+        let error = match reactor.adopt(wanted.spec.clone()) {
+            Ok(_) => return,
+            Err(error) => error,
+        };
+        let in_the_way = other(&error).map(str::to_owned);
+        let leaves = |other: &String| reactor.find(other).is_some_and(|vm| reactor.is_leaving(vm));
+        if let Some(other) = in_the_way.filter(leaves) {
+            self.block(id, &other);
+            return;
+        }
+        match &wanted.origin {
+            Origin::Named => complain(error),
+            Origin::Directory(dir) => {
+                let dir = dir.clone();
+                self.leave_alone(&dir, error);
+                // Should another directory of this name come, it has its chance.
+                self.wanted.remove(id);
+            }
+        }
+    }
+}
+
+/// The VM that has what the refused one asks for.
+fn other(error: &AdoptError) -> Option<&str> {
+    match error {
+        AdoptError::SameId(id) => Some(id),
+        AdoptError::SameSerial { other, .. }
+        | AdoptError::SameApi { other, .. }
+        | AdoptError::SameLog { other, .. }
+        | AdoptError::LogNames { other, .. } => Some(other),
+        _ => None,
+    }
+}
