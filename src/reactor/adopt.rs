@@ -7,7 +7,8 @@
 use super::error::AdoptError;
 use super::index::{Places, Taken};
 use super::key::{Key, Kind};
-use super::report::{EventKind, VmId};
+use super::orderly::Progress;
+use super::report::{Ends, EventKind, VmId};
 use super::slot::{LaunchPart, Ready, Slot};
 use super::timers::{Armed, Clock};
 use super::{Env, Reactor};
@@ -100,6 +101,7 @@ impl<E: Env> Reactor<E> {
             launch,
             exchange: None,
             asked: VecDeque::new(),
+            progress: Progress::default(),
             ready: Ready::default(),
             queued: false,
             stepping: false,
@@ -113,6 +115,7 @@ impl<E: Env> Reactor<E> {
             connects: 0,
             displaced: 0,
             upstream_loss_possible: 0,
+            ends: Ends::default(),
             spec,
         };
         let inserted = self.table.insert(slot);

@@ -5,8 +5,9 @@
 
 use super::exchange::Exchange;
 use super::index::Places;
+use super::orderly::{Progress, Step};
+use super::report::Ends;
 use super::timers::Armed;
-use crate::ch::api::Call;
 use crate::config::VmSpec;
 use crate::env::{Env, FileId, SocketId};
 use crate::log::Log;
@@ -58,7 +59,9 @@ pub(crate) struct Slot<E: Env> {
     pub pid: Option<u32>,
     pub launch: Option<LaunchPart>,
     pub exchange: Option<Exchange<E::Stream>>,
-    pub asked: VecDeque<Call>,
+    /// What is to be asked of the API, and the steps around it.
+    pub asked: VecDeque<Step>,
+    pub progress: Progress,
     pub ready: Ready,
     pub queued: bool,
     /// The log has a rotation, or a file to shrink, under way.
@@ -77,4 +80,5 @@ pub(crate) struct Slot<E: Env> {
     pub connects: u64,
     pub displaced: u64,
     pub upstream_loss_possible: u64,
+    pub ends: Ends,
 }

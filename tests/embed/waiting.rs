@@ -80,6 +80,9 @@ impl Processes for Noting {
     fn is_of(&self, process: &OsProcess, pid: u32) -> bool {
         self.world.is_of(process, pid)
     }
+    fn thread_names(&mut self, pid: u32) -> io::Result<Vec<String>> {
+        self.world.thread_names(pid)
+    }
     fn signal(&mut self, process: &OsProcess, signal: Signal) -> io::Result<()> {
         self.world.signal(process, signal)
     }

@@ -24,6 +24,7 @@ use super::listener::Bound;
 use super::refusal::{Refusal, refuse};
 use super::release::Release;
 use super::serial::{Serial, Sink};
+use super::threads::Threads;
 
 mod transfer;
 
@@ -43,6 +44,8 @@ pub struct Manner {
     pub no_shutdown: bool,
     /// Whether each boot waits for its first client.
     pub await_client: bool,
+    /// Whether it has threads of the names that CH's have.
+    pub named_threads: bool,
 }
 
 /// A VM that booted.
@@ -73,6 +76,7 @@ pub struct Vmm {
     /// What became of each byte.
     pub ledger: Ledger,
     boots: u32,
+    threads: Threads,
 }
 
 type Done = Result<(), Refusal>;
@@ -91,6 +95,7 @@ impl Vmm {
             leftover: None,
             ledger: Ledger::new(manner.release),
             boots: 0,
+            threads: Threads::default(),
         }
     }
 
@@ -335,6 +340,15 @@ impl Vmm {
         match machine.next {
             Next::Ended(end) => Some(end),
             _ => None,
+        }
+    }
+
+    /// Starts and ends the threads that CH would have now.
+    pub fn set_threads(&mut self) {
+        if self.manner.named_threads {
+            let vcpu = self.machine.is_some();
+            let serial = vcpu && self.line().is_some_and(|line| !line.is_dead());
+            self.threads.set(vcpu, serial);
         }
     }
 
