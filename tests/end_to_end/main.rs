@@ -9,10 +9,14 @@ mod support;
 #[path = "../../tools/ch-sim/mod.rs"]
 mod ch_sim;
 
+mod displaced;
+mod ends;
 mod failures;
 mod file_mode;
 mod fleet;
 mod life;
+mod orderly;
+mod resets;
 mod snapshots;
 
 /// What a guest leaves its reader before it ends: what v53 still holds back then dies with it. Far

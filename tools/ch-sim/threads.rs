@@ -16,7 +16,8 @@ struct Named {
 impl Named {
     fn start(name: &str) -> Option<Self> {
         let (end, ended) = channel::<()>();
-        let sleep = move || drop(ended.recv());
+        // An error: the sender is gone, which is the end.
+        let sleep = move || ended.recv().unwrap_or(());
         match thread::Builder::new().name(name.to_string()).spawn(sleep) {
             Ok(thread) => Some(Self { end: Some(end), thread: Some(thread) }),
             Err(error) => {

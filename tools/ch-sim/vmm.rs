@@ -77,6 +77,8 @@ pub struct Vmm {
     pub ledger: Ledger,
     boots: u32,
     threads: Threads,
+    /// When a boot's end took its client the stream.
+    client_ended: Option<Instant>,
 }
 
 type Done = Result<(), Refusal>;
@@ -96,6 +98,7 @@ impl Vmm {
             ledger: Ledger::new(manner.release),
             boots: 0,
             threads: Threads::default(),
+            client_ended: None,
         }
     }
 
@@ -333,6 +336,10 @@ impl Vmm {
         };
         let boot = self.ledger.boots.last_mut()?;
         serial.serve(registry, boot, now);
+        if self.client_ended.is_some() && serial.line().is_some_and(|line| line.has_client()) {
+            let gap = self.client_ended.take().map(|ended| ended.elapsed().as_micros() as u64);
+            self.ledger.gaps_us.extend(gap);
+        }
         if machine.paused_at.is_some() {
             return None;
         }
@@ -404,6 +411,7 @@ impl Vmm {
         };
         if let Some(line) = serial.line() {
             line.remove_path();
+            self.client_ended = line.has_client().then(Instant::now);
         }
         if let Some(boot) = self.ledger.boots.last_mut() {
             serial.end(boot, why);
