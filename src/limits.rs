@@ -20,6 +20,11 @@ pub const DIAL_BACKOFF_MIN: Duration = Duration::from_millis(1);
 /// See [`DIAL_BACKOFF_MIN`].
 pub const DIAL_BACKOFF_MAX: Duration = Duration::from_secs(1);
 
+/// For so long after the path of a served console has gone, dials follow each other at the shortest
+/// wait: what a new boot prints before its client is there is dropped by CH v52, and a reboot is
+/// back within 12 ms at most (measured).
+pub const REBOOT_AWAITED: Duration = Duration::from_millis(20);
+
 /// A stream that lived this long was served: whatever backed off before begins anew.
 pub const SERVED_AFTER: Duration = Duration::from_secs(1);
 

@@ -248,7 +248,8 @@ impl Launch {
             (Step::Boot, Ok(_)) => self.launched(),
             // Paused already, or a guest that does not stand still: what it holds is fetched for a
             // while all the same.
-            (Step::Pausing, answer) => self.drain(answer.is_ok()),
+            (Step::Pausing, Err(_)) => self.drain(limits::DRAIN_DEADLINE_UNPAUSED),
+            (Step::Pausing, Ok(_)) => self.drain(limits::DRAIN_DEADLINE),
             (Step::Stopping, Ok(_)) => {
                 self.deadline = Some(now + limits::VMM_TERM_DEADLINE);
                 LaunchNext::Wait
@@ -407,7 +408,7 @@ impl Launch {
                 let within = self.connect_timeout.as_secs_f64();
                 self.fail(format!("connection to the serial socket: none in {within} s"), now)
             }
-            Step::Pausing => self.drain(false),
+            Step::Pausing => self.drain(limits::DRAIN_DEADLINE_UNPAUSED),
             Step::Stopping => self.end(now),
             Step::Ending => {
                 self.step = Step::Killed;
@@ -445,13 +446,9 @@ impl Launch {
         }
     }
 
-    fn drain(&mut self, paused: bool) -> LaunchNext {
+    fn drain(&mut self, within: Duration) -> LaunchNext {
         self.to(Step::Draining);
-        LaunchNext::Drain(if paused {
-            limits::DRAIN_DEADLINE
-        } else {
-            limits::DRAIN_DEADLINE_UNPAUSED
-        })
+        LaunchNext::Drain(within)
     }
 
     /// The VMM's ring is empty, or was given up.

@@ -7,25 +7,25 @@
 //! What each input makes of each state; `-`: nothing, `n/a`: it is not given there. A VMM's exit
 //! closes a VM with on_exit "close"; with "wait" (in brackets) it is told and nothing else.
 //!
-//! | input           | Held       | Dialing            | Streaming              | Leaving | Closed |
-//! |-----------------|------------|--------------------|------------------------|---------|--------|
-//! | begin_dialing   | Dialing    | Dialing            | n/a                    | n/a     | n/a    |
-//! | dialed          | Streaming  | Streaming          | n/a                    | n/a     | -      |
-//! | dial_failed     | n/a        | Dialing, later     | n/a                    | n/a     | -      |
-//! | bytes           | -          | -                  | full: a tail is due    | -       | -      |
-//! | eof, path gone  | -          | -                  | Dialing, at once       | Closed  | -      |
-//! | eof, else       | -          | -                  | Dialing, later         | Closed  | -      |
-//! | eof, VMM gone   | n/a        | n/a                | Closed [Dialing]       | Closed  | n/a    |
-//! | vmm_exit        | Closed [-] | Closed [-]         | Leaving in 1 s [-]     | -       | -      |
-//! | timer: dial     | -          | Dial               | n/a                    | n/a     | -      |
-//! | timer: limit    | -          | Closed             | n/a                    | Closed  | -      |
-//! | timer: shutdown | -          | told               | n/a                    | n/a     | -      |
-//! | timer: tail     | -          | n/a                | FetchTail              | n/a     | -      |
-//! | timer: unheard  | -          | n/a                | LookForThread          | n/a     | -      |
-//! | thread_gone     | -          | -                  | looked again, then told | -      | -      |
-//! | drain           | refused    | refused            | FetchTail until empty  | refused | refused |
-//! | tail_switched   | -          | -                  | the new stream goes on | -       | -      |
-//! | release         | Closed     | Closed             | Leaving                | -       | -      |
+//! | input | Held | Dialing | Streaming | Leaving | Closed |
+//! |---|---|---|---|---|---|
+//! | begin_dialing | Dialing | Dialing | n/a | n/a | n/a |
+//! | dialed | Streaming | Streaming | n/a | n/a | - |
+//! | dial_failed | n/a | Dialing, later | n/a | n/a | - |
+//! | bytes | - | - | full: a tail is due | - | - |
+//! | eof, path gone | - | - | Dialing, at once | Closed | - |
+//! | eof, else | - | - | Dialing, later | Closed | - |
+//! | eof, VMM gone | n/a | n/a | Closed [Dialing] | Closed | n/a |
+//! | vmm_exit | Closed [-] | Closed [-] | Leaving in 1 s [-] | - | - |
+//! | timer: dial | - | Dial | n/a | n/a | - |
+//! | timer: limit | - | Closed | n/a | Closed | - |
+//! | timer: shutdown | - | told | n/a | n/a | - |
+//! | timer: tail | - | n/a | FetchTail | n/a | - |
+//! | timer: unheard | - | n/a | LookForThread | n/a | - |
+//! | thread_gone | - | - | looked again, then told | - | - |
+//! | drain | refused | refused | FetchTail until empty | refused | refused |
+//! | tail_switched | - | - | the new stream goes on | - | - |
+//! | release | Closed | Closed | Leaving | - | - |
 
 use super::backoff::{Jitter, step};
 use super::close_reason::CloseReason;
@@ -103,6 +103,8 @@ pub struct Vm {
     displaced_tries: u32,
     /// How long a stream must live for the back-off of displacements to begin anew.
     ours_after: Duration,
+    /// A reboot binds its path within milliseconds: until then dials do not come later each time.
+    hurry_until: Moment,
     last_failure: Option<DialFailure>,
     /// The VMM's end, once it is known.
     vmm_exit: Option<Exit>,
@@ -132,6 +134,7 @@ impl Vm {
             dial_tries: 0,
             displaced_tries: 0,
             ours_after: limits::SERVED_AFTER,
+            hurry_until: Moment::ZERO,
             last_failure: None,
             vmm_exit: None,
             exit_grace: None,
@@ -245,7 +248,7 @@ impl Vm {
         if let Some(next) = self.closed_by_exit() {
             return next;
         }
-        self.state = State::Dialing { at: now + self.dial_wait() };
+        self.state = State::Dialing { at: now + self.dial_wait(now) };
         Next::Wait
     }
 
@@ -316,16 +319,22 @@ impl Vm {
         if lived >= limits::SERVED_AFTER || self.heard {
             self.dial_tries = 0;
         }
+        if self.heard && matches!(cause, EndCause::PathGone { vmm_lives: true }) {
+            self.hurry_until = now + limits::REBOOT_AWAITED;
+        }
         let wait = match cause {
             EndCause::PathGone { .. } | EndCause::VmmExited if self.heard => Duration::ZERO,
             EndCause::PathUnchanged => self.displaced_wait(),
-            _ => self.dial_wait(),
+            _ => self.dial_wait(now),
         };
         self.state = State::Dialing { at: now + wait };
         if wait.is_zero() { Next::Dial } else { Next::Wait }
     }
 
-    fn dial_wait(&mut self) -> Duration {
+    fn dial_wait(&mut self, now: Moment) -> Duration {
+        if now < self.hurry_until {
+            return self.jitter.within(limits::DIAL_BACKOFF_MIN);
+        }
         let (min, max) = (limits::DIAL_BACKOFF_MIN, limits::DIAL_BACKOFF_MAX);
         let wait = self.jitter.within(step(self.dial_tries, min, max));
         self.dial_tries = self.dial_tries.saturating_add(1);

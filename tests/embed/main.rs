@@ -4,6 +4,7 @@
 mod support;
 
 mod adopting;
+mod losses;
 mod nesting;
 mod streaming;
 mod waiting;

@@ -15,8 +15,8 @@
 //! How long a console was without a client is in the ledger: `ch-sim --verify LEDGER LOG...` prints
 //! the median and the longest time from an end of stream to the next client that was accepted.
 //!
-//! **Invariant:** one thread does all work, one poll, no unsafe code, and nothing here uses the seriald library:
-//! what judges it must not share its errors.
+//! **Invariant:** one thread does all work, one poll, no unsafe code, and nothing here uses the
+//! seriald library: what judges it must not share its errors.
 
 use std::ffi::OsString;
 use std::process::ExitCode;

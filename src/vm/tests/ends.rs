@@ -31,11 +31,25 @@ fn what_follows_an_end_says_what_it_was() {
 }
 
 #[test]
+fn a_rebooting_vmm_is_dialed_without_a_pause_at_first_and_later_ever_later() {
+    let mut vm = ended(GONE);
+    let (mut now, mut waits) = (ms(10), Vec::new());
+    for _ in 0..60 {
+        vm.on_dial_failed(DialFailure::Absent, now);
+        waits.push((now - ms(10), next_dial(&vm) - now));
+        now = next_dial(&vm);
+    }
+    let (soon, late): (Vec<_>, _) = waits.iter().partition(|(at, _)| *at < limits::REBOOT_AWAITED);
+    assert!(soon.iter().all(|(_, wait)| *wait <= limits::DIAL_BACKOFF_MIN), "{soon:?}");
+    assert!(late.last().is_some_and(|(_, wait)| *wait > ms(400)), "{late:?}");
+}
+
+#[test]
 fn a_path_that_stays_away_is_a_shutdown_told_once_and_its_return_a_boot() {
     let mut vm = ended(GONE);
     vm.on_dial_failed(DialFailure::Absent, ms(10));
     let mut told = 0;
-    for _ in 0..40 {
+    for _ in 0..80 {
         let at = vm.deadline().expect("the next dial");
         if vm.on_timer(at) == Next::Dial {
             vm.on_dial_failed(DialFailure::Absent, at);
