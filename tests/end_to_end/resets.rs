@@ -91,7 +91,7 @@ fn two_hundred_resets_of_six_guests_at_once_lose_no_boot() {
 fn two_hundred_resets_of_a_real_guest_are_whole_or_recorded() {
     let dir = tempfile::tempdir().expect("a directory");
     let Some(vmm) = Vmm::real(dir.path()) else { return };
-    let home = dir.path().join("guest");
+    let home = dir.path().join("resets");
     let mut turns = Loop::new();
     let vm = launch(&mut turns, &vmm, &home);
     turns.turn_until_within(PATIENCE * 5, "two hundred resets", |this| {
