@@ -12,7 +12,7 @@ use std::fmt;
 pub enum CloseReason {
     /// It was released, and its stream ended.
     Released,
-    /// It was released, and its stream did not end within [`limits::LEAVE_DEADLINE`].
+    /// It was released, and its stream did not end within [`crate::limits::LEAVE_DEADLINE`].
     ReleasedUnanswered,
     /// Its VMM has exited.
     VmmExited(Exit),
