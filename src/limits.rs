@@ -20,12 +20,31 @@ pub const DIAL_BACKOFF_MIN: Duration = Duration::from_millis(1);
 /// See [`DIAL_BACKOFF_MIN`].
 pub const DIAL_BACKOFF_MAX: Duration = Duration::from_secs(1);
 
+/// For so long after the path of a served console has gone, dials follow each other at the shortest
+/// wait: what a new boot prints before its client is there is dropped by CH v52, and a reboot is
+/// back within 12 ms at most (measured).
+pub const REBOOT_AWAITED: Duration = Duration::from_millis(20);
+
 /// A stream that lived this long was served: whatever backed off before begins anew.
 pub const SERVED_AFTER: Duration = Duration::from_secs(1);
 
 /// The first wait after another client displaced us. Two readers that both come back at once threw
 /// each other out 13000 times in 2 s (measured).
 pub const DISPLACED_BACKOFF_MIN: Duration = Duration::from_millis(20);
+
+/// The longest such wait. Longer than a dial's: whoever has the console reads it meanwhile.
+pub const DISPLACED_BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// A path that stays away this long while its VMM lives was shut down: a reboot binds it again
+/// within a few milliseconds (measured: 0.4 to 12 ms), a slow one is told as a shutdown and a boot.
+pub const SHUT_DOWN_AFTER: Duration = Duration::from_secs(1);
+
+/// A connection that has brought nothing for this long is looked into, once: has the VMM a thread
+/// that serves it? Silence alone is no sign.
+pub const UNHEARD_AFTER: Duration = Duration::from_secs(5);
+/// The second look, after a first that found no such thread: one that ends with its VM is
+/// followed by the EOF within milliseconds.
+pub const UNSERVED_CONFIRMED_AFTER: Duration = Duration::from_millis(200);
 
 /// How long a release waits for the EOF that answers shutdown(SHUT_WR). A dead serial thread never
 /// sends it.
@@ -45,6 +64,15 @@ pub const TAIL_SILENCE: Duration = Duration::from_millis(20);
 pub const TAIL_SILENCE_IN_SERIES: Duration = Duration::from_millis(2);
 /// The longest such silence, for a peer whose full socket hides nothing (v52, a bulk sender).
 pub const TAIL_SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// While a ring is emptied: from a read that found the socket full to the next new connection. CH
+/// writes at an accept and never for room, so there is nothing to wait for but its thread.
+pub const DRAIN_PAUSE: Duration = Duration::from_millis(1);
+/// How long that may take before the VM is ended all the same: a ring of 1 MiB takes some 3800
+/// connections.
+pub const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
+/// The same where the guest could not be paused, and may print for ever.
+pub const DRAIN_DEADLINE_UNPAUSED: Duration = Duration::from_secs(1);
 
 /// The deadline of a question to CH's API that only reads (ping, info).
 pub const API_QUERY_DEADLINE: Duration = Duration::from_secs(10);
@@ -131,3 +159,4 @@ const _: () = assert!(HOLD_BYTES >= TURN_BUDGET);
 const _: () = assert!(MAX_BYTES_MIN <= LINE_SLACK);
 // A deadline must lie in the future, and a cut must make progress.
 const _: () = assert!(!LOG_RETRY_MIN.is_zero() && MAX_BYTES_MIN >= 16);
+const _: () = assert!(DRAIN_PAUSE.as_nanos() < TAIL_SILENCE.as_nanos());

@@ -15,6 +15,15 @@ pub fn log(event: &Event) {
         EventKind::Connected(Some(pid)) => info!("VM {id}: connected, its VMM is process {pid}"),
         EventKind::Connected(None) => info!("VM {id}: connected"),
         EventKind::Disconnected => info!("VM {id}: disconnected"),
+        EventKind::Rebooted => info!("VM {id}: its guest was reset; the log goes on"),
+        EventKind::ShutDown => {
+            info!("VM {id}: its guest was shut down, its VMM stays: waiting for a boot");
+        }
+        EventKind::Booted => info!("VM {id}: its guest was booted again"),
+        EventKind::NeverAccepted => {
+            info!("VM {id}: the connection was reset before the VMM took it; trying on");
+        }
+        EventKind::VmmExited(exit) => info!("VM {id}: its VMM has ended ({exit})"),
         EventKind::Launched => info!("VM {id}: launched"),
         // A failed launch is an error, which `seriald launch` tells as such.
         EventKind::Closed(CloseReason::LaunchFailed(_)) => {}

@@ -356,6 +356,8 @@ pub trait Processes: Sockets {
     fn pid(&self, process: &Self::Process) -> u32;
     /// Whether `pid` is this child or of its process group: what a wrapper starts is.
     fn is_of(&self, process: &Self::Process, pid: u32) -> bool;
+    /// The names of a process' threads (`/proc/<pid>/task/*/comm`).
+    fn thread_names(&mut self, pid: u32) -> io::Result<Vec<String>>;
     /// Sends a signal; one that has ended takes it silently.
     fn signal(&mut self, process: &Self::Process, signal: Signal) -> io::Result<()>;
     /// How it ended, `None` while it runs. A child is reaped by this.

@@ -6,7 +6,6 @@
 use super::Reactor;
 use super::key::Key;
 use super::report::{Event, Stats, VmId, VmStatus};
-use crate::ch::api::Call;
 use crate::env::Env;
 use crate::handover::notify::Message;
 use crate::limits;
@@ -42,21 +41,6 @@ impl<E: Env> Reactor<E> {
             self.on_launch_stop(vm.0, now);
         }
         launched
-    }
-
-    /// Puts a question to the VMM's API, behind those under way; the answer is an event.
-    /// `false`: the VM is gone, or [`limits::API_QUEUE_MAX`] questions wait already.
-    pub fn call(&mut self, vm: VmId, call: Call) -> bool {
-        let now = self.env.now();
-        let Some(slot) = self.table.get_mut(vm.0).filter(|slot| !slot.closing) else {
-            return false;
-        };
-        if slot.asked.len() >= limits::API_QUEUE_MAX {
-            return false;
-        }
-        slot.asked.push_back(call);
-        self.ask_next(vm.0, now);
-        true
     }
 
     /// Rotates a VM's log, unless it is empty. `false`: the VM is gone.
@@ -118,6 +102,8 @@ impl<E: Env> Reactor<E> {
             connects: slot.connects,
             displaced: slot.displaced,
             upstream_loss_possible: slot.upstream_loss_possible,
+            unserved: slot.vm.is_unserved(),
+            ends: slot.ends,
             dial_failure: failure.map(|failure| failure.to_string()),
             log_counters: *slot.log.counters(),
             log_bytes: slot.log.size(),

@@ -6,20 +6,13 @@
 
 use super::Reactor;
 use super::key::{Key, Kind};
-use super::report::EventKind;
+use super::orderly::{Asker, Step};
 use super::timers::Clock;
-use crate::ch::api::{self, Call, Reply};
+use crate::ch::api::{self, Call};
 use crate::ch::http::{Fed, Response, ResponseParser};
 use crate::env::{Env, Interest, Moment};
 use crate::limits;
 use std::io;
-
-/// Who asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asker {
-    Launch,
-    Embedder,
-}
 
 pub(crate) struct Exchange<S> {
     stream: S,
@@ -50,7 +43,7 @@ impl<E: Env> Reactor<E> {
         let Some(slot) = self.table.get_mut(key) else { return Ok(()) };
         let interrupted = slot.exchange.take();
         if let Some(Exchange { call, asker: Asker::Embedder, .. }) = interrupted {
-            self.tell_answer(key, call.name(), Err(format!("{}: given up", call.name())));
+            self.on_own_answer(key, call.name(), Err(format!("{}: given up", call.name())));
         }
         let Some(slot) = self.table.get_mut(key) else { return Ok(()) };
         let Some(path) = &slot.spec.api else {
@@ -138,7 +131,8 @@ impl<E: Env> Reactor<E> {
         drop(exchange);
         match asker {
             Asker::Launch => self.on_launch_answer(key, answer, now),
-            Asker::Embedder => self.tell_answer(key, name, answer),
+            Asker::Embedder => self.on_own_answer(key, name, answer),
+            Asker::Steps => self.on_step_answer(key, name, answer),
         }
         self.ask_next(key, now);
     }
@@ -149,28 +143,12 @@ impl<E: Env> Reactor<E> {
         self.timers.set(&mut slot.armed, key, Clock::Call, None);
         let asked = slot.exchange.take().filter(|exchange| exchange.asker == Asker::Embedder);
         let asked = asked.map(|exchange| exchange.call);
-        for call in asked.into_iter().chain(std::mem::take(&mut slot.asked)) {
-            self.tell_answer(key, call.name(), Err(format!("{}: given up", call.name())));
-        }
-    }
-
-    fn tell_answer(&mut self, key: Key, name: &'static str, answer: Result<Reply, String>) {
-        self.tell(key, EventKind::Answered(name, answer));
-    }
-
-    /// Puts the embedder's next question, once nothing is under way.
-    pub(super) fn ask_next(&mut self, key: Key, now: Moment) {
-        loop {
-            let Some(slot) = self.table.get_mut(key) else { return };
-            if slot.exchange.is_some() {
-                return;
-            }
-            let Some(call) = slot.asked.pop_front() else { return };
-            let name = call.name();
-            match self.ask(key, call, Asker::Embedder, now) {
-                Ok(()) => return,
-                Err(why) => self.tell_answer(key, name, Err(why)),
-            }
+        let waiting = std::mem::take(&mut slot.asked).into_iter().filter_map(|step| match step {
+            Step::Ask(call) => Some(call),
+            _ => None,
+        });
+        for call in asked.into_iter().chain(waiting) {
+            self.on_own_answer(key, call.name(), Err(format!("{}: given up", call.name())));
         }
     }
 }

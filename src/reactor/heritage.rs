@@ -6,7 +6,7 @@
 
 use super::Reactor;
 use super::key::{Key, Kind};
-use super::report::{EventKind, VmId};
+use super::report::{Ends, EventKind, VmId};
 use super::slot::{LaunchPart, Line, Slot};
 use super::store::Store;
 use crate::config::{OnExit, VmSpec};
@@ -31,6 +31,9 @@ impl<E: Heritage> Reactor<E> {
             let what = match &slot.exchange {
                 Some(exchange) => exchange.name(),
                 None if launching => "its launch",
+                None if !slot.asked.is_empty() || slot.progress.is_draining() => {
+                    "the orderly end of its guest"
+                }
                 None if slot.foreign => "the leaving of another's console",
                 None if slot.closing => "its end",
                 None => return None,
@@ -218,6 +221,7 @@ struct VmCounters {
     connects: u64,
     displaced: u64,
     upstream_loss_possible: u64,
+    ends: Ends,
 }
 
 impl VmCounters {
@@ -227,6 +231,7 @@ impl VmCounters {
             connects: slot.connects,
             displaced: slot.displaced,
             upstream_loss_possible: slot.upstream_loss_possible,
+            ends: slot.ends,
         }
     }
 
@@ -235,6 +240,7 @@ impl VmCounters {
         slot.connects = self.connects;
         slot.displaced = self.displaced;
         slot.upstream_loss_possible = self.upstream_loss_possible;
+        slot.ends = self.ends;
     }
 }
 

@@ -5,15 +5,15 @@
 //! this launch's VMM had made and that outlived it.
 
 use super::Reactor;
-use super::exchange::Asker;
 use super::key::{Key, Kind};
+use super::orderly::Asker;
 use super::report::EventKind;
 use super::slot::{Line, Slot};
 use super::timers::Clock;
 use crate::ch::api::Reply;
 use crate::env::{Env, Exit, Interest, Moment, Signal};
 use crate::vm::launch::{Launch, LaunchNext, Probe};
-use crate::vm::{DialFailure, Next};
+use crate::vm::{DialFailure, Next, Reached};
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -44,6 +44,10 @@ impl<E: Env> Reactor<E> {
                     Err(why) => self.with_launch(key, |launch| launch.fail(why, now)),
                 },
                 LaunchNext::Dial => self.begin_dialing(key, now),
+                LaunchNext::Drain(within) => {
+                    self.begin_drain(key, within, Asker::Launch, now);
+                    LaunchNext::Wait
+                }
                 LaunchNext::Launched => {
                     self.tell(key, EventKind::Launched);
                     LaunchNext::Wait
@@ -58,7 +62,7 @@ impl<E: Env> Reactor<E> {
         self.timers.set(&mut slot.armed, key, Clock::Launch, at);
     }
 
-    fn with_launch(
+    pub(super) fn with_launch(
         &mut self,
         key: Key,
         input: impl FnOnce(&mut Launch) -> LaunchNext,
@@ -92,7 +96,7 @@ impl<E: Env> Reactor<E> {
                 let pid = self.env.peer_pid(&stream).ok().flatten();
                 slot.stream = Some(Line { stream, berth: None });
                 slot.foreign = true;
-                slot.vm.on_dialed(now);
+                slot.vm.on_dialed(Reached::Other, now);
                 let next = slot.vm.on_release(now);
                 self.apply(key, next, now);
                 Probe::Alive(pid)

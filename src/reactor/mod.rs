@@ -6,6 +6,7 @@
 
 mod adopt;
 mod embedding;
+mod ends;
 mod error;
 mod exchange;
 mod handle;
@@ -14,6 +15,7 @@ mod index;
 mod key;
 mod launching;
 mod line;
+mod orderly;
 mod patterns;
 mod real;
 mod reconfigure;
@@ -31,7 +33,7 @@ pub use error::{AdoptError, Error, Gone};
 pub use handle::Handle;
 pub use patterns::Directory;
 pub use reconfigure::ReconfigureError;
-pub use report::{Event, EventKind, Stats, Turn, VmId, VmStatus};
+pub use report::{Ends, Event, EventKind, Stats, Turn, VmId, VmStatus};
 pub use upgrade::Check;
 
 use crate::config::Config;
@@ -82,6 +84,8 @@ pub struct Reactor<E: Env> {
     /// A read of this many bytes found the socket full, if they came one by one.
     full_mark: usize,
     turn_bytes: u64,
+    /// A read of this turn found a socket at least half full.
+    filling: bool,
     /// The last wait took as many events as it could: there may be more, which make no new edge
     /// for a loop outside that is edge-triggered.
     batch_full: bool,
@@ -125,6 +129,7 @@ impl<E: Env> Reactor<E> {
             tokens: Vec::with_capacity(limits::WAIT_BATCH),
             full_mark,
             turn_bytes: 0,
+            filling: false,
             batch_full: false,
             busy_since: None,
             stopping: false,
@@ -284,7 +289,8 @@ impl<E: Env> Reactor<E> {
 
     fn end_turn(&mut self, began: Moment) -> Turn {
         let read_bytes = std::mem::take(&mut self.turn_bytes);
-        self.busy_since = (read_bytes > 0).then_some(began);
+        let filling = std::mem::take(&mut self.filling);
+        self.busy_since = (read_bytes > 0 && !filling).then_some(began);
         let took = self.env.now().saturating_sub(began).as_micros() as u64;
         self.stats.turns += 1;
         if self.is_stopped() {

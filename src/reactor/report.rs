@@ -5,8 +5,9 @@
 
 use super::key::Key;
 use crate::ch::api::Reply;
+use crate::env::Exit;
 use crate::log::Counters;
-use crate::vm::CloseReason;
+use crate::vm::{CloseReason, Recognised};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -38,6 +39,19 @@ pub enum EventKind {
     Disconnected,
     /// The new connection leads to the socket of the one before: another client had taken it.
     Displaced,
+    /// The guest was reset, or vm.reboot: the console is connected to the VMM's new socket.
+    Rebooted,
+    /// vm.shutdown: the socket is gone, its VMM stays; a later vm.boot is waited for.
+    ShutDown,
+    /// vm.boot after that: the console is connected again.
+    Booted,
+    /// The connection was reset before the VMM accepted it; it is dialed again.
+    NeverAccepted,
+    /// The VMM has exited; what it left in the socket is read yet.
+    VmmExited(Exit),
+    /// The console is connected, but the VMM has no thread any more that serves it: only
+    /// vm.reboot, vm.shutdown and vm.boot, or a restore bring it back.
+    Unserved,
     /// The stream ended right after a read that found the socket full: what the VMM then held in
     /// its own buffer died with it, if there was anything.
     UpstreamLossPossible,
@@ -74,6 +88,10 @@ pub struct VmStatus {
     pub displaced: u64,
     /// Times that an end of stream may have cost bytes in the VMM.
     pub upstream_loss_possible: u64,
+    /// Connected to a VMM that serves its console no more.
+    pub unserved: bool,
+    /// How its streams ended, and what followed.
+    pub ends: Ends,
     /// Why the last dial failed, while there is no connection.
     pub dial_failure: Option<String>,
     /// What its log has counted.
@@ -110,6 +128,8 @@ pub struct Stats {
     pub displaced: u64,
     /// Times that an end of stream may have cost bytes in the VMM.
     pub upstream_loss_possible: u64,
+    /// How streams ended, and what followed.
+    pub ends: Ends,
     /// Rotations done.
     pub rotations: u64,
     /// Rotations that failed and were tried again.
@@ -122,6 +142,39 @@ pub struct Stats {
     pub foreign_bytes: u64,
     /// Events that nobody took in time.
     pub events_dropped: u64,
+}
+
+/// How often which end, or what followed one, was recognised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ends {
+    /// Guest resets, and vm.reboot.
+    pub reboots: u64,
+    /// vm.shutdown: the path went, the VMM stayed.
+    pub shutdowns: u64,
+    /// vm.boot after one.
+    pub boots: u64,
+    /// Connections that were reset before the VMM accepted them.
+    pub never_accepted: u64,
+    /// Exits of VMMs.
+    pub vmm_exits: u64,
+    /// Connections to a VMM that has no serial thread any more.
+    pub unserved: u64,
+}
+
+impl Ends {
+    pub(super) fn count(&mut self, what: Recognised) {
+        match what {
+            Recognised::Rebooted => self.reboots += 1,
+            Recognised::ShutDown => self.shutdowns += 1,
+            Recognised::Booted => self.boots += 1,
+            Recognised::NeverAccepted => self.never_accepted += 1,
+            Recognised::VmmExited(_) => self.vmm_exits += 1,
+            Recognised::Unserved => self.unserved += 1,
+            // Counted beside these, where it always was.
+            Recognised::Displaced => {}
+        }
+    }
 }
 
 /// What one turn did.

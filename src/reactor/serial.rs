@@ -12,19 +12,24 @@ use super::report::EventKind;
 use super::slot::Line;
 use super::timers::Clock;
 use super::watch::Watched;
-use crate::env::{Env, Moment, SocketId};
+use crate::env::{Env, Exit, Moment, SocketId};
 use crate::limits;
-use crate::vm::{CloseReason, DialFailure, EndOfStream, Next, State};
+use crate::vm::{CloseReason, DialFailure, EndCause, Next, Reached, State};
 use std::io;
 
 impl<E: Env> Reactor<E> {
     /// Carries out what a VM's machine decided, and sets its timer anew: the only place for both.
     pub(super) fn apply(&mut self, key: Key, mut next: Next, now: Moment) {
         loop {
+            self.tell_recognised(key);
             next = match next {
                 Next::Wait => break,
                 Next::Dial => self.dial(key, now),
                 Next::FetchTail => self.fetch_tail(key, now),
+                Next::LookForThread => {
+                    self.look_for_thread(key, now);
+                    Next::Wait
+                }
                 Next::Leave => self.leave(key),
                 Next::Close(reason) => {
                     self.close(key, reason, now);
@@ -35,6 +40,7 @@ impl<E: Env> Reactor<E> {
         let Some(slot) = self.table.get_mut(key) else { return };
         let at = slot.vm.deadline();
         self.timers.set(&mut slot.armed, key, Clock::Vm, at);
+        self.go_on_drained(key, now);
     }
 
     fn dial(&mut self, key: Key, now: Moment) -> Next {
@@ -59,23 +65,29 @@ impl<E: Env> Reactor<E> {
         now: Moment,
     ) -> Next {
         let Some(slot) = self.table.get_mut(key) else { return Next::Wait };
-        let displaced = slot.socket.replace(socket) == Some(socket);
+        let same_socket = slot.socket.replace(socket) == Some(socket);
+        let pid_before = slot.pid;
         let old = slot.stream.replace(line);
         slot.warned = None;
         slot.connects += 1;
-        let next = slot.vm.on_dialed(now);
         if let Some(old) = old {
             self.hang_up(old);
         }
+        let has_ended = self.watch_peer(key);
         let Some(slot) = self.table.get_mut(key) else { return Next::Wait };
-        if displaced {
-            slot.displaced += 1;
-            self.stats.displaced += 1;
-            let id = &slot.spec.id;
-            ::log::warn!("VM {id}: another client had taken its console; taken back");
-            self.tell(key, EventKind::Displaced);
+        let reached = match (same_socket, slot.pid) {
+            (true, _) => Reached::SameSocket,
+            // A pid that was watched all the while is the same process'.
+            (false, Some(pid)) if Some(pid) == pid_before => Reached::SameVmm,
+            (false, _) => Reached::Other,
+        };
+        let mut next = slot.vm.on_dialed(reached, now);
+        self.tell_recognised(key);
+        let Some(slot) = self.table.get_mut(key) else { return Next::Wait };
+        if has_ended {
+            // Its end of stream is to be read yet.
+            next = slot.vm.on_vmm_exit(Exit::Unknown, now);
         }
-        self.watch_peer(key, now);
         let pid = self.table.get(key).and_then(|slot| slot.pid);
         self.tell(key, EventKind::Connected(pid));
         self.on_launch_connected(key, now);
@@ -109,12 +121,13 @@ impl<E: Env> Reactor<E> {
         slot.vm.on_dial_failed(failure, watched == Watched::Already, now)
     }
 
-    /// Watches the process at the other end, unless it is watched already.
-    pub(super) fn watch_peer(&mut self, key: Key, now: Moment) {
-        let Some(slot) = self.table.get_mut(key) else { return };
-        let Some(Line { stream, .. }) = &slot.stream else { return };
+    /// Watches the process at the other end, unless it is watched already; `true`: it ended
+    /// between our connect and now.
+    pub(super) fn watch_peer(&mut self, key: Key) -> bool {
+        let Some(slot) = self.table.get_mut(key) else { return false };
+        let Some(Line { stream, .. }) = &slot.stream else { return false };
         if slot.launch.is_some() {
-            return;
+            return false;
         }
         let pid = self.env.peer_pid(stream).ok().flatten();
         let watched = slot.process.as_mut().is_some_and(|process| {
@@ -122,22 +135,19 @@ impl<E: Env> Reactor<E> {
         });
         slot.pid = pid;
         if watched {
-            return;
+            return false;
         }
         slot.process = None;
-        let Some(pid) = pid else { return };
+        let Some(pid) = pid else { return false };
         match self.env.watch(stream, pid, key.token(Kind::Process)) {
             Ok(process) => slot.process = Some(process),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // It ended between our connect and now; its end of stream is to be read yet.
-                let next = slot.vm.on_vmm_exit(crate::env::Exit::Unknown, now);
-                debug_assert_eq!(next, Next::Wait, "a streaming VM is read to its end first");
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return true,
             Err(error) => {
                 let id = &slot.spec.id;
                 ::log::warn!("VM {id}: cannot watch its VMM, pid {pid}: {error}");
             }
         }
+        false
     }
 
     /// Connects once more beside the stream there is: CH lets the new one in, shuts the old one
@@ -187,7 +197,7 @@ impl<E: Env> Reactor<E> {
                 Some(berth) => self.env.read_for_successor(stream, berth, into),
             };
             match read {
-                Ok(0) => return self.on_end(key, now),
+                Ok(0) => return self.on_end(key, None, now),
                 Ok(n) => {
                     // A read that the budget cut short says nothing of the socket: it counts
                     // with the next one.
@@ -208,7 +218,7 @@ impl<E: Env> Reactor<E> {
                 Err(error) => {
                     // ECONNRESET: CH had unread input of ours, or never accepted us.
                     ::log::debug!("VM {}: read: {error}", slot.spec.id);
-                    return self.on_end(key, now);
+                    return self.on_end(key, Some(&error), now);
                 }
             }
         }
@@ -225,6 +235,9 @@ impl<E: Env> Reactor<E> {
         self.stats.reads += 1;
         self.stats.socket_full_reads += u64::from(full);
         self.turn_bytes += n as u64;
+        // A VMM whose socket fills is read again at once: what finds no room in it, or still
+        // lies in it when the guest ends, is not to be waited for.
+        self.filling |= n >= self.full_mark / 2;
         slot.read_bytes += n as u64;
         let had_timer = slot.vm.deadline();
         slot.vm.on_bytes(full, now);
@@ -238,8 +251,10 @@ impl<E: Env> Reactor<E> {
     }
 
     /// The stream has ended, in order or by a reset.
-    fn on_end(&mut self, key: Key, now: Moment) {
+    fn on_end(&mut self, key: Key, error: Option<&io::Error>, now: Moment) {
         let Some(slot) = self.table.get_mut(key) else { return };
+        // What the budget cut short belongs to the stream that has ended.
+        slot.cut_short = 0;
         if let Some((successor, socket)) = slot.successor.take() {
             slot.ready.serial = true;
             let leaving = matches!(slot.vm.state(), State::Leaving { .. });
@@ -252,7 +267,12 @@ impl<E: Env> Reactor<E> {
                 return self.apply(key, Next::Wait, now);
             }
             // A reboot came in between: the new connection is to the new boot.
-            self.tell_end(key);
+            self.tell_end(key, now);
+            let cause = EndCause::PathGone { vmm_lives: true };
+            let next = self.after_end(key, cause, now);
+            if matches!(next, Next::Close(_)) {
+                return self.apply(key, next, now);
+            }
             let next = self.connected(key, successor, socket, now);
             return self.apply(key, next, now);
         }
@@ -260,30 +280,33 @@ impl<E: Env> Reactor<E> {
         if let Some(line) = slot.stream.take() {
             self.hang_up(line);
         }
-        self.tell_end(key);
+        self.tell_end(key, now);
         self.look_for_exit(key, now);
-        let Some(slot) = self.table.get_mut(key) else { return };
-        let path_now = self.env.socket_id(&slot.spec.serial).ok();
-        let end = if path_now.is_some() && path_now == slot.socket {
-            EndOfStream::PathUnchanged
-        } else {
-            EndOfStream::PathGone
-        };
-        let next = slot.vm.on_eof(end, now);
+        let cause = self.end_cause(key, error);
+        let next = self.after_end(key, cause, now);
         self.apply(key, next, now);
     }
 
+    fn after_end(&mut self, key: Key, cause: EndCause, now: Moment) -> Next {
+        let Some(slot) = self.table.get_mut(key) else { return Next::Wait };
+        slot.vm.on_eof(cause, now)
+    }
+
     /// A stream ended that we did not end ourselves.
-    fn tell_end(&mut self, key: Key) {
+    fn tell_end(&mut self, key: Key, now: Moment) {
         let Some(slot) = self.table.get_mut(key) else { return };
-        if slot.vm.may_lose_upstream() {
-            slot.upstream_loss_possible += 1;
-            self.stats.upstream_loss_possible += 1;
-            let id = &slot.spec.id;
-            ::log::warn!("VM {id}: possible loss upstream: the stream ended behind a full socket");
-            self.tell(key, EventKind::UpstreamLossPossible);
+        if slot.vm.may_lose_upstream(now) {
+            self.tell_possible_loss(key, "the stream ended behind a full socket");
         }
         self.tell(key, EventKind::Disconnected);
+    }
+
+    pub(super) fn tell_possible_loss(&mut self, key: Key, why: &str) {
+        let Some(slot) = self.table.get_mut(key) else { return };
+        slot.upstream_loss_possible += 1;
+        self.stats.upstream_loss_possible += 1;
+        ::log::warn!("VM {}: possible loss upstream: {why}", slot.spec.id);
+        self.tell(key, EventKind::UpstreamLossPossible);
     }
 
     /// Tells both machines of a VMM that has exited; a pidfd's event is but a hint.

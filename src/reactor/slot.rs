@@ -5,9 +5,10 @@
 
 use super::exchange::Exchange;
 use super::index::Places;
+use super::orderly::{Progress, Step};
+use super::report::Ends;
 use super::timers::Armed;
 use super::watch::VmWatch;
-use crate::ch::api::Call;
 use crate::config::VmSpec;
 use crate::env::{Env, FileId, SocketId};
 use crate::log::Log;
@@ -67,7 +68,9 @@ pub(crate) struct Slot<E: Env> {
     pub pid: Option<u32>,
     pub launch: Option<LaunchPart>,
     pub exchange: Option<Exchange<E::Stream>>,
-    pub asked: VecDeque<Call>,
+    /// What is to be asked of the API, and the steps around it.
+    pub asked: VecDeque<Step>,
+    pub progress: Progress,
     pub ready: Ready,
     pub queued: bool,
     /// The log has a rotation, or a file to shrink, under way.
@@ -90,6 +93,7 @@ pub(crate) struct Slot<E: Env> {
     pub connects: u64,
     pub displaced: u64,
     pub upstream_loss_possible: u64,
+    pub ends: Ends,
 }
 
 impl<E: Env> Slot<E> {
@@ -115,6 +119,7 @@ impl<E: Env> Slot<E> {
             launch,
             exchange: None,
             asked: VecDeque::new(),
+            progress: Progress::default(),
             ready: Ready::default(),
             queued: false,
             stepping: false,
@@ -130,6 +135,7 @@ impl<E: Env> Slot<E> {
             connects: 0,
             displaced: 0,
             upstream_loss_possible: 0,
+            ends: Ends::default(),
             spec,
         }
     }

@@ -10,10 +10,10 @@ use super::key::{Key, Kind};
 use super::report::EventKind;
 use super::slot::{Line, Slot};
 use crate::config::VmSpec;
-use crate::env::{BerthNote, Descriptor, Env, Flight, Found, Moment, SocketId};
+use crate::env::{BerthNote, Descriptor, Env, Exit, Flight, Found, Moment, SocketId};
 use crate::handover::notify::Message;
 use crate::limits;
-use crate::vm::{Next, State};
+use crate::vm::{Next, Reached, State};
 use slab::Slab;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -241,15 +241,21 @@ impl<E: Env> Reactor<E> {
         slot.stream = Some(line);
         slot.socket = Some(left.socket);
         slot.connects += 1;
-        slot.vm.on_dialed(now);
+        slot.vm.on_dialed(Reached::Other, now);
         slot.vm.on_bytes(false, now);
         slot.ready.serial = true;
-        self.watch_peer(key, now);
+        let has_ended = self.watch_peer(key);
         let pid = self.table.get(key).and_then(|slot| slot.pid);
         ::log::info!("VM {}: its console was kept over the restart", self.name(key));
         self.tell(key, EventKind::Connected(pid));
         self.enqueue(key);
-        self.apply(key, Next::Wait, now);
+        let next = match self.table.get_mut(key) {
+            // What it had sent is read first.
+            Some(slot) if has_ended => slot.vm.on_vmm_exit(Exit::Unknown, now),
+            _ => Next::Wait,
+        };
+        self.tell_recognised(key);
+        self.apply(key, next, now);
     }
 
     /// Whether a stream that was left leads to this VM's socket. CH may have been given a relative

@@ -50,6 +50,8 @@ pub enum LaunchNext {
     RemoveSerialThenAsk(Call),
     /// Begin to dial the serial socket.
     Dial,
+    /// Empty the VMM's ring, within so long.
+    Drain(Duration),
     /// The guest runs; from now on the VM lives as any other.
     Launched,
     /// Send SIGTERM.
@@ -71,6 +73,8 @@ enum Step {
     Connect,
     Boot,
     Running,
+    Pausing,
+    Draining,
     Stopping,
     Ending,
     Killed,
@@ -243,6 +247,10 @@ impl Launch {
             (Step::Create, Ok(_)) => self.connect(now),
             (Step::AskInfo, Ok(Reply::Info(info))) => self.on_info(&info, now),
             (Step::Boot, Ok(_)) => self.launched(),
+            // Paused already, or a guest that does not stand still: what it holds is fetched for a
+            // while all the same.
+            (Step::Pausing, Err(_)) => self.drain(limits::DRAIN_DEADLINE_UNPAUSED),
+            (Step::Pausing, Ok(_)) => self.drain(limits::DRAIN_DEADLINE),
             (Step::Stopping, Ok(_)) => {
                 self.deadline = Some(now + limits::VMM_TERM_DEADLINE);
                 LaunchNext::Wait
@@ -331,7 +339,8 @@ impl Launch {
         self.to(Step::Ended);
         self.limit = None;
         match step {
-            Step::Running | Step::Stopping | Step::Ended => LaunchNext::Wait,
+            Step::Running | Step::Pausing | Step::Draining => LaunchNext::Wait,
+            Step::Stopping | Step::Ended => LaunchNext::Wait,
             Step::Ending => {
                 self.add_exit(exit);
                 self.closing()
@@ -400,6 +409,7 @@ impl Launch {
                 let within = self.connect_timeout.as_secs_f64();
                 self.fail(format!("connection to the serial socket: none in {within} s"), now)
             }
+            Step::Pausing => self.drain(limits::DRAIN_DEADLINE_UNPAUSED),
             Step::Stopping => self.end(now),
             Step::Ending => {
                 self.step = Step::Killed;
@@ -419,23 +429,42 @@ impl Launch {
         }
     }
 
-    /// Its end is wanted: a guest that runs is ended by vmm.shutdown, a launch under way is
-    /// broken off.
+    /// Its end is wanted: a guest that runs is paused, what the VMM holds back is fetched, and
+    /// vmm.shutdown ends it; a launch under way is broken off.
     pub fn on_stop(&mut self, now: Moment) -> LaunchNext {
         match self.step {
             Step::Running => {
-                self.to(Step::Stopping);
+                self.to(Step::Pausing);
                 self.deadline = Some(now + limits::API_QUERY_DEADLINE);
-                LaunchNext::Ask(Call::VmmShutdown)
+                LaunchNext::Ask(Call::Pause)
             }
-            Step::Stopping | Step::Ending | Step::Killed | Step::GivenUp | Step::Ended => {
-                LaunchNext::Wait
-            }
+            Step::Pausing | Step::Draining | Step::Stopping => LaunchNext::Wait,
+            Step::Ending | Step::Killed | Step::GivenUp | Step::Ended => LaunchNext::Wait,
             _ => {
                 self.broken_off = true;
                 self.fail(format!("{}: broken off", self.step_name(self.step)), now)
             }
         }
+    }
+
+    fn drain(&mut self, within: Duration) -> LaunchNext {
+        self.to(Step::Draining);
+        LaunchNext::Drain(within)
+    }
+
+    /// The VMM's ring is empty, or was given up.
+    pub fn on_drained(&mut self, now: Moment) -> LaunchNext {
+        if self.step != Step::Draining {
+            return LaunchNext::Wait;
+        }
+        self.to(Step::Stopping);
+        self.deadline = Some(now + limits::API_QUERY_DEADLINE);
+        LaunchNext::Ask(Call::VmmShutdown)
+    }
+
+    /// Its end was asked for, and is under way.
+    pub fn is_stopping(&self) -> bool {
+        matches!(self.step, Step::Pausing | Step::Draining | Step::Stopping)
     }
 
     /// The first failure ends the VMM, if it was started.
@@ -466,7 +495,7 @@ impl Launch {
             Step::AskInfo => "vm.info",
             Step::Connect => "connection to the serial socket",
             Step::Boot => self.boot.as_ref().map_or("vm.boot", Call::name),
-            Step::Running | Step::Stopping => "run",
+            Step::Running | Step::Pausing | Step::Draining | Step::Stopping => "run",
             Step::Ending | Step::Killed | Step::GivenUp | Step::Ended => "end of the VMM",
         }
     }

@@ -3,17 +3,43 @@
 //! Owns the state, the back-offs and the deadlines of one VM.
 //! **Invariant:** every moment at which it wants to be called lies in [`Vm::deadline`]; once
 //! closed, nothing changes it. An EOF never closes a VM whose VMM lives.
+//!
+//! What each input makes of each state; `-`: nothing, `n/a`: it is not given there. A VMM's exit
+//! closes a VM with on_exit "close"; with "wait" (in brackets) it is told and nothing else.
+//!
+//! | input | Held | Dialing | Streaming | Leaving | Closed |
+//! |---|---|---|---|---|---|
+//! | begin_dialing | Dialing | Dialing | n/a | n/a | n/a |
+//! | dialed | Streaming | Streaming | n/a | n/a | - |
+//! | dial_failed | n/a | Dialing, later | n/a | n/a | - |
+//! | bytes | - | - | full: a tail is due | - | - |
+//! | eof, path gone | - | - | Dialing, at once | Closed | - |
+//! | eof, else | - | - | Dialing, later | Closed | - |
+//! | eof, VMM gone | n/a | n/a | Closed [Dialing] | Closed | n/a |
+//! | vmm_exit | Closed [-] | Closed [-] | Leaving in 1 s [-] | - | - |
+//! | timer: dial | - | Dial | n/a | n/a | - |
+//! | timer: limit | - | Closed | n/a | Closed | - |
+//! | timer: shutdown | - | told | n/a | n/a | - |
+//! | timer: tail | - | n/a | FetchTail | n/a | - |
+//! | timer: unheard | - | n/a | LookForThread | n/a | - |
+//! | thread_gone | - | - | looked again, then told | - | - |
+//! | drain | refused | refused | FetchTail until empty | refused | refused |
+//! | tail_switched | - | - | the new stream goes on | - | - |
+//! | release | Closed | Closed | Leaving | - | - |
 
 mod saved;
 
 pub use saved::SavedVm;
 
 use super::backoff::{Jitter, step};
+use super::close_reason::CloseReason;
+use super::dial_failure::DialFailure;
+use super::drain::{Drain, Drained};
+use super::end::{After, EndCause, Reached, Recognised};
+use super::tail::Tail;
 use crate::config::OnExit;
 use crate::env::{Exit, Moment};
 use crate::limits;
-use std::fmt;
-use std::io;
 use std::time::Duration;
 
 /// Where a VM stands.
@@ -53,112 +79,6 @@ impl State {
     }
 }
 
-/// Why a VM is closed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CloseReason {
-    /// It was released, and its stream ended.
-    Released,
-    /// It was released, and its stream did not end within [`limits::LEAVE_DEADLINE`].
-    ReleasedUnanswered,
-    /// Its VMM has exited.
-    VmmExited(Exit),
-    /// There was no first connection in the time that its spec allows; the last failure.
-    DialTimeout(Option<DialFailure>),
-    /// Its launch failed: the step and the cause.
-    LaunchFailed(String),
-    /// Its launch was broken off by a release or a stop: the step.
-    LaunchBrokenOff(String),
-}
-
-impl fmt::Display for CloseReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            CloseReason::Released => f.write_str("released"),
-            CloseReason::ReleasedUnanswered => {
-                f.write_str("released; the VMM did not end the stream within 1 s")
-            }
-            CloseReason::VmmExited(exit) => write!(f, "the VMM has ended ({exit})"),
-            CloseReason::DialTimeout(Some(last)) => write!(f, "no connection in time: {last}"),
-            CloseReason::DialTimeout(None) => f.write_str("no connection in time"),
-            CloseReason::LaunchFailed(why) => write!(f, "launch failed: {why}"),
-            CloseReason::LaunchBrokenOff(why) => write!(f, "launch: {why}"),
-        }
-    }
-}
-
-/// Why a dial did not succeed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DialFailure {
-    /// ENOENT: nothing is at the path yet, or no more.
-    Absent,
-    /// ECONNREFUSED: bound, not listening; bind comes before listen at each of CH's reboots.
-    Refused,
-    /// EAGAIN: the backlog is full.
-    Busy,
-    /// EACCES: only CH's own user and root may connect.
-    Denied,
-    /// Something that is no socket is at the path, a symbolic link perhaps.
-    NotASocket,
-    /// EMFILE, ENFILE, ENOMEM: this process is short of something.
-    Exhausted,
-    /// Anything else: the errno.
-    Other(i32),
-}
-
-impl From<&io::Error> for DialFailure {
-    fn from(error: &io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::NotFound => DialFailure::Absent,
-            io::ErrorKind::ConnectionRefused => DialFailure::Refused,
-            io::ErrorKind::WouldBlock => DialFailure::Busy,
-            io::ErrorKind::PermissionDenied => DialFailure::Denied,
-            io::ErrorKind::OutOfMemory => DialFailure::Exhausted,
-            _ => match error.raw_os_error().unwrap_or(0) {
-                // The numbers of errno(3) on Linux: ENFILE, EMFILE; ELOOP, ENOTSOCK, ENOTDIR.
-                23 | 24 => DialFailure::Exhausted,
-                40 | 88 | 20 => DialFailure::NotASocket,
-                other => DialFailure::Other(other),
-            },
-        }
-    }
-}
-
-impl DialFailure {
-    /// Whether a person has to do something about it.
-    pub fn needs_attention(self) -> bool {
-        !matches!(self, DialFailure::Absent | DialFailure::Refused | DialFailure::Busy)
-    }
-}
-
-impl fmt::Display for DialFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            DialFailure::Absent => "nothing is at the path",
-            DialFailure::Refused => "nobody listens at the path",
-            DialFailure::Busy => "the VMM's backlog is full",
-            DialFailure::Denied => {
-                "permission denied: only the VMM's user and root may connect, and every directory \
-                 on the way must be passable"
-            }
-            DialFailure::NotASocket => "what is at the path is no socket",
-            DialFailure::Exhausted => "out of descriptors or memory: raise LimitNOFILE",
-            DialFailure::Other(errno) => {
-                return write!(f, "{}", io::Error::from_raw_os_error(*errno));
-            }
-        })
-    }
-}
-
-/// What the path says when a stream has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndOfStream {
-    /// It still leads to the socket that we were connected to: another client was let in, or the
-    /// VMM was killed.
-    PathUnchanged,
-    /// It is gone or leads to another socket: a reboot, a shutdown, or the VMM's end.
-    PathGone,
-}
-
 /// What the reactor is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -168,6 +88,8 @@ pub enum Next {
     Dial,
     /// Connect once more beside the stream there is, so that CH displaces it and empties its ring.
     FetchTail,
+    /// Nothing was ever heard: look whether the VMM has a thread that serves the console.
+    LookForThread,
     /// Shut our side down and read on until the EOF.
     Leave,
     /// Let go of everything.
@@ -183,18 +105,25 @@ pub struct Vm {
     give_up: Option<Moment>,
     dial_tries: u32,
     displaced_tries: u32,
+    /// How long a stream must live for the back-off of displacements to begin anew.
+    ours_after: Duration,
+    /// A reboot binds its path within milliseconds: until then dials do not come later each time.
+    hurry_until: Moment,
     last_failure: Option<DialFailure>,
     /// The VMM's end, once it is known.
     vmm_exit: Option<Exit>,
     exit_grace: Option<Moment>,
-    /// The last read that brought bytes found the socket full.
-    full: bool,
-    fetch_tail_at: Option<Moment>,
-    /// Connections made for a tail since the last one that brought bytes at once.
-    tail_tries: u32,
-    tail_switched_at: Option<Moment>,
+    tail: Tail,
+    drain: Drain,
     /// Bytes have come on the connection there is.
     heard: bool,
+    /// Nothing was heard on this connection yet: when the VMM's threads are looked at.
+    look_at: Option<Moment>,
+    /// One look has found no serial thread.
+    suspected: bool,
+    unserved: bool,
+    after: After,
+    recognised: Option<Recognised>,
     jitter: Jitter,
 }
 
@@ -208,14 +137,19 @@ impl Vm {
             give_up: None,
             dial_tries: 0,
             displaced_tries: 0,
+            ours_after: limits::SERVED_AFTER,
+            hurry_until: Moment::ZERO,
             last_failure: None,
             vmm_exit: None,
             exit_grace: None,
-            full: false,
-            fetch_tail_at: None,
-            tail_tries: 0,
-            tail_switched_at: None,
+            tail: Tail::default(),
+            drain: Drain::No,
             heard: false,
+            look_at: None,
+            suspected: false,
+            unserved: false,
+            after: After::Nothing,
+            recognised: None,
             jitter: Jitter::new(seed),
         };
         vm.begin_dialing(now);
@@ -246,21 +180,54 @@ impl Vm {
         self.last_failure
     }
 
+    /// Connected to a VMM that serves its console no more.
+    pub fn is_unserved(&self) -> bool {
+        self.unserved
+    }
+
+    /// Bytes have come on the connection there is.
+    pub fn has_heard(&self) -> bool {
+        self.heard
+    }
+
+    /// The VMM's exit is known, and no successor was reached yet.
+    pub fn has_exited(&self) -> bool {
+        self.vmm_exit.is_some()
+    }
+
+    /// What the last input has made plain, once. At most one thing an input.
+    pub fn take_recognised(&mut self) -> Option<Recognised> {
+        self.recognised.take()
+    }
+
+    /// How a drain ended, once.
+    pub fn take_drained(&mut self) -> Option<Drained> {
+        self.drain.take()
+    }
+
     /// When [`Vm::on_timer`] is due; `None`: never. A VM that streams in silence has no timer.
     pub fn deadline(&self) -> Option<Moment> {
         match self.state {
             State::Held | State::Closed => None,
-            State::Dialing { at } => [at, self.give_up].into_iter().flatten().min(),
+            State::Dialing { at } => {
+                [at, self.give_up, self.after.deadline()].into_iter().flatten().min()
+            }
             State::Leaving { until } => Some(until),
-            State::Streaming { .. } => match (self.fetch_tail_at, self.exit_grace) {
-                (Some(tail), Some(grace)) => Some(tail.min(grace)),
-                (tail, grace) => tail.or(grace),
-            },
+            State::Streaming { .. } => {
+                let drain = self.drain.deadline();
+                [self.tail.deadline(), self.exit_grace, self.look_at, drain]
+                    .into_iter()
+                    .flatten()
+                    .min()
+            }
         }
     }
 
     /// The connection stands.
-    pub fn on_dialed(&mut self, now: Moment) -> Next {
+    pub fn on_dialed(&mut self, reached: Reached, now: Moment) -> Next {
+        if self.state == State::Closed {
+            return Next::Wait;
+        }
         self.state = State::Streaming { since: now };
         self.give_up = None;
         self.dial_timeout = None;
@@ -268,20 +235,26 @@ impl Vm {
         self.vmm_exit = None;
         self.exit_grace = None;
         self.heard = false;
-        self.full = false;
-        self.tail_switched_at = None;
+        self.look_at = Some(now + limits::UNHEARD_AFTER);
+        self.suspected = false;
+        self.unserved = false;
+        self.tail.on_dialed();
+        self.recognised = self.after.followed_by(reached);
         Next::Wait
     }
 
     /// A dial failed. It is tried again, later each time; with nothing at a `watched` path only
     /// once [`Vm::on_path_appeared`] says so.
     pub fn on_dial_failed(&mut self, failure: DialFailure, watched: bool, now: Moment) -> Next {
+        if self.state == State::Closed {
+            return Next::Wait;
+        }
         self.last_failure = Some(failure);
         if let Some(next) = self.closed_by_exit() {
             return next;
         }
         let waits_for_path = watched && failure == DialFailure::Absent;
-        let at = if waits_for_path { None } else { Some(now + self.dial_wait()) };
+        let at = if waits_for_path { None } else { Some(now + self.dial_wait(now)) };
         self.state = State::Dialing { at };
         Next::Wait
     }
@@ -318,93 +291,112 @@ impl Vm {
     /// One read brought bytes; `full`: as many as fit into CH's socket. More may then be held back
     /// in its ring, and if silence follows they are fetched by a new connection.
     pub fn on_bytes(&mut self, full: bool, now: Moment) {
-        self.heard = true;
-        self.full = full;
-        self.fetch_tail_at = None;
-        // An accept makes CH flush its ring at once, so bytes that come right after one are tail.
-        let tail_came =
-            self.tail_switched_at.is_some_and(|at| now.saturating_sub(at) <= limits::TAIL_SILENCE);
-        if tail_came {
-            self.tail_tries = 0;
-        }
-        if full && matches!(self.state, State::Streaming { .. }) {
-            let silence =
-                if tail_came { limits::TAIL_SILENCE_IN_SERIES } else { self.tail_silence() };
-            self.fetch_tail_at = Some(now + silence);
-        }
-    }
-
-    /// A peer whose full socket hides nothing (v52, a bulk sender) is asked ever more seldom.
-    fn tail_silence(&self) -> Duration {
-        step(self.tail_tries, limits::TAIL_SILENCE, limits::TAIL_SILENCE_MAX)
+        (self.heard, self.unserved, self.look_at) = (true, false, None);
+        let streaming = matches!(self.state, State::Streaming { .. });
+        self.tail.on_bytes(full, streaming && !self.drain.is_under_way(), now);
+        self.drain.on_bytes(full, now);
     }
 
     /// The new connection of [`Next::FetchTail`] could not be made; the stream there is goes on,
     /// and later it is tried again.
     pub fn on_tail_dial_failed(&mut self, now: Moment) {
-        self.tail_tries = self.tail_tries.saturating_add(1);
-        self.fetch_tail_at = Some(now + self.tail_silence());
+        if self.drain.is_under_way() {
+            self.drain.give_up(Drained::Incomplete);
+        }
+        self.tail.on_dial_failed(now);
     }
 
     /// The old connection is at its end, and the new one takes its place.
     pub fn on_tail_switched(&mut self, now: Moment) {
-        self.tail_tries = self.tail_tries.saturating_add(1);
-        self.tail_switched_at = Some(now);
-        self.full = false;
-        self.fetch_tail_at = None;
+        self.tail.on_switched(now);
+        self.drain.on_switched(now);
+    }
+
+    /// The VMM's ring is emptied, which ends with [`Vm::take_drained`] after `within` at the
+    /// latest. `false`: there is no stream to empty it into.
+    pub fn on_drain(&mut self, within: Duration, now: Moment) -> bool {
+        if !matches!(self.state, State::Streaming { .. }) {
+            return false;
+        }
+        self.tail.leave_to_drain();
+        self.drain = Drain::begin(self.tail.is_full(), within, now);
+        true
     }
 
     /// Whether a stream that ends now may take with it what CH held in its ring. One that is left
     /// in order does not: the ring waits for the next client.
-    pub fn may_lose_upstream(&self) -> bool {
-        self.full && matches!(self.state, State::Streaming { .. })
+    pub fn may_lose_upstream(&self, now: Moment) -> bool {
+        self.tail.may_be_lost(now) && matches!(self.state, State::Streaming { .. })
     }
 
     /// The stream is at its end. While the VMM lives this is a reboot, a shutdown or another
     /// client; it is dialed again, without a time limit.
-    pub fn on_eof(&mut self, path: EndOfStream, now: Moment) -> Next {
+    pub fn on_eof(&mut self, cause: EndCause, now: Moment) -> Next {
         let State::Streaming { since } = self.state else {
             return match self.state {
                 State::Leaving { .. } => self.left(CloseReason::Released),
                 _ => Next::Wait,
             };
         };
-        self.fetch_tail_at = None;
-        self.full = false;
+        self.tail.on_dialed();
+        self.drain.give_up(Drained::StreamOver);
+        (self.look_at, self.unserved) = (None, false);
         if let Some(next) = self.closed_by_exit() {
             return next;
         }
-        let served = now.saturating_sub(since) >= limits::SERVED_AFTER;
-        if served {
-            self.displaced_tries = 0;
+        self.after = After::new(cause, now);
+        if cause == EndCause::NeverAccepted {
+            self.recognised = Some(Recognised::NeverAccepted);
         }
-        if served || self.heard {
+        let lived = now.saturating_sub(since);
+        if lived >= self.ours_after {
+            (self.displaced_tries, self.ours_after) = (0, limits::SERVED_AFTER);
+        }
+        if lived >= limits::SERVED_AFTER || self.heard {
             self.dial_tries = 0;
         }
-        let wait = match path {
-            EndOfStream::PathGone if self.heard => Duration::ZERO,
-            EndOfStream::PathGone => self.dial_wait(),
-            EndOfStream::PathUnchanged => {
-                let (min, max) = (limits::DISPLACED_BACKOFF_MIN, limits::DIAL_BACKOFF_MAX);
-                let wait = self.jitter.within(step(self.displaced_tries, min, max));
-                self.displaced_tries = self.displaced_tries.saturating_add(1);
-                wait
-            }
+        if self.heard && matches!(cause, EndCause::PathGone { vmm_lives: true }) {
+            self.hurry_until = now + limits::REBOOT_AWAITED;
+        }
+        let wait = match cause {
+            EndCause::PathGone { .. } | EndCause::VmmExited if self.heard => Duration::ZERO,
+            EndCause::PathUnchanged => self.displaced_wait(),
+            _ => self.dial_wait(now),
         };
         self.state = State::Dialing { at: Some(now + wait) };
         if wait.is_zero() { Next::Dial } else { Next::Wait }
     }
 
-    fn dial_wait(&mut self) -> Duration {
+    fn dial_wait(&mut self, now: Moment) -> Duration {
+        if now < self.hurry_until {
+            return self.jitter.within(limits::DIAL_BACKOFF_MIN);
+        }
         let (min, max) = (limits::DIAL_BACKOFF_MIN, limits::DIAL_BACKOFF_MAX);
         let wait = self.jitter.within(step(self.dial_tries, min, max));
         self.dial_tries = self.dial_tries.saturating_add(1);
         wait
     }
 
+    /// A stream that lives no longer than the other reader's wait was not really ours: against
+    /// one that backs off as we do, only twice our own wait shows that he has gone.
+    fn displaced_wait(&mut self) -> Duration {
+        let (min, max) = (limits::DISPLACED_BACKOFF_MIN, limits::DISPLACED_BACKOFF_MAX);
+        let step = step(self.displaced_tries, min, max);
+        self.displaced_tries = self.displaced_tries.saturating_add(1);
+        self.ours_after = limits::SERVED_AFTER.max(step * 2);
+        self.jitter.within(step)
+    }
+
     /// The VMM has exited. What it left in the socket is read first.
     pub fn on_vmm_exit(&mut self, exit: Exit, now: Moment) -> Next {
-        self.vmm_exit = Some(exit);
+        if self.state == State::Closed {
+            return Next::Wait;
+        }
+        if self.vmm_exit.replace(exit).is_none() {
+            self.recognised = Some(Recognised::VmmExited(exit));
+        }
+        self.after = After::Nothing;
+        self.drain.give_up(Drained::StreamOver);
         match self.state {
             State::Streaming { .. } => {
                 // Its EOF comes with its end, unless another process holds the socket too.
@@ -423,8 +415,13 @@ impl Vm {
             State::Dialing { .. } if self.give_up.is_some_and(|limit| now >= limit) => {
                 self.close(CloseReason::DialTimeout(self.last_failure))
             }
-            State::Dialing { at } if at.is_some_and(|at| now >= at) => Next::Dial,
-            State::Dialing { .. } => Next::Wait,
+            State::Dialing { at } => {
+                if self.after.deadline().is_some_and(|deadline| now >= deadline) {
+                    self.after = After::ShutDown;
+                    self.recognised = Some(Recognised::ShutDown);
+                }
+                if at.is_some_and(|at| now >= at) { Next::Dial } else { Next::Wait }
+            }
             State::Streaming { .. } => self.on_streaming_timer(now),
             State::Leaving { until } if now >= until => self.left(CloseReason::ReleasedUnanswered),
             State::Leaving { .. } => Next::Wait,
@@ -441,11 +438,29 @@ impl Vm {
             self.state = State::Leaving { until: now + limits::LEAVE_DEADLINE };
             return Next::Leave;
         }
-        if self.fetch_tail_at.is_some_and(|at| now >= at) {
-            self.fetch_tail_at = None;
+        if self.look_at.is_some_and(|at| now >= at) {
+            self.look_at = None;
+            return Next::LookForThread;
+        }
+        if self.drain.on_timer(now) || self.tail.is_due(now) {
             return Next::FetchTail;
         }
         Next::Wait
+    }
+
+    /// [`Next::LookForThread`] found that the VMM's serial thread is gone. In a VM that is just
+    /// being ended it is gone for a moment too, so only the second look tells.
+    pub fn on_thread_gone(&mut self, now: Moment) {
+        if !matches!(self.state, State::Streaming { .. }) || self.heard {
+            return;
+        }
+        if self.suspected {
+            self.unserved = true;
+            self.recognised = Some(Recognised::Unserved);
+        } else {
+            self.suspected = true;
+            self.look_at = Some(now + limits::UNSERVED_CONFIRMED_AFTER);
+        }
     }
 
     /// Let go of it. Asking again changes nothing.
@@ -453,6 +468,7 @@ impl Vm {
         match self.state {
             State::Held | State::Dialing { .. } => self.close(CloseReason::Released),
             State::Streaming { .. } => {
+                self.drain.give_up(Drained::StreamOver);
                 self.state = State::Leaving { until: now + limits::LEAVE_DEADLINE };
                 Next::Leave
             }

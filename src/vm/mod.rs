@@ -5,11 +5,20 @@
 //! each returns one value that only the reactor interprets.
 
 mod backoff;
+mod close_reason;
+mod dial_failure;
+mod drain;
+mod end;
 pub mod launch;
 mod machine;
+mod tail;
 #[cfg(test)]
 mod tests;
 
-pub use machine::{CloseReason, DialFailure, EndOfStream, Next, SavedVm, State, Vm};
+pub use close_reason::CloseReason;
+pub use dial_failure::DialFailure;
+pub use drain::Drained;
+pub use end::{After, EndCause, Reached, Recognised, serial_thread_is_gone};
+pub use machine::{Next, SavedVm, State, Vm};
 
 pub(crate) use backoff::Jitter;

@@ -6,6 +6,12 @@ use crate::env::{Exit, Moment};
 use crate::limits;
 use std::time::Duration;
 
+mod ends;
+mod table;
+
+/// The path has gone, the VMM lives.
+const GONE: EndCause = EndCause::PathGone { vmm_lives: true };
+
 fn ms(n: u64) -> Moment {
     Duration::from_millis(n)
 }
@@ -13,7 +19,7 @@ fn ms(n: u64) -> Moment {
 fn streaming(on_exit: OnExit) -> Vm {
     let mut vm = Vm::new(on_exit, None, 1, ms(0));
     assert_eq!(vm.on_timer(ms(0)), Next::Dial);
-    assert_eq!(vm.on_dialed(ms(0)), Next::Wait);
+    assert_eq!(vm.on_dialed(Reached::Other, ms(0)), Next::Wait);
     vm
 }
 
@@ -46,8 +52,8 @@ fn the_first_dial_has_a_time_limit_where_one_is_set_and_later_ones_have_none() {
     let closed = Next::Close(CloseReason::DialTimeout(Some(DialFailure::Refused)));
     assert_eq!(vm.clone().on_timer(ms(500)), closed);
 
-    vm.on_dialed(ms(499));
-    vm.on_eof(EndOfStream::PathGone, ms(600));
+    vm.on_dialed(Reached::Other, ms(499));
+    vm.on_eof(GONE, ms(600));
     vm.on_dial_failed(DialFailure::Absent, false, ms(700));
     assert_eq!(vm.on_timer(ms(100_000)), Next::Dial);
 }
@@ -56,7 +62,7 @@ fn the_first_dial_has_a_time_limit_where_one_is_set_and_later_ones_have_none() {
 fn an_end_of_stream_while_the_vmm_lives_is_dialed_again_at_once() {
     let mut vm = streaming(OnExit::Close);
     vm.on_bytes(false, ms(5));
-    assert_eq!(vm.on_eof(EndOfStream::PathGone, ms(10)), Next::Dial);
+    assert_eq!(vm.on_eof(GONE, ms(10)), Next::Dial);
 }
 
 #[test]
@@ -64,10 +70,10 @@ fn a_stream_that_never_brought_a_byte_backs_off() {
     let mut vm = streaming(OnExit::Close);
     let (mut now, mut longest) = (ms(0), ms(0));
     for _ in 0..20 {
-        assert_eq!(vm.on_eof(EndOfStream::PathGone, now), Next::Wait);
+        assert_eq!(vm.on_eof(GONE, now), Next::Wait);
         longest = longest.max(next_dial(&vm) - now);
         now = next_dial(&vm);
-        vm.on_dialed(now);
+        vm.on_dialed(Reached::Other, now);
     }
     assert!(longest > ms(400), "{longest:?}");
 }
@@ -78,16 +84,21 @@ fn two_readers_cannot_throw_each_other_out_at_full_speed() {
     let mut now = ms(0);
     for displaced in 1..=8 {
         vm.on_bytes(false, now);
-        assert_eq!(vm.on_eof(EndOfStream::PathUnchanged, now), Next::Wait);
+        assert_eq!(vm.on_eof(EndCause::PathUnchanged, now), Next::Wait);
         let wait = next_dial(&vm) - now;
         let step = limits::DISPLACED_BACKOFF_MIN * 2u32.pow(displaced - 1);
-        assert!(wait >= step.min(limits::DIAL_BACKOFF_MAX) / 2, "{displaced}: {wait:?}");
+        assert!(wait >= step.min(limits::DISPLACED_BACKOFF_MAX) / 2, "{displaced}: {wait:?}");
         now = next_dial(&vm);
-        vm.on_dialed(now);
+        vm.on_dialed(Reached::Other, now);
     }
-    // A stream that lived a second was really ours.
-    now += limits::SERVED_AFTER;
-    vm.on_eof(EndOfStream::PathUnchanged, now);
+    // One that lived only as long as the other's wait was not ours; twice our own wait is.
+    now += limits::DISPLACED_BACKOFF_MAX;
+    vm.on_eof(EndCause::PathUnchanged, now);
+    assert!(next_dial(&vm) - now >= limits::DISPLACED_BACKOFF_MAX / 2);
+    now = next_dial(&vm);
+    vm.on_dialed(Reached::SameSocket, now);
+    now += limits::DISPLACED_BACKOFF_MAX * 2;
+    vm.on_eof(EndCause::PathUnchanged, now);
     assert!(next_dial(&vm) - now <= limits::DISPLACED_BACKOFF_MIN);
 }
 
@@ -97,11 +108,11 @@ fn a_vmm_that_has_exited_is_read_to_its_end_and_then_closed() {
     assert_eq!(vm.on_vmm_exit(Exit::Code(0), ms(1)), Next::Wait);
     vm.on_bytes(false, ms(2));
     let closed = Next::Close(CloseReason::VmmExited(Exit::Code(0)));
-    assert_eq!(vm.on_eof(EndOfStream::PathGone, ms(3)), closed);
+    assert_eq!(vm.on_eof(GONE, ms(3)), closed);
 
     let mut vm = streaming(OnExit::Close);
     vm.on_bytes(false, ms(1));
-    vm.on_eof(EndOfStream::PathGone, ms(2));
+    vm.on_eof(GONE, ms(2));
     let closed = Next::Close(CloseReason::VmmExited(Exit::Unknown));
     assert_eq!(vm.on_vmm_exit(Exit::Unknown, ms(3)), closed);
     assert_eq!(vm.state(), State::Closed);
@@ -116,7 +127,7 @@ fn a_console_that_outlives_its_vmm_by_a_second_is_left_in_order() {
     let closed = Next::Close(CloseReason::VmmExited(Exit::Signal(9)));
     let until = limits::LEAVE_DEADLINE * 2;
     assert_eq!(vm.deadline(), Some(until));
-    assert_eq!(vm.clone().on_eof(EndOfStream::PathUnchanged, ms(1500)), closed);
+    assert_eq!(vm.clone().on_eof(EndCause::PathUnchanged, ms(1500)), closed);
     assert_eq!(vm.on_timer(until), closed);
 }
 
@@ -125,10 +136,10 @@ fn where_a_successor_is_waited_for_a_vmms_exit_closes_nothing() {
     let mut vm = streaming(OnExit::Wait);
     vm.on_bytes(false, ms(1));
     vm.on_vmm_exit(Exit::Unknown, ms(2));
-    assert_eq!(vm.on_eof(EndOfStream::PathGone, ms(3)), Next::Dial);
+    assert_eq!(vm.on_eof(GONE, ms(3)), Next::Dial);
     assert_eq!(vm.on_dial_failed(DialFailure::Absent, false, ms(3)), Next::Wait);
-    vm.on_dialed(ms(9));
-    assert_eq!(vm.on_eof(EndOfStream::PathGone, ms(10)), Next::Wait);
+    vm.on_dialed(Reached::Other, ms(9));
+    assert_eq!(vm.on_eof(GONE, ms(10)), Next::Wait);
 }
 
 #[test]
@@ -169,11 +180,11 @@ fn a_peer_whose_full_socket_hides_nothing_is_asked_ever_more_seldom() {
 #[test]
 fn loss_upstream_is_possible_right_after_a_full_socket_and_never_else() {
     let mut vm = streaming(OnExit::Close);
-    assert!(!vm.may_lose_upstream());
+    assert!(!vm.may_lose_upstream(ms(2)));
     vm.on_bytes(true, ms(1));
-    assert!(vm.may_lose_upstream());
+    assert!(vm.may_lose_upstream(ms(2)));
     vm.on_bytes(false, ms(2));
-    assert!(!vm.may_lose_upstream());
+    assert!(!vm.may_lose_upstream(ms(2)));
 }
 
 #[test]
@@ -184,9 +195,9 @@ fn a_release_leaves_the_stream_in_order_and_asking_again_changes_nothing() {
     assert_eq!(vm.deadline(), Some(ms(5) + limits::LEAVE_DEADLINE));
     vm.on_bytes(true, ms(7));
     assert_eq!(vm.deadline(), Some(ms(5) + limits::LEAVE_DEADLINE), "no tail is fetched now");
-    assert!(!vm.may_lose_upstream(), "the ring waits for the next client");
+    assert!(!vm.may_lose_upstream(ms(2)), "the ring waits for the next client");
     let closed = Next::Close(CloseReason::Released);
-    assert_eq!(vm.clone().on_eof(EndOfStream::PathUnchanged, ms(8)), closed);
+    assert_eq!(vm.clone().on_eof(EndCause::PathUnchanged, ms(8)), closed);
     let unanswered = Next::Close(CloseReason::ReleasedUnanswered);
     assert_eq!(vm.on_timer(ms(5) + limits::LEAVE_DEADLINE), unanswered);
     assert_eq!(vm.on_release(ms(3000)), Next::Wait);
@@ -227,7 +238,7 @@ fn a_path_that_appears_cuts_no_back_off_short_that_another_client_began() {
     let mut vm = streaming(OnExit::Close);
     assert_eq!(vm.on_path_appeared(), Next::Wait);
     vm.on_bytes(false, ms(1));
-    vm.on_eof(EndOfStream::PathUnchanged, ms(2));
+    vm.on_eof(EndCause::PathUnchanged, ms(2));
     assert_eq!(vm.on_path_appeared(), Next::Wait);
     assert!(next_dial(&vm) > ms(2));
     vm.on_release(ms(3));
@@ -249,7 +260,7 @@ fn new_limits_count_from_the_first_dial_and_close_a_vm_whose_vmm_is_gone() {
     assert_eq!(vm.on_limits(OnExit::Close, None, ms(1)), Next::Wait);
     assert_eq!(vm.on_limits(OnExit::Wait, None, ms(1)), Next::Wait);
     vm.on_vmm_exit(Exit::Code(0), ms(2));
-    vm.on_eof(EndOfStream::PathGone, ms(3));
+    vm.on_eof(GONE, ms(3));
     let closed = Next::Close(CloseReason::VmmExited(Exit::Code(0)));
     assert_eq!(vm.on_limits(OnExit::Close, None, ms(4)), closed);
 }

@@ -5,6 +5,7 @@ mod support;
 
 mod adopting;
 mod limits;
+mod losses;
 mod nesting;
 mod patterns;
 mod streaming;

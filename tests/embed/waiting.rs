@@ -137,6 +137,9 @@ impl Processes for Noting {
     fn is_of(&self, process: &OsProcess, pid: u32) -> bool {
         self.world.is_of(process, pid)
     }
+    fn thread_names(&mut self, pid: u32) -> io::Result<Vec<String>> {
+        self.world.thread_names(pid)
+    }
     fn signal(&mut self, process: &OsProcess, signal: Signal) -> io::Result<()> {
         self.world.signal(process, signal)
     }
@@ -177,10 +180,18 @@ impl Env for Noting {
     }
 }
 
-/// A loop that has just moved bytes, its pauses so far forgotten, and what keeps its VM printing.
+/// A loop that has just moved a few bytes, its pauses so far forgotten, and what keeps its VM printing.
 fn busy_loop(
     dir: &Path,
     coalesce: Duration,
+) -> (Reactor<Noting>, Rc<RefCell<Pauses>>, impl Sized + use<>) {
+    busy_with(dir, coalesce, b"busy\n")
+}
+
+fn busy_with(
+    dir: &Path,
+    coalesce: Duration,
+    bytes: &[u8],
 ) -> (Reactor<Noting>, Rc<RefCell<Pauses>>, impl Sized + use<>) {
     let pauses = Rc::new(RefCell::new(Pauses::default()));
     let world = OsEnv::new().expect("a world");
@@ -196,7 +207,7 @@ fn busy_loop(
         client.is_some()
     });
     let (mut client, _) = client.expect("a client");
-    client.write_all(b"busy\n").expect("room");
+    client.write_all(bytes).expect("room");
     wait_until(PATIENCE, "the bytes", || {
         reactor.turn(Some(Duration::ZERO)).expect("a turn").read_bytes > 0
     });
@@ -213,6 +224,20 @@ fn a_turn_with_no_time_to_wait_never_sleeps_also_after_a_busy_one() {
     }
     assert_eq!(pauses.borrow().sleeps, []);
     assert_eq!(pauses.borrow().waits, vec![Some(Duration::ZERO); 100]);
+}
+
+#[test]
+fn a_socket_that_is_half_full_is_read_again_at_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let half = OsEnv::new().and_then(|mut os| os.messages_that_fill()).expect("a number") / 2;
+    for (bytes, sleeps) in [(half, 0), (half - 1, 1)] {
+        let home = dir.path().join(bytes.to_string());
+        std::fs::create_dir(&home).expect("a directory");
+        let (mut reactor, pauses, _peer) =
+            busy_with(&home, Duration::from_secs(1), &vec![b'x'; bytes]);
+        reactor.turn(Some(Duration::from_millis(2))).expect("a turn");
+        assert_eq!(pauses.borrow().sleeps.len(), sleeps, "{bytes} bytes");
+    }
 }
 
 #[test]

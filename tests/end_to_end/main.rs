@@ -9,12 +9,16 @@ mod support;
 #[path = "../../tools/ch-sim/mod.rs"]
 mod ch_sim;
 
+mod displaced;
+mod ends;
 mod failures;
 mod file_mode;
 mod fleet;
 #[path = "../support/fleet.rs"]
 mod fleets;
 mod life;
+mod orderly;
+mod resets;
 mod snapshots;
 mod watch;
 

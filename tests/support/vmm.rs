@@ -95,6 +95,15 @@ impl Vmm {
         command
     }
 
+    /// The VMM alone, its API in the directory `dir`.
+    pub fn program(&self, dir: &Path) -> Command {
+        std::fs::create_dir_all(dir).expect("an instance directory");
+        let mut command = Command::new(&self.command[0]);
+        command.args(&self.command[1..]);
+        command.arg("--api-socket").arg(format!("path={}", dir.join("ch.sock").display()));
+        command
+    }
+
     /// A launch in the instance directory `dir`, which is made.
     pub fn launch(&self, id: &str, dir: &Path, cmdline: &str) -> LaunchSpec {
         self.start(id, dir, Start::Create(self.config(cmdline).to_string()))

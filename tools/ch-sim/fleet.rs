@@ -52,6 +52,7 @@ fn manner(args: &Args, await_client: bool, no_shutdown: bool) -> Manner {
         },
         no_shutdown,
         await_client,
+        named_threads: args.fleet.is_none(),
     }
 }
 

@@ -156,6 +156,11 @@ impl Instance {
 
     /// Does what there is to do, within a budget.
     pub fn turn(&mut self, registry: &Registry, now: Instant) {
+        self.advance(registry, now);
+        self.vmm.set_threads();
+    }
+
+    fn advance(&mut self, registry: &Registry, now: Instant) {
         match self.phase {
             Phase::Living => {}
             Phase::Leaving(at) if at <= now => return self.leave(Exit::Clean, true),

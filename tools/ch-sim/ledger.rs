@@ -27,6 +27,10 @@ pub struct Ledger {
     pub boots: Vec<Boot>,
     /// The sums of all boots.
     pub total: Counts,
+    /// From each end of a stream by a boot's end to the next client that was accepted, in
+    /// microseconds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gaps_us: Vec<u64>,
 }
 
 /// Bytes by what became of them.

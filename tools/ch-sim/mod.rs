@@ -9,8 +9,14 @@
 //! it), `serial` (the serial socket, most of the quirks), `guest`, `vmm` (one VM's life), `api`,
 //! `event_loop`.
 //!
-//! **Invariant:** one thread, one poll, no unsafe code, and nothing here uses the seriald library:
-//! what judges it must not share its errors.
+//! A lone VMM has threads of the names that CH's have, for who looks at /proc (`threads`); a fleet,
+//! one process for many VMs, has none of them.
+//!
+//! How long a console was without a client is in the ledger: `ch-sim --verify LEDGER LOG...` prints
+//! the median and the longest time from an end of stream to the next client that was accepted.
+//!
+//! **Invariant:** one thread does all work, one poll, no unsafe code, and nothing here uses the
+//! seriald library: what judges it must not share its errors.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -33,6 +39,7 @@ pub mod release;
 pub mod script;
 pub mod serial;
 pub mod snapshot;
+pub mod threads;
 pub mod transcript;
 pub mod vmm;
 

@@ -129,7 +129,21 @@ pub fn verify_files(ledger: &Path, logs: &[PathBuf]) -> Result<(), String> {
     let (hash, len) = hash(Transcript::new(&ledger)).map_err(|error| error.to_string())?;
     debug_assert_eq!(bytes(&ledger).len() as u64, len);
     println!("ch-sim: {len} bytes as handed over, FNV-1a {hash:016x}");
+    if let Some((median, longest)) = gaps(&ledger) {
+        let times = ledger.gaps_us.len();
+        println!(
+            "ch-sim: {times} times without a client, from its end of stream to the next one: \
+             median {median} us, longest {longest} us"
+        );
+    }
     Ok(())
+}
+
+/// The median and the longest time without a client, in microseconds.
+pub fn gaps(ledger: &Ledger) -> Option<(u64, u64)> {
+    let mut gaps = ledger.gaps_us.clone();
+    gaps.sort_unstable();
+    Some((*gaps.get(gaps.len() / 2)?, *gaps.last()?))
 }
 
 #[cfg(test)]

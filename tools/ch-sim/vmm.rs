@@ -24,6 +24,7 @@ use super::listener::Bound;
 use super::refusal::{Refusal, refuse};
 use super::release::Release;
 use super::serial::{Serial, Sink};
+use super::threads::Threads;
 
 mod transfer;
 
@@ -43,6 +44,8 @@ pub struct Manner {
     pub no_shutdown: bool,
     /// Whether each boot waits for its first client.
     pub await_client: bool,
+    /// Whether it has threads of the names that CH's have.
+    pub named_threads: bool,
 }
 
 /// A VM that booted.
@@ -73,6 +76,9 @@ pub struct Vmm {
     /// What became of each byte.
     pub ledger: Ledger,
     boots: u32,
+    threads: Threads,
+    /// When a boot's end took its client the stream.
+    client_ended: Option<Instant>,
 }
 
 type Done = Result<(), Refusal>;
@@ -91,6 +97,8 @@ impl Vmm {
             leftover: None,
             ledger: Ledger::new(manner.release),
             boots: 0,
+            threads: Threads::default(),
+            client_ended: None,
         }
     }
 
@@ -328,6 +336,10 @@ impl Vmm {
         };
         let boot = self.ledger.boots.last_mut()?;
         serial.serve(registry, boot, now);
+        if self.client_ended.is_some() && serial.line().is_some_and(|line| line.has_client()) {
+            let gap = self.client_ended.take().map(|ended| ended.elapsed().as_micros() as u64);
+            self.ledger.gaps_us.extend(gap);
+        }
         if machine.paused_at.is_some() {
             return None;
         }
@@ -335,6 +347,15 @@ impl Vmm {
         match machine.next {
             Next::Ended(end) => Some(end),
             _ => None,
+        }
+    }
+
+    /// Starts and ends the threads that CH would have now.
+    pub fn set_threads(&mut self) {
+        if self.manner.named_threads {
+            let vcpu = self.machine.is_some();
+            let serial = vcpu && self.line().is_some_and(|line| !line.is_dead());
+            self.threads.set(vcpu, serial);
         }
     }
 
@@ -390,6 +411,7 @@ impl Vmm {
         };
         if let Some(line) = serial.line() {
             line.remove_path();
+            self.client_ended = line.has_client().then(Instant::now);
         }
         if let Some(boot) = self.ledger.boots.last_mut() {
             serial.end(boot, why);

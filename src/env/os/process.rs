@@ -65,6 +65,13 @@ impl Processes for OsEnv {
         pid == process.pid || group.is_ok_and(|group| u32::try_from(group) == Ok(process.pid))
     }
 
+    fn thread_names(&mut self, pid: u32) -> io::Result<Vec<String>> {
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task"))?;
+        // A thread may end while we look.
+        let names = threads.flatten().filter_map(|one| std::fs::read(one.path().join("comm")).ok());
+        Ok(names.map(|name| String::from_utf8_lossy(&name).trim_end().to_owned()).collect())
+    }
+
     fn signal(&mut self, process: &OsProcess, signal: Signal) -> io::Result<()> {
         let number = match signal {
             Signal::Terminate => libc::SIGTERM,

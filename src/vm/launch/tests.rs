@@ -189,7 +189,11 @@ fn what_a_create_finds_in_the_way_and_what_lies_there_after_a_run_is_not_the_lau
 #[test]
 fn a_stop_shuts_a_running_vmm_down_and_signals_it_if_that_is_not_answered() {
     let mut launch = running();
-    assert_eq!(launch.on_stop(ms(10)), LaunchNext::Ask(Call::VmmShutdown));
+    assert_eq!(launch.on_stop(ms(10)), LaunchNext::Ask(Call::Pause));
+    assert_eq!(launch.on_drained(ms(10)), LaunchNext::Wait, "nothing is drained yet");
+    let drain = LaunchNext::Drain(limits::DRAIN_DEADLINE);
+    assert_eq!(launch.on_answer(Ok(Reply::Done), ms(10)), drain);
+    assert_eq!(launch.on_drained(ms(11)), LaunchNext::Ask(Call::VmmShutdown));
     assert_eq!(launch.on_stop(ms(11)), LaunchNext::Wait, "asking again changes nothing");
     let at = launch.deadline().expect("a deadline");
     assert_eq!(launch.on_timer(at), LaunchNext::EndVmm);
@@ -201,9 +205,27 @@ fn a_stop_shuts_a_running_vmm_down_and_signals_it_if_that_is_not_answered() {
 fn a_vmm_that_answers_its_shutdown_and_stays_is_signalled() {
     let mut launch = running();
     launch.on_stop(ms(10));
+    // A guest that can't be paused may print for ever.
+    let drain = LaunchNext::Drain(limits::DRAIN_DEADLINE_UNPAUSED);
+    assert_eq!(launch.on_answer(Err("vm.pause: HTTP 500".into()), ms(10)), drain);
+    launch.on_drained(ms(11));
     assert_eq!(launch.on_answer(Ok(Reply::Done), ms(20)), LaunchNext::Wait);
     assert_eq!(launch.deadline(), Some(ms(20) + limits::VMM_TERM_DEADLINE));
     assert_eq!(launch.on_timer(ms(20) + limits::VMM_TERM_DEADLINE), LaunchNext::EndVmm);
+}
+
+#[test]
+fn a_pause_that_is_never_answered_does_not_keep_a_vmm_and_its_exit_ends_any_step_of_a_stop() {
+    let mut launch = running();
+    launch.on_stop(ms(10));
+    assert!(launch.is_stopping());
+    let at = launch.deadline().expect("a deadline");
+    assert_eq!(launch.on_timer(at), LaunchNext::Drain(limits::DRAIN_DEADLINE_UNPAUSED));
+    assert_eq!(launch.clone().on_vmm_exit(Exit::Code(0)), LaunchNext::Wait);
+    assert_eq!(launch.on_drained(at), LaunchNext::Ask(Call::VmmShutdown));
+    assert_eq!(launch.on_vmm_exit(Exit::Code(0)), LaunchNext::Wait);
+    assert_eq!(launch.on_drained(at), LaunchNext::Wait);
+    assert_eq!(launch.failure(), None);
 }
 
 #[test]

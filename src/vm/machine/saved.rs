@@ -4,6 +4,7 @@
 //! **Invariant:** a stream that was heard, full or displaced is so for the successor; what has a
 //! deadline keeps it, and what is not written down begins anew.
 
+use super::super::end::After;
 use super::{State, Vm};
 use crate::config::OnExit;
 use crate::env::{Exit, Moment};
@@ -29,6 +30,8 @@ pub struct SavedVm {
     pub full: bool,
     /// Times in a row that another client took the console.
     pub displaced_tries: u32,
+    /// What is known of the last end of stream, while there is no connection.
+    pub after: After,
     /// How the VMM ended, once that is known.
     pub vmm_exit: Option<Exit>,
 }
@@ -47,8 +50,9 @@ impl Vm {
             until,
             give_up: self.give_up,
             heard: self.heard,
-            full: self.full,
+            full: self.tail.is_full(),
             displaced_tries: self.displaced_tries,
+            after: self.after,
             vmm_exit: self.vmm_exit,
         }
     }
@@ -77,10 +81,13 @@ impl Vm {
         vm.vmm_exit = saved.vmm_exit;
         if connected {
             vm.heard = saved.heard;
-            vm.full = saved.full;
+            // One that was never heard is looked at as one that has just been connected.
+            vm.look_at = (!saved.heard).then(|| now + limits::UNHEARD_AFTER);
             // What CH holds behind a full socket may wait for us to dial anew.
-            vm.fetch_tail_at = saved.full.then(|| now + limits::TAIL_SILENCE);
+            vm.tail.on_bytes(saved.full, true, now);
             vm.exit_grace = saved.vmm_exit.map(|_| now + limits::LEAVE_DEADLINE);
+        } else {
+            vm.after = saved.after;
         }
         vm
     }
