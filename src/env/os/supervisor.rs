@@ -257,7 +257,6 @@ impl Prepared {
         let mut arguments = pointers(&self.arguments);
         arguments.push(std::ptr::null());
         let _ = process::unblock_signals();
-        let _ = nofile.restore();
         // SAFETY: all strings live on and end with NUL, both arrays with a null pointer; dup2,
         // fcntl, setpgid and _exit take no pointer. dup2 leaves the copy open over the exec.
         unsafe {
@@ -268,6 +267,8 @@ impl Prepared {
             for fd in &self.stay {
                 libc::fcntl(*fd, libc::F_SETFD, 0);
             }
+            // Only now: dup2(2) refuses a number beyond the soft limit.
+            let _ = nofile.restore();
             libc::execve(arguments[0], arguments.as_ptr(), environment.as_ptr());
             let why = b"seriald: supervise: the program cannot be run\n";
             libc::write(libc::STDERR_FILENO, why.as_ptr().cast(), why.len());
