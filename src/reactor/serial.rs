@@ -268,9 +268,13 @@ impl<E: Env> Reactor<E> {
             }
             // A reboot came in between: the new connection is to the new boot.
             self.tell_end(key, now);
-            let cause = EndCause::PathGone { vmm_lives: true };
+            self.look_for_exit(key, now);
+            let cause = self.end_cause(key, None);
             let next = self.after_end(key, cause, now);
             if matches!(next, Next::Close(_)) {
+                if let Some(slot) = self.table.get_mut(key) {
+                    slot.successor = Some((successor, socket));
+                }
                 return self.apply(key, next, now);
             }
             let next = self.connected(key, successor, socket, now);

@@ -56,7 +56,8 @@ impl<E: Env> Reactor<E> {
     pub(super) fn tell_service(&mut self, message: Message) {
         let Some(service) = &mut self.service else { return };
         if matches!(message, Message::Status(_)) {
-            // One that waits yet is out of date: a manager that does not read makes no heap of them.
+            // One that waits yet is out of date: a manager that does not read makes no heap of
+            // them.
             service.queue.retain(|waiting| !matches!(waiting, Message::Status(_)));
         }
         service.queue.push_back(message);

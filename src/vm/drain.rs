@@ -74,6 +74,13 @@ impl Drain {
         }
     }
 
+    /// The new connection could not be made: it is tried again.
+    pub(super) fn on_dial_failed(&mut self, now: Moment) {
+        if let Drain::Switch { limit, .. } = *self {
+            *self = Drain::Fetch { at: now + limits::TAIL_SILENCE, limit };
+        }
+    }
+
     /// The new connection has taken the old one's place.
     pub(super) fn on_switched(&mut self, now: Moment) {
         if let Drain::Switch { limit, .. } = *self {

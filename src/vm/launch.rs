@@ -13,25 +13,15 @@ use crate::limits;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+mod probe;
 mod saved;
 mod spec;
 #[cfg(test)]
 mod tests;
 
+pub use probe::Probe;
+use probe::in_use;
 pub use spec::{LaunchSpec, LaunchSpecError, Start};
-
-/// What is found at a socket path before it is used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Probe {
-    /// Nothing.
-    Absent,
-    /// A socket on which nobody listens.
-    Dead,
-    /// A socket that somebody listens on, and its pid.
-    Alive(Option<u32>),
-    /// Something else, or something that can't be asked: why.
-    Unusable(String),
-}
 
 /// What the reactor is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -498,12 +488,5 @@ impl Launch {
             Step::Running | Step::Pausing | Step::Draining | Step::Stopping => "run",
             Step::Ending | Step::Killed | Step::GivenUp | Step::Ended => "end of the VMM",
         }
-    }
-}
-
-fn in_use(pid: Option<u32>) -> String {
-    match pid {
-        Some(pid) => format!("in use by the running process {pid}: stop that VM first"),
-        None => "in use by a running process: stop that VM first".into(),
     }
 }

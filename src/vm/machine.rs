@@ -166,6 +166,9 @@ impl Vm {
 
     /// The first dial is due now; from now on its time is counted.
     pub fn begin_dialing(&mut self, now: Moment) {
+        if self.state == State::Closed {
+            return;
+        }
         self.state = State::Dialing { at: Some(now) };
         self.give_up = self.dial_timeout.map(|limit| now + limit);
     }
@@ -301,9 +304,11 @@ impl Vm {
     /// and later it is tried again.
     pub fn on_tail_dial_failed(&mut self, now: Moment) {
         if self.drain.is_under_way() {
-            self.drain.give_up(Drained::Incomplete);
+            // It may pass: a store without room, a full backlog. The drain has its own limit.
+            self.drain.on_dial_failed(now);
+        } else {
+            self.tail.on_dial_failed(now);
         }
-        self.tail.on_dial_failed(now);
     }
 
     /// The old connection is at its end, and the new one takes its place.

@@ -30,6 +30,10 @@ pub struct SavedVm {
     pub full: bool,
     /// Times in a row that another client took the console.
     pub displaced_tries: u32,
+    /// How long a stream must live for that to begin anew.
+    pub ours_after: Duration,
+    /// It was told that the VMM's serial thread has ended.
+    pub unserved: bool,
     /// What is known of the last end of stream, while there is no connection.
     pub after: After,
     /// How the VMM ended, once that is known.
@@ -52,6 +56,8 @@ impl Vm {
             heard: self.heard,
             full: self.tail.is_full(),
             displaced_tries: self.displaced_tries,
+            ours_after: self.ours_after,
+            unserved: self.unserved,
             after: self.after,
             vmm_exit: self.vmm_exit,
         }
@@ -78,11 +84,13 @@ impl Vm {
         vm.give_up = saved.give_up.filter(|_| first);
         vm.dial_timeout = dial_timeout.filter(|_| first);
         vm.displaced_tries = saved.displaced_tries;
+        vm.ours_after = saved.ours_after.max(limits::SERVED_AFTER);
         vm.vmm_exit = saved.vmm_exit;
         if connected {
             vm.heard = saved.heard;
             // One that was never heard is looked at as one that has just been connected.
-            vm.look_at = (!saved.heard).then(|| now + limits::UNHEARD_AFTER);
+            vm.unserved = saved.unserved;
+            vm.look_at = (!saved.heard && !saved.unserved).then(|| now + limits::UNHEARD_AFTER);
             // What CH holds behind a full socket may wait for us to dial anew.
             vm.tail.on_bytes(saved.full, true, now);
             vm.exit_grace = saved.vmm_exit.map(|_| now + limits::LEAVE_DEADLINE);

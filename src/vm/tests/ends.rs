@@ -167,7 +167,18 @@ fn a_drain_ends_whatever_becomes_of_its_stream() {
         (|vm| drop(vm.on_eof(EndCause::PathUnchanged, ms(3))), Drained::StreamOver),
         (|vm| drop(vm.on_vmm_exit(Exit::Code(0), ms(3))), Drained::StreamOver),
         (|vm| drop(vm.on_release(ms(3))), Drained::StreamOver),
-        (|vm| vm.on_tail_dial_failed(ms(3)), Drained::Incomplete),
+        // No new connection can be had, until the limit.
+        (
+            |vm| {
+                for at in [3, 30, 60] {
+                    vm.on_timer(ms(at));
+                    vm.on_tail_dial_failed(ms(at));
+                    assert_eq!(vm.take_drained(), None);
+                }
+                vm.on_timer(ms(100_000));
+            },
+            Drained::Incomplete,
+        ),
         // Nobody accepts the new connection.
         (
             |vm| {
