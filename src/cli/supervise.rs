@@ -5,7 +5,7 @@
 
 use crate::cli::{Failure, complain, log_from};
 use seriald::env::os::supervisor::{Happened, Supervisor};
-use seriald::env::{Moment, ProcessSignal, Signal};
+use seriald::env::{Exit, Moment, ProcessSignal, Signal};
 use seriald::handover::notify::Heard;
 use seriald::handover::restarts::{After, Restarts};
 use seriald::limits;
@@ -69,9 +69,15 @@ fn keep_running(supervisor: &mut Supervisor, command: &[OsString]) -> Result<u8,
     loop {
         let now = supervisor.now();
         if start_at.is_some_and(|at| at <= now) {
-            supervisor.start(command).map_err(Failure::failed)?;
             restarts.on_start(now);
             start_at = None;
+            if let Err(error) = supervisor.start(command) {
+                log::warn!("the collector cannot be started: {error}");
+                match restarts.on_exit(Exit::Unknown, now) {
+                    After::End(code) => return Ok(code),
+                    After::Restart(at) => start_at = Some(at),
+                }
+            }
         }
         let limit = start_at.map(|at| at.saturating_sub(now));
         for happened in supervisor.wait(limit).map_err(Failure::failed)? {

@@ -15,5 +15,6 @@ mod heritage;
 mod many;
 mod running;
 mod service;
+mod soft_limit;
 mod supervise;
 mod upgrade;

@@ -92,18 +92,20 @@ impl Supervisor {
     /// It can't be started or watched.
     pub fn start(&mut self, command: &[OsString]) -> io::Result<()> {
         let prepared = Prepared::new(command, &self.address, self.kept_max, &self.kept)?;
-        let nofile = self.env.nofile;
-        // SAFETY: the supervisor has one thread, and the child calls only what is safe after a
-        // fork: everything that it needs was made before.
+        // SAFETY: the supervisor has one thread, so that after the fork no lock is held by another.
         let pid = unsafe { cvt(libc::fork())? };
         if pid == 0 {
-            prepared.run(nofile);
+            prepared.run();
         }
         let pid = pid.unsigned_abs();
         let pidfd = process::pidfd_open(pid)?;
-        self.env.watch_pidfd(&pidfd, CHILD)?;
-        self.child = Some(OsProcess { pidfd, pid, child: true, ended: None });
-        Ok(())
+        let watched = self.env.watch_pidfd(&pidfd, CHILD);
+        let child = self.child.insert(OsProcess { pidfd, pid, child: true, ended: None });
+        if watched.is_err() {
+            // Its end would not be seen: it is ended at once, and started anew later.
+            self.env.signal(child, Signal::Kill)?;
+        }
+        watched
     }
 
     /// Passes a signal on.
@@ -192,7 +194,7 @@ fn file_of(fd: &OwnedFd) -> io::Result<(u64, u64)> {
     Ok((stat.st_dev, stat.st_ino))
 }
 
-/// All that the child needs between fork and exec, where nothing may be allocated.
+/// All that the child needs between fork and exec.
 struct Prepared {
     arguments: Vec<CString>,
     environment: Vec<CString>,
@@ -243,7 +245,11 @@ impl Prepared {
     }
 
     /// The child's way to its program.
-    fn run(mut self, nofile: super::rlimit::Nofile) -> ! {
+    ///
+    /// It keeps two things of ours. The limit on descriptors: those that are handed over lie beyond
+    /// a usual soft limit, and its loader must open files too. And the blocked signals: one that
+    /// comes before it reads them waits.
+    fn run(mut self) -> ! {
         let mut pid = std::process::id();
         for digit in self.listen_pid[LISTEN_PID.len()..][..PID_DIGITS].iter_mut().rev() {
             *digit = b'0' + (pid % 10) as u8;
@@ -256,7 +262,6 @@ impl Prepared {
         environment.extend([self.listen_pid.as_ptr().cast(), std::ptr::null()]);
         let mut arguments = pointers(&self.arguments);
         arguments.push(std::ptr::null());
-        let _ = process::unblock_signals();
         // SAFETY: all strings live on and end with NUL, both arrays with a null pointer; dup2,
         // fcntl, setpgid and _exit take no pointer. dup2 leaves the copy open over the exec.
         unsafe {
@@ -267,8 +272,6 @@ impl Prepared {
             for fd in &self.stay {
                 libc::fcntl(*fd, libc::F_SETFD, 0);
             }
-            // Only now: dup2(2) refuses a number beyond the soft limit.
-            let _ = nofile.restore();
             libc::execve(arguments[0], arguments.as_ptr(), environment.as_ptr());
             let why = b"seriald: supervise: the program cannot be run\n";
             libc::write(libc::STDERR_FILENO, why.as_ptr().cast(), why.len());
