@@ -1,11 +1,14 @@
 //! A supervised seriald is killed, whatever it does at that moment.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
 use std::process::Command;
 
 use super::fleets::Fleet;
-use super::running::{child_of, logged, supervise};
-use super::support::process::run_to_success;
+use super::running::{SERIALD, child_of, logged, one_vm, supervise};
+use super::support::process::{Process, run_to_success};
+use super::support::skip;
 use super::support::wait::{PATIENCE, wait_for, wait_until};
 
 fn signal(pid: u32, name: &str) {
@@ -69,8 +72,72 @@ fn fifty_kills_lose_and_double_no_byte_of_v53() {
 fn without_a_store_there_is_one_warning() {
     let dir = tempfile::tempdir().expect("a directory");
     let fleet = Fleet::start("v53", dir.path(), 3, &["--rate", "4000"], "lines=10");
-    let mut seriald = super::running::run(super::running::SERIALD.as_ref(), dir.path(), &fleet);
+    let mut seriald = super::running::run(SERIALD.as_ref(), dir.path(), &fleet);
     wait_until(PATIENCE, "output", || logged(&fleet) > 100);
     assert!(seriald.terminate_and_wait().success());
     assert_eq!(seriald.output().matches("no descriptor store: if this process").count(), 1);
+}
+
+/// A collector of one VM is killed while a system call is held at its entry or exit; the next one
+/// leaves the log with the line exactly once.
+fn killed_within(call: &str, hold: &str) {
+    let Some(strace) = skip::program("strace") else { return };
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = dir.path().join("a.log");
+    let (mut supervisor, _listener, mut client) = one_vm(dir.path(), SERIALD.as_ref());
+    client.write_all(b"one\n").expect("sent");
+    wait_until(PATIENCE, "the first line", || fs::read(&log).is_ok_and(|log| log == b"one\n"));
+    let child = child_of(supervisor.id()).expect("a child");
+    let mut tracer = Command::new(strace);
+    tracer.args(["-qq", "-e", &format!("trace={call}")]);
+    // Ten seconds: whoever holds it is killed long before.
+    tracer.args(["-e", &format!("inject={call}:{hold}=10000000"), "-p", &child.to_string()]);
+    if call == "write" {
+        tracer.arg("-P").arg(&log);
+    }
+    let mut tracer = Process::start("strace", dir.path(), &mut tracer);
+    let of_child = |name: &str| fs::read_to_string(format!("/proc/{child}/{name}"));
+    wait_until(PATIENCE, "the tracer", || {
+        assert!(tracer.is_running(), "{}", tracer.output());
+        of_child("status").is_ok_and(|status| !status.contains("TracerPid:\t0"))
+    });
+    client.write_all(b"two\n").expect("sent");
+    // A traced call stops for an instant; one that is held stays stopped.
+    let mut stopped = 0;
+    wait_until(PATIENCE, "the held call", || {
+        let stops = of_child("stat").is_ok_and(|stat| stat.contains(") t "));
+        stopped = if stops { stopped + 1 } else { 0 };
+        stopped > 20
+    });
+    signal(child, "KILL");
+    wait_until(PATIENCE, "both lines", || {
+        fs::read(&log).is_ok_and(|log| log.len() >= b"one\ntwo\n".len())
+    });
+    client.write_all(b"three\n").expect("sent");
+    wait_until(PATIENCE, "the third line", || {
+        fs::read(&log).is_ok_and(|log| log.ends_with(b"three\n"))
+    });
+    assert_eq!(fs::read_to_string(&log).expect("a log"), "one\ntwo\nthree\n");
+    drop(client);
+    assert!(supervisor.terminate_and_wait().success());
+}
+
+#[test]
+fn a_kill_after_a_read_and_before_anything_else_loses_no_byte() {
+    killed_within("recvmmsg", "delay_exit");
+}
+
+#[test]
+fn a_kill_before_a_read_loses_no_byte() {
+    killed_within("recvmmsg", "delay_enter");
+}
+
+#[test]
+fn a_kill_before_the_write_of_what_was_read_loses_no_byte() {
+    killed_within("write", "delay_enter");
+}
+
+#[test]
+fn a_kill_right_after_a_write_doubles_no_byte() {
+    killed_within("write", "delay_exit");
 }

@@ -3,8 +3,10 @@
 //! **Invariant:** half of the VMs rotate by rename, half by copytruncate, all often.
 
 use std::fs;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -51,4 +53,18 @@ pub fn logged(fleet: &Fleet) -> u64 {
 pub fn child_of(supervisor: u32) -> Option<u32> {
     let path = format!("/proc/{supervisor}/task/{supervisor}/children");
     fs::read_to_string(path).expect("it runs").split(' ').next()?.parse().ok()
+}
+
+/// A supervised collector of one VM, and the VM's side of its stream.
+pub fn one_vm(dir: &Path, program: &Path) -> (Process, UnixListener, UnixStream) {
+    let serial = dir.join("a.sock");
+    let listener = UnixListener::bind(&serial).expect("a listener");
+    let vms = json!({"vms": [{"id": "a", "serial": serial, "log": dir.join("a.log")}]});
+    fs::write(dir.join("seriald.json"), vms.to_string()).expect("a configuration");
+    let mut command = Command::new(program);
+    command.args(["supervise", "--", "run", "--config"]).arg(dir.join("seriald.json"));
+    let supervisor = Process::start("supervise", dir, &mut command);
+    let (client, _) = listener.accept().expect("a client");
+    client.set_read_timeout(Some(Duration::from_millis(20))).expect("a time-out");
+    (supervisor, listener, client)
 }

@@ -2,30 +2,11 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
-use serde_json::json;
-
-use super::running::{SERIALD, child_of};
-use super::support::process::{Process, run_to_success};
+use super::running::{SERIALD, child_of, one_vm};
+use super::support::process::run_to_success;
 use super::support::wait::{PATIENCE, wait_for, wait_until};
-
-/// A supervised collector of one VM, and the VM's side of its stream.
-fn one_vm(dir: &Path, program: &Path) -> (Process, UnixListener, UnixStream) {
-    let serial = dir.join("a.sock");
-    let listener = UnixListener::bind(&serial).expect("a listener");
-    let vms = json!({"vms": [{"id": "a", "serial": serial, "log": dir.join("a.log")}]});
-    fs::write(dir.join("seriald.json"), vms.to_string()).expect("a configuration");
-    let mut command = Command::new(program);
-    command.args(["supervise", "--", "run", "--config"]).arg(dir.join("seriald.json"));
-    let supervisor = Process::start("supervise", dir, &mut command);
-    let (client, _) = listener.accept().expect("a client");
-    client.set_read_timeout(Some(Duration::from_millis(20))).expect("a time-out");
-    (supervisor, listener, client)
-}
 
 fn kill(pid: u32) {
     run_to_success(Command::new("sh").args(["-c", &format!("kill -KILL {pid}")]));
