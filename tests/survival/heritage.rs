@@ -6,7 +6,7 @@ use std::path::Path;
 use seriald::env::os::OsEnv;
 use seriald::handover::state::State;
 use seriald::log::Rotation;
-use seriald::{Config, LogSpec, Reactor, RotateMode, Seriald, VmId, VmSpec};
+use seriald::{Config, EventKind, LogSpec, Reactor, RotateMode, Seriald, VmId, VmSpec};
 
 use super::support::embedded::{Loop, Peer, read_to_end, send, spec};
 use super::support::logs::{assert_whole, generations};
@@ -55,6 +55,25 @@ fn a_stream_and_its_log_go_on_at_the_same_byte() {
     drop(client);
     assert_eq!(turns.turn_until_closed(vm), "released");
     assert_whole(&log, &truth);
+}
+
+#[test]
+fn another_client_is_recognised_after_a_handover_too() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let spec = spec("a", dir.path(), 4096);
+    let peer = Peer::at(&spec.serial);
+    let mut turns = Loop::new();
+    turns.reactor.adopt(spec).expect("adopted");
+    let mut client = peer.accept(&mut turns);
+    send(&mut turns, &mut client, b"heard\n");
+    turns = hand_over(turns);
+    let vm = only_vm(&turns);
+    // As Cloud Hypervisor does when another one connects; the path stays as it is.
+    drop(client);
+    let _again = peer.accept(&mut turns);
+    turns
+        .turn_until("the displacement", |this| this.count(vm, |k| *k == EventKind::Displaced) == 1);
+    assert_eq!(turns.reactor.status(vm).map(|status| status.displaced), Some(1));
 }
 
 /// A log of several slices whose copy has begun, and its VM.

@@ -143,8 +143,9 @@ fn another_format_is_refused_by_its_number() {
 
 proptest::proptest! {
     #[test]
-    fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
-        let _ = State::parse(&bytes);
+    fn any_bytes_are_read_or_refused(bytes: [u8; 64], len in 0usize..=64) {
+        let bytes = &bytes[..len];
+        let _ = State::parse(bytes);
     }
 
     #[test]

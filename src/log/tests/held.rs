@@ -120,3 +120,28 @@ fn the_close_leaves_no_copy_and_no_dropped_file() {
     log.close(&mut OsFiles::default(), secs(1));
     assert_eq!(place.names(), ["app.log", "app.log.1"]);
 }
+
+#[test]
+fn what_is_held_is_written_by_the_program_that_takes_over() {
+    let place = Place::new(RotateMode::Rename);
+    let mut env = failing("write");
+    let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
+    log.append(&mut env, b"held\n", secs(1));
+    let saved = log.save(|_| 11, |_| 10);
+    assert_eq!((saved.file, saved.dir, saved.copy), (11, 10, None));
+    let saved: SavedLog = serde_json::from_str(&serde_json::to_string(&saved).unwrap()).unwrap();
+    // The successor has the same files open; the disk is still full, and then it is not.
+    let open = |env: &mut Faulty, log: Log<Faulty>| OpenLog {
+        dir: env.open_dir(place.spec.path.parent().unwrap(), 0o750).unwrap(),
+        file: log.file,
+        copy: None,
+    };
+    let files = open(&mut env, log);
+    let mut log = Log::take_over(&mut env, saved, files, 0, secs(2)).unwrap();
+    assert_eq!((log.held_bytes(), log.counters().lost_bytes), (5, 0));
+    let due = log.deadline().unwrap();
+    env.failing = 0..0;
+    log.on_timer(&mut env, due);
+    log.append(&mut env, b"after\n", due);
+    assert_same(&place.bytes(), b"held\nafter\n", "held first");
+}
