@@ -15,7 +15,10 @@ pub fn log(event: &Event) {
         EventKind::Connected(Some(pid)) => info!("VM {id}: connected, its VMM is process {pid}"),
         EventKind::Connected(None) => info!("VM {id}: connected"),
         EventKind::Disconnected => info!("VM {id}: disconnected"),
-        EventKind::Rebooted => info!("VM {id}: its guest was reset; the log goes on"),
+        EventKind::Rebooted(absent) => {
+            let ms = absent.as_secs_f64() * 1000.0;
+            info!("VM {id}: its guest was reset; connected again after {ms:.1} ms");
+        }
         EventKind::ShutDown => {
             info!("VM {id}: its guest was shut down, its VMM stays: waiting for a boot");
         }

@@ -14,8 +14,9 @@ use std::io;
 
 impl<E: Env> Reactor<E> {
     /// Tells what the machine has recognised with its last input, if anything.
-    pub(super) fn tell_recognised(&mut self, key: Key) {
+    pub(super) fn tell_recognised(&mut self, key: Key, now: Moment) {
         let Some(slot) = self.table.get_mut(key) else { return };
+        let absent = now.saturating_sub(slot.ended_at);
         let Some(what) = slot.vm.take_recognised() else { return };
         slot.ends.count(what);
         self.stats.ends.count(what);
@@ -36,7 +37,7 @@ impl<E: Env> Reactor<E> {
         self.tell(
             key,
             match what {
-                Recognised::Rebooted => EventKind::Rebooted,
+                Recognised::Rebooted => EventKind::Rebooted(absent),
                 Recognised::ShutDown => EventKind::ShutDown,
                 Recognised::Booted => EventKind::Booted,
                 Recognised::Displaced => EventKind::Displaced,
@@ -73,7 +74,7 @@ impl<E: Env> Reactor<E> {
         let Some(pid) = self.env.peer_pid(stream).ok().flatten() else { return };
         if self.env.thread_names(pid).is_ok_and(|names| serial_thread_is_gone(&names)) {
             slot.vm.on_thread_gone(now);
-            self.tell_recognised(key);
+            self.tell_recognised(key, now);
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::log::Counters;
 use crate::vm::{CloseReason, Recognised};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A VM of one reactor. It is never given to another VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,7 +41,8 @@ pub enum EventKind {
     /// The new connection leads to the socket of the one before: another client had taken it.
     Displaced,
     /// The guest was reset, or vm.reboot: the console is connected to the VMM's new socket.
-    Rebooted,
+    /// How long there was no connection.
+    Rebooted(Duration),
     /// vm.shutdown: the socket is gone, its VMM stays; a later vm.boot is waited for.
     ShutDown,
     /// vm.boot after that: the console is connected again.

@@ -21,7 +21,7 @@ impl<E: Env> Reactor<E> {
     /// Carries out what a VM's machine decided, and sets its timer anew: the only place for both.
     pub(super) fn apply(&mut self, key: Key, mut next: Next, now: Moment) {
         loop {
-            self.tell_recognised(key);
+            self.tell_recognised(key, now);
             next = match next {
                 Next::Wait => break,
                 Next::Dial => self.dial(key, now),
@@ -82,7 +82,7 @@ impl<E: Env> Reactor<E> {
             (false, _) => Reached::Other,
         };
         let mut next = slot.vm.on_dialed(reached, now);
-        self.tell_recognised(key);
+        self.tell_recognised(key, now);
         let Some(slot) = self.table.get_mut(key) else { return Next::Wait };
         if has_ended {
             // Its end of stream is to be read yet.
@@ -253,6 +253,7 @@ impl<E: Env> Reactor<E> {
     /// The stream has ended, in order or by a reset.
     fn on_end(&mut self, key: Key, error: Option<&io::Error>, now: Moment) {
         let Some(slot) = self.table.get_mut(key) else { return };
+        slot.ended_at = now;
         // What the budget cut short belongs to the stream that has ended.
         slot.cut_short = 0;
         if let Some((successor, socket)) = slot.successor.take() {

@@ -10,7 +10,7 @@ use super::report::Ends;
 use super::timers::Armed;
 use super::watch::VmWatch;
 use crate::config::VmSpec;
-use crate::env::{Env, FileId, SocketId};
+use crate::env::{Env, FileId, Moment, SocketId};
 use crate::log::Log;
 use crate::vm::launch::Launch;
 use crate::vm::{DialFailure, Vm};
@@ -94,6 +94,8 @@ pub(crate) struct Slot<E: Env> {
     pub displaced: u64,
     pub upstream_loss_possible: u64,
     pub ends: Ends,
+    /// When its last stream ended.
+    pub ended_at: Moment,
 }
 
 impl<E: Env> Slot<E> {
@@ -136,6 +138,7 @@ impl<E: Env> Slot<E> {
             displaced: 0,
             upstream_loss_possible: 0,
             ends: Ends::default(),
+            ended_at: Moment::ZERO,
             spec,
         }
     }

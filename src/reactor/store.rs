@@ -254,7 +254,7 @@ impl<E: Env> Reactor<E> {
             Some(slot) if has_ended => slot.vm.on_vmm_exit(Exit::Unknown, now),
             _ => Next::Wait,
         };
-        self.tell_recognised(key);
+        self.tell_recognised(key, now);
         self.apply(key, next, now);
     }
 

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::Command;
+
+use serde_json::json;
 
 use super::fleets::Fleet;
 use super::running::{SERIALD, child_of, logged, one_vm, supervise};
@@ -140,4 +142,26 @@ fn a_kill_before_the_write_of_what_was_read_loses_no_byte() {
 #[test]
 fn a_kill_right_after_a_write_doubles_no_byte() {
     killed_within("write", "delay_exit");
+}
+
+#[test]
+fn a_vm_that_is_no_longer_wanted_after_a_crash_is_left_in_order() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut supervisor, _listener, mut client) = one_vm(dir.path(), SERIALD.as_ref());
+    let child = child_of(supervisor.id()).expect("a child");
+    signal(child, "STOP");
+    // Another VM is all that is wanted from now on.
+    let vms = json!({"vms": [{"id": "b", "serial": dir.path().join("b.sock"),
+                              "log": dir.path().join("b.log")}]});
+    fs::write(dir.path().join("seriald.json"), vms.to_string()).expect("a configuration");
+    client.write_all(b"unread").expect("sent");
+    signal(child, "KILL");
+    // Our half is shut first, and what is unread is read: the VMM's serial thread lives on.
+    wait_until(PATIENCE, "the half-close", || matches!(client.read(&mut [0; 1]), Ok(0)));
+    drop(client);
+    wait_until(PATIENCE, "the word", || {
+        supervisor.output().contains("6 bytes of consoles that are nobody's were dropped")
+    });
+    assert!(supervisor.output().contains("VM a: no longer in charge, its console is left"));
+    assert!(supervisor.terminate_and_wait().success());
 }
