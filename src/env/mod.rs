@@ -217,8 +217,9 @@ pub struct Found {
     pub berths: Vec<(u32, BerthNote)>,
     /// The read in flight.
     pub flight: Option<Flight>,
-    /// VMs, and how many bytes each held that it could not write: they are lost.
-    pub held: Vec<(String, u64)>,
+    /// VMs, and how many bytes each held that it could not write: they are lost. Each by the place
+    /// of its note.
+    pub held: Vec<(usize, String, u64)>,
 }
 
 impl Found {

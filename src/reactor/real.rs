@@ -4,7 +4,7 @@
 //! **Invariant:** a library that is embedded touches no signal, no environment variable and no
 //! service manager; each of these is a call of its own here.
 
-use super::store::{Kept, Store};
+use super::store::Kept;
 use super::{Error, Reactor};
 use crate::config::Config;
 use crate::env::Descriptor;
@@ -74,13 +74,7 @@ impl Reactor<OsEnv> {
             opened.map_err(|cause| Error { what: "make memory for a successor", cause })?;
         let is_new = memory != Some(number);
         if own.is_some() {
-            // The predecessor was this process: its VMs are in charge, with their berths.
-            let mut store = Store::new(number);
-            store.occupy(self.berths().into_iter(), found.last_sequence());
-            self.store = Some(store);
-            if is_new {
-                self.store_anew(number);
-            }
+            self.go_on_with_store(number, is_new, &found);
             return Ok(());
         }
         let useless = self.begin_store(number, is_new, found, kept);

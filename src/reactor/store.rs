@@ -122,7 +122,12 @@ impl<E: Env> Reactor<E> {
         let mut useless_names: Vec<String> =
             kept.others.into_iter().map(|(name, _)| name).collect();
         let mut taken = Vec::new();
-        for (berth, mut numbers) in kept.streams {
+        for (berth, numbers) in kept.streams {
+            // One that never was connected needs no care, whoever it was kept for.
+            let connected = |number: &Descriptor| self.env.peer_path(*number).is_ok();
+            let (mut numbers, unconnected): (Vec<_>, Vec<_>) =
+                numbers.into_iter().partition(connected);
+            useless.extend(unconnected);
             let number = numbers.pop();
             useless.extend(numbers);
             let note = notes.remove(&berth).and_then(|note| Some((note.socket?, note)));
@@ -146,7 +151,7 @@ impl<E: Env> Reactor<E> {
         let last = store.next_sequence;
         store.occupy(taken.into_iter(), last);
         store.flight = found.flight;
-        for (at, (id, bytes)) in found.held.into_iter().enumerate() {
+        for (at, id, bytes) in found.held {
             self.env.note_held(at, "", 0);
             store.held_before.insert(id, bytes);
         }
@@ -161,6 +166,31 @@ impl<E: Env> Reactor<E> {
         self.tell_service(Message::Remove(MEMORY.into()));
         if !self.hand_number_to_service(MEMORY.into(), memory) {
             ::log::warn!("the store did not take our memory: a crash costs the read in flight");
+        }
+    }
+
+    /// The predecessor was this process: its VMs are in charge, with their berths.
+    pub(super) fn go_on_with_store(&mut self, memory: Descriptor, is_new: bool, found: &Found) {
+        let mut store = Store::new(memory);
+        store.occupy(self.berths().into_iter(), found.last_sequence());
+        self.store = Some(store);
+        for (at, _, _) in &found.held {
+            self.env.note_held(*at, "", 0);
+        }
+        if is_new {
+            self.store_anew(memory);
+        }
+        for key in self.table.iter().map(|(key, _)| key).collect::<Vec<_>>() {
+            self.note_held(key);
+        }
+    }
+
+    /// A successor does not know of streams that were never connected.
+    pub(super) fn give_spares_back(&mut self) {
+        for key in self.table.iter().map(|(key, _)| key).collect::<Vec<_>>() {
+            if let Some(line) = self.table.get_mut(key).and_then(|slot| slot.spare.take()) {
+                self.hang_up(line);
+            }
         }
     }
 

@@ -95,8 +95,14 @@ impl<E: Heritage> Reactor<E> {
         if upgrade.running.is_some() || upgrade.verdict.is_some() {
             return;
         }
+        if self.stopping {
+            return self.decide(Err("it was told to end".into()));
+        }
         match self.unsettled() {
-            None => self.decide(Ok(())),
+            None => {
+                self.give_spares_back();
+                self.decide(Ok(()));
+            }
             Some((vm, what)) if now >= upgrade.deadline => {
                 let (id, within) = (self.name(vm.0), limits::SETTLE_DEADLINE.as_secs());
                 self.decide(Err(format!("VM {id}: {what} was not through in {within} s")));

@@ -196,3 +196,24 @@ fn a_process_that_the_signal_would_end_is_left_alone() {
     sleeper.wait().expect("reaped");
     fails_with(&upgrade(sleeper.id()), "there is none");
 }
+
+#[test]
+fn a_process_that_is_told_to_end_is_not_upgraded_any_more() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let program = install(dir.path());
+    let mut fleet = Fleet::start("v53", dir.path(), 2, &["--rate", "4000"], "lines=0");
+    let mut seriald = run(&program, dir.path(), &fleet);
+    wait_until(PATIENCE, "output", || logged(&fleet) > 1000);
+    // The new program takes its time to say its version; meanwhile the old one is to end.
+    let go = dir.path().join("go");
+    let wait = format!("while [ ! -e {} ]; do sleep 0.01; done", go.display());
+    replace(&program, format!("#!/bin/sh\n{wait}\nexec {SERIALD} \"$@\"\n").as_bytes());
+    // A console that does not end its stream holds the end up for a second.
+    seriald.signal("USR2");
+    wait_until(PATIENCE, "the check", || seriald.output().contains("asking"));
+    seriald.signal("TERM");
+    fs::write(&go, "").expect("the sign");
+    assert!(seriald.wait_for_exit().success());
+    assert!(!seriald.output().contains("goes on where"), "{}", seriald.output());
+    fleet.process.terminate_and_wait();
+}

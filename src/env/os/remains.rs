@@ -229,7 +229,7 @@ impl Kept {
         });
         let held = (0..HELD_NOTES_MAX).filter_map(|at| {
             let note = HELD + at * HELD_NOTE;
-            Some((self.id(note)?, self.load(note)))
+            Some((at, self.id(note)?, self.load(note)))
         });
         Found { berths: berths.collect(), flight: self.flight(), held: held.collect() }
     }

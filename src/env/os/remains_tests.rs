@@ -32,7 +32,7 @@ fn berths_and_held_bytes_are_found_by_a_successor_until_they_are_given_up() {
     let found = found_by_a_successor(number);
     let last = BERTHS_MAX as u32 - 1;
     assert_eq!(found.berths, [(7, long), (last, short.clone())]);
-    assert_eq!(found.held, [("a".to_owned(), 70)]);
+    assert_eq!(found.held, [(3, "a".to_owned(), 70)]);
     env.note_berth(7, Some(&short));
     env.note_berth(last, None);
     env.note_held(3, "a", 0);
