@@ -135,3 +135,27 @@ fn a_manager_that_is_gone_costs_a_warning_and_no_byte() {
     assert!(seriald.terminate_and_wait().success());
     assert_eq!(seriald.output().matches("the service manager is gone").count(), 1);
 }
+
+#[test]
+fn a_reload_is_told_at_its_begin_and_its_end() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut manager = Hearer::at(&dir.path().join("notify"));
+    let mut seriald = run(dir.path(), &[]);
+    manager.hear("READY=1");
+    seriald.signal("HUP");
+    let reloading = manager.hear("RELOADING=1");
+    let moment = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").expect("when it began");
+    let uptime = fs::read_to_string("/proc/uptime").expect("a clock");
+    let uptime: f64 = uptime.split(' ').next().expect("seconds").parse().expect("a number");
+    // CLOCK_MONOTONIC: the time since the boot, as long as the machine did not sleep.
+    assert!(moment.parse::<u64>().expect("a number") <= (uptime * 1e6) as u64 + 1_000_000);
+    assert_eq!(manager.hear("READY=1"), "READY=1");
+    // One that is wrong is no reload.
+    fs::write(dir.path().join("seriald.json"), "{").expect("a bad configuration");
+    seriald.signal("HUP");
+    wait_for(PATIENCE, "the complaint", || seriald.output().contains("not reloaded").then_some(()));
+    seriald.signal("TERM");
+    manager.hear("STOPPING=1");
+    assert_eq!(manager.heard.iter().filter(|m| m.contains("RELOADING")).count(), 1);
+    assert!(seriald.wait_for_exit().success());
+}
