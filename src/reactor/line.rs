@@ -87,7 +87,7 @@ impl<E: Env> Reactor<E> {
         match self.service.is_some() {
             true => {
                 if let Some(store) = &mut self.store {
-                    store.waiting.push_back(key);
+                    store.waiting.insert(key);
                 }
                 Err(NoLine::StoreBusy)
             }

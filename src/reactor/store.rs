@@ -15,7 +15,7 @@ use crate::handover::notify::Message;
 use crate::limits;
 use crate::vm::{Next, Reached, State};
 use slab::Slab;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The name of the memory that is kept beside the streams.
 const MEMORY: &str = "state";
@@ -30,7 +30,7 @@ pub(super) struct Store {
     held_before: HashMap<String, u64>,
     pub(super) full_told: bool,
     /// VMs whose dial found no room at the manager's socket.
-    pub(super) waiting: VecDeque<Key>,
+    pub(super) waiting: BTreeSet<Key>,
 }
 
 /// A stream that a predecessor left.
@@ -83,7 +83,7 @@ impl Store {
             flight: None,
             held_before: HashMap::new(),
             full_told: false,
-            waiting: VecDeque::new(),
+            waiting: BTreeSet::new(),
         }
     }
 
@@ -386,7 +386,7 @@ impl<E: Env> Reactor<E> {
     /// The manager's socket has room again: those who waited for that dial, as far as it goes.
     pub(super) fn dial_waiting(&mut self, now: Moment) {
         while let Some(store) = &mut self.store {
-            let Some(key) = store.waiting.pop_front() else { return };
+            let Some(key) = store.waiting.pop_first() else { return };
             let left = store.waiting.len();
             let dialing = |slot: &Slot<E>| matches!(slot.vm.state(), State::Dialing { .. });
             if self.table.get(key).is_some_and(dialing) {

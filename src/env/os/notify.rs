@@ -20,6 +20,9 @@ struct Control([u8; 64]);
 // SAFETY: CMSG_SPACE only computes.
 const _: () = assert!(unsafe { libc::CMSG_SPACE(size_of::<RawFd>() as u32) } as usize <= 64);
 
+/// Of sendmsg(2): no memory, or too many descriptors under way.
+const PASSING: [libc::c_int; 3] = [libc::ENOBUFS, libc::ENOMEM, libc::ETOOMANYREFS];
+
 impl OsEnv {
     /// Connects to the service manager at `address`, a path or `@` and an abstract name, and
     /// watches for room to send under [`NOTIFY_TOKEN`].
@@ -52,6 +55,10 @@ impl Notify for OsEnv {
         loop {
             match send(socket.as_raw_fd(), message, number) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // The kernel is short of something: that passes, as a full socket does.
+                Err(error) if error.raw_os_error().is_some_and(|code| PASSING.contains(&code)) => {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
                 sent => return sent,
             }
         }
