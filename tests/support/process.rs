@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use super::wait::{PATIENCE, wait_for};
 
@@ -66,6 +67,15 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        // A supervisor takes its child along only if it may end in order.
+        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            let pid = self.child.id().to_string();
+            let _ = Command::new("kill").arg(pid).stderr(Stdio::null()).status();
+            let deadline = Instant::now() + Duration::from_secs(2);
+            while Instant::now() < deadline && self.child.try_wait().is_ok_and(|e| e.is_none()) {
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
         // Both fail only for a process that has ended and was waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();

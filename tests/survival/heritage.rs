@@ -156,8 +156,12 @@ fn a_vm_whose_descriptors_are_no_more_is_dialed_and_its_log_opened_anew() {
     drop(turns);
     let none = 1 << 20;
     let vm = &mut state.vms[0];
+    // Each of them: the numbers of those that were closed may be other tests' by now.
     (vm.log.file, vm.log.dir) = (none, none);
     vm.stream.as_mut().expect("a stream").descriptor = none;
+    vm.vmm.as_mut().expect("its process").descriptor = none;
+    let none_left = state.descriptors().iter().all(|number| *number == none);
+    assert!(none_left, "{state:?}");
     let mut turns = Loop::new();
     assert_eq!(turns.reactor.take_over(state), Vec::<String>::new());
     let mut client = peer.accept(&mut turns);
