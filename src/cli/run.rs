@@ -121,6 +121,7 @@ fn serve(
         while let Some(event) = reactor.next_event() {
             notice::log(&event);
         }
+        program.advance(reactor, 0);
         if reactor.is_stopped() {
             reactor.take_leave();
             return Ok(());
@@ -138,26 +139,25 @@ fn serve(
                 ProcessSignal::Hangup | ProcessSignal::End => {}
             }
         }
-        program.advance(reactor, 0);
     }
 }
 
 /// Reads the configuration again, and does what has changed in it; one that is wrong changes
 /// nothing.
 fn reload(reactor: &mut Seriald, roster: &mut Roster, args: &Args) {
+    reactor.reloading();
     match settings(args) {
         Ok(settings) => {
-            reactor.reloading();
             let changes = roster.apply(reactor, settings);
             reactor.dial_anew();
             log::info!("reloaded: {changes}");
-            reactor.ready();
         }
         Err(Failure::Usage(why) | Failure::Failed(why)) => {
             log::error!("not reloaded, everything stays as it is: {why}");
         }
         Err(_) => {}
     }
+    reactor.ready();
 }
 
 /// What the configuration and the command line ask for.

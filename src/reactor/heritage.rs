@@ -14,7 +14,7 @@ use crate::env::{Env, Heritage, Moment};
 use crate::handover::state::{
     FORMAT, LaunchState, ProcessState, State, StateError, StreamState, VmState,
 };
-use crate::log::{Counters, Log, OpenLog};
+use crate::log::{Log, OpenLog};
 use crate::vm::launch::Launch;
 use crate::vm::{Next, Vm};
 use serde::de::DeserializeOwned;
@@ -108,6 +108,8 @@ impl<E: Heritage> Reactor<E> {
         let now = self.env.now();
         let key = self.table.next_key().ok_or("the table of VMs is full")?;
         let seed = self.roll();
+        // Told by the predecessor.
+        let before = saved.log.counters;
         let spec = spec_of(&saved);
         let log = self.take_log(&saved, seed, now)?;
         let streams = [saved.stream, saved.successor].map(|stream| {
@@ -151,7 +153,7 @@ impl<E: Heritage> Reactor<E> {
         self.table.insert(slot);
         self.take_process(key, saved.vmm);
         self.tell(key, EventKind::Adopted);
-        self.after_log(key, Counters::default());
+        self.after_log(key, before);
         self.enqueue(key);
         self.apply(key, Next::Wait, now);
         Ok(())

@@ -75,6 +75,10 @@ impl<E: Env> Reactor<E> {
             }
             return Ok(Line { stream, berth: None });
         }
+        if !self.memory_is_stored() && self.service.is_some() {
+            return Err(self.wait_for_store(key));
+        }
+        let Some(store) = &mut self.store else { return Ok(Line { stream, berth: None }) };
         let berth = store.berths.insert(()) as u32;
         self.note_line(key, berth, socket);
         if self.hand_to_service(name_of(berth), &stream) {
@@ -85,14 +89,16 @@ impl<E: Env> Reactor<E> {
             store.berths.remove(berth as usize);
         }
         match self.service.is_some() {
-            true => {
-                if let Some(store) = &mut self.store {
-                    store.waiting.insert(key);
-                }
-                Err(NoLine::StoreBusy)
-            }
+            true => Err(self.wait_for_store(key)),
             false => Ok(Line { stream, berth: None }),
         }
+    }
+
+    fn wait_for_store(&mut self, key: Key) -> NoLine {
+        if let Some(store) = &mut self.store {
+            store.waiting.insert(key);
+        }
+        NoLine::StoreBusy
     }
 
     pub(super) fn note_line(&mut self, key: Key, berth: u32, socket: SocketId) {

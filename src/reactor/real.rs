@@ -70,9 +70,8 @@ impl Reactor<OsEnv> {
         let own = self.memory_left.take();
         let memory = own.or(kept.memory);
         let opened = self.env.open_remains(memory);
-        let (number, found) =
+        let (number, is_new, found) =
             opened.map_err(|cause| Error { what: "make memory for a successor", cause })?;
-        let is_new = memory != Some(number);
         if own.is_some() {
             self.go_on_with_store(number, is_new, &found);
             return Ok(());

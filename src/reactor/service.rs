@@ -30,7 +30,8 @@ impl<E: Env> Reactor<E> {
     /// the number of VMs when it changes, at most once a second. `watchdog`: how often it wants a
     /// sign of life.
     pub(super) fn serve(&mut self, watchdog: Option<Duration>) {
-        let alive_due = watchdog.map(|every| self.env.now() + every);
+        // At once: a predecessor in this process may have said so a while ago.
+        let alive_due = watchdog.map(|_| self.env.now());
         self.service = Some(Service { watchdog, alive_due, ..Service::default() });
     }
 
@@ -74,6 +75,12 @@ impl<E: Env> Reactor<E> {
                 Err(error) => return self.give_service_up(&error),
             }
         }
+    }
+
+    /// Whether something waits to be sent that a successor would not say again.
+    pub(super) fn owes_service(&self) -> bool {
+        let again = |message: &Message| matches!(message, Message::Status(_) | Message::Watchdog);
+        self.service.as_ref().is_some_and(|service| !service.queue.iter().all(again))
     }
 
     /// Sends what still waits, for [`limits::LEAVE_DEADLINE`] at most: the last thing before the

@@ -22,6 +22,8 @@ const MEMORY: &str = "state";
 
 pub(super) struct Store {
     memory: Descriptor,
+    /// It is in the store.
+    memory_is_stored: bool,
     pub(super) berths: Slab<()>,
     held: Slab<()>,
     next_sequence: u64,
@@ -76,6 +78,7 @@ impl Store {
     pub(super) fn new(memory: Descriptor) -> Self {
         Store {
             memory,
+            memory_is_stored: true,
             berths: Slab::new(),
             held: Slab::new(),
             next_sequence: 0,
@@ -114,9 +117,7 @@ impl<E: Env> Reactor<E> {
         kept: Kept,
     ) -> Vec<Descriptor> {
         let mut store = Store::new(memory);
-        if is_new {
-            self.store_memory(memory);
-        }
+        store.memory_is_stored = !is_new;
         let mut notes: HashMap<u32, BerthNote> = found.berths.into_iter().collect();
         let mut useless: Vec<Descriptor> = kept.others.iter().map(|(_, number)| *number).collect();
         let mut useless_names: Vec<String> =
@@ -159,14 +160,22 @@ impl<E: Env> Reactor<E> {
             self.tell_service(Message::Remove(name));
         }
         self.store = Some(store);
+        if is_new {
+            self.tell_service(Message::Remove(MEMORY.into()));
+        }
+        self.memory_is_stored();
         useless
     }
 
-    fn store_memory(&mut self, memory: Descriptor) {
-        self.tell_service(Message::Remove(MEMORY.into()));
-        if !self.hand_number_to_service(MEMORY.into(), memory) {
-            ::log::warn!("the store did not take our memory: a crash costs the read in flight");
+    /// Whether the memory is in the store by now: without it no stream's note would be found.
+    pub(super) fn memory_is_stored(&mut self) -> bool {
+        let Some(store) = &self.store else { return false };
+        let (stored, memory) = (store.memory_is_stored, store.memory);
+        let stored = stored || self.hand_number_to_service(MEMORY.into(), memory);
+        if let Some(store) = &mut self.store {
+            store.memory_is_stored = stored;
         }
+        stored
     }
 
     /// The predecessor was this process: its VMs are in charge, with their berths.
@@ -178,7 +187,7 @@ impl<E: Env> Reactor<E> {
             self.env.note_held(*at, "", 0);
         }
         if is_new {
-            self.store_anew(memory);
+            self.store_anew();
         }
         for key in self.table.iter().map(|(key, _)| key).collect::<Vec<_>>() {
             self.note_held(key);
@@ -203,8 +212,12 @@ impl<E: Env> Reactor<E> {
     }
 
     /// The memory is a new one: what it had noted is noted anew.
-    pub(super) fn store_anew(&mut self, memory: Descriptor) {
-        self.store_memory(memory);
+    pub(super) fn store_anew(&mut self) {
+        self.tell_service(Message::Remove(MEMORY.into()));
+        if let Some(store) = &mut self.store {
+            store.memory_is_stored = false;
+        }
+        self.memory_is_stored();
         let lines = self.table.iter().flat_map(|(key, slot)| {
             let stream = slot.stream.as_ref().zip(slot.socket);
             let successor = slot.successor.as_ref().map(|(line, socket)| (line, *socket));
@@ -243,7 +256,7 @@ impl<E: Env> Reactor<E> {
         let Some(slot) = self.table.get(key) else { return };
         let spec = slot.spec.clone();
         let (ours, others): (Vec<Left>, Vec<Left>) =
-            left.into_iter().partition(|left| self.is_connected_to(left.number, &spec));
+            left.into_iter().partition(|left| self.is_connected_to(left, &spec));
         for left in others {
             self.give_berth_back(left.berth);
             self.leave_numbers(vec![left.number]);
@@ -290,8 +303,12 @@ impl<E: Env> Reactor<E> {
 
     /// Whether a stream that was left leads to this VM's socket. CH may have been given a relative
     /// path: then its last part has to do.
-    fn is_connected_to(&mut self, number: Descriptor, spec: &VmSpec) -> bool {
-        let Ok(bound) = self.env.peer_path(number) else { return false };
+    fn is_connected_to(&mut self, left: &Left, spec: &VmSpec) -> bool {
+        let Ok(bound) = self.env.peer_path(left.number) else { return false };
+        // In CH's own mount namespace the path may be another.
+        if self.env.socket_id(&spec.serial).is_ok_and(|id| id == left.socket) {
+            return true;
+        }
         if bound.is_absolute() {
             return self.env.place(&bound) == self.env.place(&spec.serial);
         }

@@ -95,15 +95,22 @@ impl<E: Heritage> Reactor<E> {
         if upgrade.running.is_some() || upgrade.verdict.is_some() {
             return;
         }
+        let upgrade_deadline = upgrade.deadline;
         if self.stopping {
             return self.decide(Err("it was told to end".into()));
         }
         match self.unsettled() {
             None => {
                 self.give_spares_back();
-                self.decide(Ok(()));
+                match self.owes_service() {
+                    false => self.decide(Ok(())),
+                    true if now >= upgrade_deadline => {
+                        self.decide(Err("the service manager takes no message".into()));
+                    }
+                    true => {}
+                }
             }
-            Some((vm, what)) if now >= upgrade.deadline => {
+            Some((vm, what)) if now >= upgrade_deadline => {
                 let (id, within) = (self.name(vm.0), limits::SETTLE_DEADLINE.as_secs());
                 self.decide(Err(format!("VM {id}: {what} was not through in {within} s")));
             }

@@ -343,24 +343,27 @@ impl Remains for OsEnv {
 
 impl OsEnv {
     /// Opens the memory that a store is to keep: the one with this number, or, where that is none
-    /// or of another format, a new one. Returns its number and what was found in it.
+    /// or of another format, a new one. Returns its number, whether it is new, and what was found.
     ///
     /// # Errors
     /// memfd_create(2), ftruncate(2) or mmap(2) failed.
-    pub fn open_remains(&mut self, left: Option<Descriptor>) -> io::Result<(Descriptor, Found)> {
+    pub fn open_remains(
+        &mut self,
+        left: Option<Descriptor>,
+    ) -> io::Result<(Descriptor, bool, Found)> {
         let taken = left.map(|number| super::heritage::take(number, libc::S_IFREG));
         let taken = taken.map(|fd| fd.and_then(Kept::take));
-        let kept = match taken {
-            Some(Ok(kept)) => kept,
+        let (kept, is_new) = match taken {
+            Some(Ok(kept)) => (kept, false),
             Some(Err(error)) => {
                 ::log::warn!("what a predecessor left in memory is not understood: {error}");
-                Kept::new()?
+                (Kept::new()?, true)
             }
-            None => Kept::new()?,
+            None => (Kept::new()?, true),
         };
         let (number, found) = (kept.fd.as_raw_fd(), kept.found());
         self.files.kept = Some(kept);
-        Ok((number, found))
+        Ok((number, is_new, found))
     }
 }
 

@@ -7,7 +7,8 @@ use std::os::unix::net::UnixListener;
 
 fn a_world_with_remains() -> (OsEnv, Descriptor) {
     let mut env = OsEnv::new().unwrap();
-    let (number, found) = env.open_remains(None).unwrap();
+    let (number, is_new, found) = env.open_remains(None).unwrap();
+    assert!(is_new);
     assert_eq!(found, Found::default());
     (env, number)
 }
@@ -16,7 +17,9 @@ fn a_world_with_remains() -> (OsEnv, Descriptor) {
 fn found_by_a_successor(number: Descriptor) -> Found {
     // SAFETY: dup returns a new descriptor, which the successor owns.
     let copy = unsafe { libc::dup(number) };
-    OsEnv::new().unwrap().open_remains(Some(copy)).unwrap().1
+    let (_, is_new, found) = OsEnv::new().unwrap().open_remains(Some(copy)).unwrap();
+    assert!(!is_new);
+    found
 }
 
 #[test]
@@ -84,7 +87,8 @@ fn memory_of_another_format_is_replaced() {
     let other = super::super::memory_file(c"other", b"of another format").unwrap();
     let left = other.as_raw_fd();
     std::mem::forget(other);
-    let (number, found) = env.open_remains(Some(left)).unwrap();
+    let (number, is_new, found) = env.open_remains(Some(left)).unwrap();
+    assert!(is_new, "whatever its number");
     assert_eq!(found, Found::default());
     env.note_berth(0, Some(&BerthNote { id: "a".into(), sequence: 0, socket: None }));
     assert_eq!(found_by_a_successor(number).berths.len(), 1);
