@@ -18,6 +18,10 @@ fn hand_over(mut turns: Loop) -> Loop {
     let state = State::parse(&written).expect("read back");
     let env = OsEnv::with_origin(state.origin).expect("a world");
     let mut reactor: Seriald = Reactor::with_env(Config::default(), env).expect("a loop");
+    // What was told before the end of the last turn is heard yet.
+    while let Some(event) = turns.reactor.next_event() {
+        turns.events.push(event);
+    }
     assert_eq!(reactor.take_over(state), Vec::<String>::new());
     std::mem::swap(&mut turns.reactor, &mut reactor);
     std::mem::forget(reactor);
@@ -50,6 +54,13 @@ fn a_stream_and_its_log_go_on_at_the_same_byte() {
     let status = turns.reactor.status(vm).expect("in charge");
     assert_eq!((status.read_bytes, status.connects), (truth.len() as u64, 1));
     assert!(status.log_counters.rotations >= 4);
+    // Each was counted and told once, by whichever loop did it.
+    let told = turns.events.iter().map(|event| match event.kind {
+        EventKind::Rotated(times) => times,
+        _ => 0,
+    });
+    assert_eq!(told.sum::<u64>(), status.log_counters.rotations);
+    assert_eq!(turns.reactor.stats().rotations, status.log_counters.rotations);
     turns.reactor.release(vm);
     read_to_end(&mut turns, &mut client);
     drop(client);
