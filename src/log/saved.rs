@@ -60,7 +60,7 @@ pub struct SavedLog {
     pub counters: Counters,
 }
 
-/// How far a rotation has come: [`Stage`] without what is open.
+/// How far a rotation has come, without what it has open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rotation {
