@@ -15,9 +15,9 @@ use std::ffi::OsString;
 use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// `state=N,exe=N,asked_by=PID[,back=WHY]`: only for the next program of the same process.
+/// See [`telling`]: only for the next program of the same process.
 const VARIABLE: &str = "SERIALD_HANDOVER";
 
 /// What the service manager said to the first program of this process, and a successor would take
@@ -60,8 +60,8 @@ impl Program {
         Ok(Program { path, arguments, asked_by: 0 })
     }
 
-    /// Begins to ask whatever lies at the path now whether it can take over. `check_arguments`:
-    /// what makes it check this command line; `None`: nothing does.
+    /// Begins to ask whatever lies at the path now whether it can take over. `check`: what
+    /// makes it check this command line; `None`: nothing does.
     pub fn begin(&mut self, reactor: &mut Seriald, asked_by: u32, check: Option<&str>) {
         let path = &self.path;
         let with = |arguments: Vec<OsString>, reads_state| {
@@ -104,7 +104,7 @@ impl Program {
             let old = copy_of_executable().map_err(|e| format!("/proc/self/exe: {e}"))?;
             let (state_fd, old_fd) = (memory.as_raw_fd(), old.as_raw_fd());
             let (asker, path) = (self.asked_by, self.path.display());
-            let told = format!("state={state_fd},exe={old_fd},asked_by={asker},path={path}");
+            let told = telling(state_fd, old_fd, asker, &self.path);
             let kept = [state.descriptors(), vec![state_fd, old_fd]].concat();
             let error = successor(&self.path, &self.arguments, told)?.exec(&kept);
             Ok(format!("execve {path}: {error}"))
@@ -113,14 +113,16 @@ impl Program {
     }
 }
 
-fn successor(
-    path: &std::path::Path,
-    arguments: &[OsString],
-    told: String,
-) -> Result<Successor, String> {
+fn successor(path: &Path, arguments: &[OsString], told: String) -> Result<Successor, String> {
     let mut variables = vec![(VARIABLE, Some(told))];
     variables.extend(USED_UP.map(|name| (name, None)));
     Successor::new(path, arguments, &variables).map_err(|error| error.to_string())
+}
+
+/// What one program tells the next: `state=N,exe=N,asked_by=PID,path=PATH`, and behind [`BACK`] why
+/// the old one runs again.
+fn telling(state: Descriptor, exe: Descriptor, asker: u32, path: &Path) -> String {
+    format!("state={state},exe={exe},asked_by={asker},path={}", path.display())
 }
 
 /// What was told in the variable, part by part. The path comes last: it may have a comma.
@@ -194,19 +196,14 @@ impl Predecessor {
         if let Some(first) = &self.back {
             return Failure::Failed(format!("upgrade failed: {first}; and then: {why}"));
         }
-        // Told again by the state, which is then read once more.
-        let kept = match self.state() {
-            Ok(state) => [state.descriptors(), vec![self.state, self.executable]].concat(),
-            Err(_) => vec![self.state, self.executable],
-        };
         let path = predecessor_path().unwrap_or_default();
         let (state, exe, asker) = (self.state, self.executable, self.asked_by);
-        let path = path.display();
-        let told = format!("state={state},exe={exe},asked_by={asker},path={path}{BACK}{why}");
+        let told = telling(state, exe, asker, &path) + BACK + why;
         let arguments: Vec<OsString> = std::env::args_os().collect();
         let old = PathBuf::from(format!("/proc/self/fd/{exe}"));
         let failure = match successor(&old, &arguments, told) {
-            Ok(successor) => successor.exec(&kept).to_string(),
+            // Nothing was taken over yet: all that was left is open, and stays so.
+            Ok(successor) => successor.exec(&[]).to_string(),
             Err(error) => error,
         };
         Failure::Failed(format!("upgrade failed: {why}; the old program can't run: {failure}"))

@@ -34,15 +34,17 @@ impl<E: Env> Reactor<E> {
         let Some(slot) = self.table.get_mut(key) else { return Err(NoLine::StoreBusy) };
         let (target, socket) = self.env.find(&slot.spec.serial)?;
         let line = match slot.spare.take() {
-            Some(line) => line,
+            Some(line) => {
+                if let Some(berth) = line.berth {
+                    self.note_line(key, berth, socket);
+                }
+                line
+            }
             None => {
                 let stream = self.env.open(key.token(Kind::Serial), Interest::Read)?;
                 self.store_line(key, stream, socket)?
             }
         };
-        if let Some(berth) = line.berth {
-            self.note_line(key, berth, socket);
-        }
         match self.env.connect_to(&line.stream, &target) {
             Ok(()) => Ok((line, socket)),
             Err(error) => {

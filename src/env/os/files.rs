@@ -114,9 +114,7 @@ impl Files for OsFiles {
         if let Some(kept) = &self.kept {
             kept.writing(size);
         }
-        // SAFETY: the descriptor is open and `bytes` is readable for its length.
-        let written =
-            counted(unsafe { libc::write(file.0.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) });
+        let written = write_once(file, bytes);
         if let Some(kept) = &self.kept {
             kept.wrote(*written.as_ref().unwrap_or(&0));
         }
@@ -394,7 +392,7 @@ fn stat_of(raw: &libc::stat) -> Stat {
     }
 }
 
-/// write(2), of which no successor is told: a copy is of bytes that are in a file already.
+/// write(2). By itself it tells no successor: what is copied is in a file already.
 fn write_once(file: &OsFile, bytes: &[u8]) -> io::Result<usize> {
     // SAFETY: the descriptor is open and `bytes` is readable for its length.
     counted(unsafe { libc::write(file.0.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) })

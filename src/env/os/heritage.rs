@@ -4,9 +4,10 @@
 //! **Invariant:** a descriptor loses its close-on-exec only for the moment of the execve(2), and
 //! has it again if that fails; a number is taken over at most once, by the caller's care.
 
-use super::{OsDir, OsEnv, OsFile, OsProcess, OsStream, cvt};
+use super::{OsDir, OsEnv, OsFile, OsProcess, OsStream, cvt, fstat};
 use crate::env::{Descriptor, Files, Heritage};
 use std::ffi::{CStr, CString, OsString};
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -71,12 +72,7 @@ pub(super) fn take(number: Descriptor, kind: libc::mode_t) -> io::Result<OwnedFd
     if number <= libc::STDERR_FILENO {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: fstat fails on a number that is not open, and fills `stat` otherwise.
-    let stat = unsafe {
-        cvt(libc::fstat(number, stat.as_mut_ptr()))?;
-        stat.assume_init()
-    };
+    let stat = fstat(number)?;
     if kind != 0 && stat.st_mode & libc::S_IFMT != kind {
         return Err(io::ErrorKind::InvalidInput.into());
     }
@@ -85,10 +81,16 @@ pub(super) fn take(number: Descriptor, kind: libc::mode_t) -> io::Result<OwnedFd
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-fn set_close_on_exec(fd: RawFd, close: bool) -> io::Result<()> {
+pub(super) fn set_close_on_exec(fd: RawFd, close: bool) -> io::Result<()> {
     let flags = if close { libc::FD_CLOEXEC } else { 0 };
     // SAFETY: fcntl with F_SETFD takes no pointer.
     cvt(unsafe { libc::fcntl(fd, libc::F_SETFD, flags) }).map(drop)
+}
+
+/// An empty file in memory.
+pub(super) fn memfd(name: &CStr) -> io::Result<OwnedFd> {
+    // SAFETY: the name is a live C string; the result is a new descriptor that we own.
+    unsafe { Ok(OwnedFd::from_raw_fd(cvt(libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC))?)) }
 }
 
 /// A file in memory with these bytes, its position at their beginning.
@@ -96,10 +98,7 @@ fn set_close_on_exec(fd: RawFd, close: bool) -> io::Result<()> {
 /// # Errors
 /// What memfd_create(2) or write(2) say.
 pub fn memory_file(name: &CStr, bytes: &[u8]) -> io::Result<File> {
-    // SAFETY: the name is a live C string; the result is a new descriptor that we own.
-    let fd =
-        unsafe { OwnedFd::from_raw_fd(cvt(libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC))?) };
-    let mut file = File::from(fd);
+    let mut file = File::from(memfd(name)?);
     file.write_all(bytes)?;
     file.seek(SeekFrom::Start(0))?;
     Ok(file)
@@ -172,21 +171,28 @@ impl Successor {
 
     /// execve(2) with these descriptors kept open. Returns only if it failed, and all is as before.
     pub fn exec(&self, kept: &[Descriptor]) -> io::Error {
+        let failure = kept.iter().find_map(|fd| set_close_on_exec(*fd, false).err());
+        let failure = failure.unwrap_or_else(|| self.execve());
+        for fd in kept {
+            let _ = set_close_on_exec(*fd, true);
+        }
+        failure
+    }
+
+    /// Another variable.
+    pub(super) fn set(&mut self, name: &str, value: impl Display) -> io::Result<()> {
+        self.environment.push(CString::new(format!("{name}={value}"))?);
+        Ok(())
+    }
+
+    /// execve(2), which returns only if it failed.
+    pub(super) fn execve(&self) -> io::Error {
         let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
             strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
         };
         let (arguments, environment) = (pointers(&self.arguments), pointers(&self.environment));
-        let mut failure = kept.iter().find_map(|fd| set_close_on_exec(*fd, false).err());
-        if failure.is_none() {
-            // SAFETY: all strings are live C strings, both arrays end with a null pointer.
-            unsafe {
-                libc::execve(self.program.as_ptr(), arguments.as_ptr(), environment.as_ptr())
-            };
-            failure = Some(io::Error::last_os_error());
-        }
-        for fd in kept {
-            let _ = set_close_on_exec(*fd, true);
-        }
-        failure.unwrap_or_else(|| io::ErrorKind::Other.into())
+        // SAFETY: all strings are live C strings, both arrays end with a null pointer.
+        unsafe { libc::execve(self.program.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+        io::Error::last_os_error()
     }
 }

@@ -29,7 +29,7 @@ use super::{Env, Moment, ProcessSignal, WAKE_TOKEN, Wake};
 use crate::limits;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -163,6 +163,16 @@ fn monotonic() -> Duration {
     // SAFETY: the pointer is to a live timespec. This clock always exists (clock_gettime(2)).
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
     Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
+}
+
+/// fstat(2); an error for a number that is not open.
+fn fstat(fd: RawFd) -> io::Result<libc::stat> {
+    let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: fstat fails on a number that is not open, and fills `stat` otherwise.
+    unsafe {
+        cvt(libc::fstat(fd, stat.as_mut_ptr()))?;
+        Ok(stat.assume_init())
+    }
 }
 
 /// The token as mio has it: this crate is for 64-bit Linux.

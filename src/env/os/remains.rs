@@ -5,12 +5,12 @@
 //! effect between two instructions, or when a call returns, after the kernel has stored its result.
 //! So a byte that a read has consumed is here, together with its number, until it is in the log.
 
-use super::{OsEnv, OsStream, cvt, leaving, token};
+use super::{OsEnv, OsStream, cvt, fstat, heritage, leaving, token};
 use crate::env::{BerthNote, Descriptor, FileId, Flight, Found, Remains, SocketId, Sockets};
 use crate::limits::{BERTHS_MAX, HELD_NOTES_MAX, ID_MAX, MAX_BYTES_MAX, TURN_BUDGET};
 use mio::unix::SourceFd;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -74,10 +74,7 @@ pub(super) struct Kept {
 impl Kept {
     /// Fresh memory, with nothing in it. Pages that are not touched take no memory.
     fn new() -> io::Result<Self> {
-        // SAFETY: the name is a live C string; the result is a new descriptor that we own.
-        let fd = unsafe {
-            OwnedFd::from_raw_fd(cvt(libc::memfd_create(c"state".as_ptr(), libc::MFD_CLOEXEC))?)
-        };
+        let fd = heritage::memfd(c"state")?;
         // SAFETY: ftruncate touches no memory of ours.
         cvt(unsafe { libc::ftruncate(fd.as_raw_fd(), LENGTH as libc::off_t) })?;
         let kept = Kept::map(fd)?;
@@ -87,13 +84,7 @@ impl Kept {
 
     /// A predecessor's; an error if it is not of this format.
     fn take(fd: OwnedFd) -> io::Result<Self> {
-        let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
-        // SAFETY: the descriptor is open, and fstat fills `stat` where it succeeds.
-        let stat = unsafe {
-            cvt(libc::fstat(fd.as_raw_fd(), stat.as_mut_ptr()))?;
-            stat.assume_init()
-        };
-        if stat.st_size != LENGTH as libc::off_t {
+        if fstat(fd.as_raw_fd())?.st_size != LENGTH as libc::off_t {
             return Err(io::ErrorKind::InvalidData.into());
         }
         let kept = Kept::map(fd)?;
@@ -259,7 +250,7 @@ impl Drop for Kept {
 
 impl Remains for OsEnv {
     fn take_stream(&mut self, number: Descriptor, watched_as: u64) -> io::Result<OsStream> {
-        let fd = super::heritage::take(number, libc::S_IFSOCK)?;
+        let fd = heritage::take(number, libc::S_IFSOCK)?;
         let mut source = SourceFd(&fd.as_raw_fd());
         let interest = mio::Interest::READABLE;
         match self.poll.registry().register(&mut source, token(watched_as), interest) {
@@ -277,7 +268,7 @@ impl Remains for OsEnv {
     }
 
     fn leave_streams(&mut self, numbers: Vec<Descriptor>, limit: Duration) -> u64 {
-        let taken = numbers.into_iter().filter_map(|number| super::heritage::take(number, 0).ok());
+        let taken = numbers.into_iter().filter_map(|number| heritage::take(number, 0).ok());
         leaving::leave_all(taken.collect(), limit)
     }
 
@@ -351,7 +342,7 @@ impl OsEnv {
         &mut self,
         left: Option<Descriptor>,
     ) -> io::Result<(Descriptor, bool, Found)> {
-        let taken = left.map(|number| super::heritage::take(number, libc::S_IFREG));
+        let taken = left.map(|number| heritage::take(number, libc::S_IFREG));
         let taken = taken.map(|fd| fd.and_then(Kept::take));
         let (kept, is_new) = match taken {
             Some(Ok(kept)) => (kept, false),

@@ -4,17 +4,18 @@
 //! **Invariant:** only the child is believed (SO_PASSCRED); a descriptor is dropped when it says
 //! so, and consoles that are left at the end are left in order.
 
-use super::{OsEnv, OsProcess, cvt, leaving, notify, process, token};
+use super::heritage::{Successor, set_close_on_exec};
+use super::{OsEnv, OsProcess, cvt, fstat, leaving, notify, process, token};
 use crate::env::{Env, Exit, Moment, NOTIFY_TOKEN, ProcessSignal, Processes, Signal};
 use crate::limits::{MESSAGE_BYTES_MAX, STORED_MAX};
 use mio::unix::SourceFd;
 use std::collections::{BTreeMap, HashSet};
-use std::ffi::{CString, OsString};
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::Path;
 use std::time::Duration;
 
 /// The token of the child's pidfd.
@@ -185,29 +186,18 @@ impl Supervisor {
 
 /// Device and inode: a socket has one of its own.
 fn file_of(fd: &OwnedFd) -> io::Result<(u64, u64)> {
-    let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: the descriptor is open, and fstat fills `stat` where it succeeds.
-    let stat = unsafe {
-        cvt(libc::fstat(fd.as_raw_fd(), stat.as_mut_ptr()))?;
-        stat.assume_init()
-    };
+    let stat = fstat(fd.as_raw_fd())?;
     Ok((stat.st_dev, stat.st_ino))
 }
 
 /// All that the child needs between fork and exec.
 struct Prepared {
-    arguments: Vec<CString>,
-    environment: Vec<CString>,
-    /// `LISTEN_PID=` and room for the digits of a pid that is not known yet.
-    listen_pid: Vec<u8>,
+    program: Successor,
     /// From which number to which: each target is free, or nobody's.
     moves: Vec<(RawFd, RawFd)>,
     /// Numbers that are at their place already.
     stay: Vec<RawFd>,
 }
-
-const LISTEN_PID: &[u8] = b"LISTEN_PID=";
-const PID_DIGITS: usize = 10;
 
 impl Prepared {
     fn new(
@@ -216,32 +206,18 @@ impl Prepared {
         kept_max: usize,
         kept: &BTreeMap<String, Vec<OwnedFd>>,
     ) -> io::Result<Self> {
-        let arguments = command.iter().map(|word| CString::new(word.as_bytes()));
         let all = kept.iter().flat_map(|(name, fds)| fds.iter().map(move |fd| (name, fd)));
         let (moves, stay, names) = place(all.map(|(name, fd)| (name.as_str(), fd.as_raw_fd())));
-        let ours = process::FOR_US_ALONE;
-        let inherited = std::env::vars_os().filter(|(name, _)| ours.iter().all(|n| name != *n));
-        let mut environment: Vec<OsString> = inherited
-            .map(|(mut name, value)| {
-                name.push("=");
-                name.push(value);
-                name
-            })
-            .collect();
-        environment.push(format!("NOTIFY_SOCKET=@{address}").into());
-        environment.push(format!("FDSTORE={kept_max}").into());
+        let path = command.first().ok_or(io::ErrorKind::InvalidInput)?;
+        let ours = process::FOR_US_ALONE.map(|name| (name, None));
+        let mut program = Successor::new(Path::new(path), command, &ours)?;
+        program.set("NOTIFY_SOCKET", format_args!("@{address}"))?;
+        program.set("FDSTORE", kept_max)?;
         if !names.is_empty() {
-            environment.push(format!("LISTEN_FDS={}", names.len()).into());
-            environment.push(format!("LISTEN_FDNAMES={}", names.join(":")).into());
+            program.set("LISTEN_FDS", names.len())?;
+            program.set("LISTEN_FDNAMES", names.join(":"))?;
         }
-        let environment = environment.into_iter().map(|line| CString::new(line.into_vec()));
-        Ok(Prepared {
-            arguments: arguments.collect::<Result<_, _>>()?,
-            environment: environment.collect::<Result<_, _>>()?,
-            listen_pid: [LISTEN_PID, &[b'0'; PID_DIGITS], b"\0"].concat(),
-            moves,
-            stay,
-        })
+        Ok(Prepared { program, moves, stay })
     }
 
     /// The child's way to its program.
@@ -250,30 +226,22 @@ impl Prepared {
     /// a usual soft limit, and its loader must open files too. And the blocked signals: one that
     /// comes before it reads them waits.
     fn run(mut self) -> ! {
-        let mut pid = std::process::id();
-        for digit in self.listen_pid[LISTEN_PID.len()..][..PID_DIGITS].iter_mut().rev() {
-            *digit = b'0' + (pid % 10) as u8;
-            pid /= 10;
-        }
-        let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
-            strings.iter().map(|s| s.as_ptr()).collect()
-        };
-        let mut environment = pointers(&self.environment);
-        environment.extend([self.listen_pid.as_ptr().cast(), std::ptr::null()]);
-        let mut arguments = pointers(&self.arguments);
-        arguments.push(std::ptr::null());
-        // SAFETY: all strings live on and end with NUL, both arrays with a null pointer; dup2,
-        // fcntl, setpgid and _exit take no pointer. dup2 leaves the copy open over the exec.
+        // Only the child knows its pid; a number has no NUL that could be refused.
+        let _ = self.program.set("LISTEN_PID", std::process::id());
+        // SAFETY: setpgid and dup2 take no pointer. dup2 leaves the copy open over the exec.
         unsafe {
             libc::setpgid(0, 0);
             for (from, to) in &self.moves {
                 libc::dup2(*from, *to);
             }
-            for fd in &self.stay {
-                libc::fcntl(*fd, libc::F_SETFD, 0);
-            }
-            libc::execve(arguments[0], arguments.as_ptr(), environment.as_ptr());
-            let why = b"seriald: supervise: the program cannot be run\n";
+        }
+        for fd in &self.stay {
+            let _ = set_close_on_exec(*fd, false);
+        }
+        self.program.execve();
+        let why = b"seriald: supervise: the program cannot be run\n";
+        // SAFETY: the bytes are live and as many as said; _exit takes no pointer.
+        unsafe {
             libc::write(libc::STDERR_FILENO, why.as_ptr().cast(), why.len());
             libc::_exit(127)
         }
