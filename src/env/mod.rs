@@ -169,6 +169,8 @@ pub trait Sockets {
     }
     /// What is at the path now; an error if that is no socket.
     fn socket_id(&mut self, path: &Path) -> io::Result<SocketId>;
+    /// A stream's number.
+    fn stream_number(&self, stream: &Self::Stream) -> Descriptor;
     /// One read(2); 0 is the end of the stream.
     fn read(&mut self, stream: &Self::Stream, into: &mut [u8]) -> io::Result<usize>;
     /// One send(2), never raising SIGPIPE.
@@ -284,20 +286,12 @@ pub trait Remains: Sockets {
 }
 
 /// The service manager, sd_notify(3). A world without one has the default of each.
-pub trait Notify: Sockets {
-    /// Sends one message, with a stream that it is to keep. Never blocks.
+pub trait Notify {
+    /// Sends one message, with a descriptor that it is to keep. Never blocks.
     ///
     /// # Errors
     /// WouldBlock: it has no room now; ConnectionRefused: it is gone; NotConnected: there is none.
-    fn notify(&mut self, message: &[u8], stream: Option<&Self::Stream>) -> io::Result<()> {
-        let _ = (message, stream);
-        Err(io::ErrorKind::NotConnected.into())
-    }
-    /// The same with any descriptor, by its number.
-    ///
-    /// # Errors
-    /// As [`Notify::notify`].
-    fn notify_with(&mut self, message: &[u8], number: Option<Descriptor>) -> io::Result<()> {
+    fn notify(&mut self, message: &[u8], number: Option<Descriptor>) -> io::Result<()> {
         let _ = (message, number);
         Err(io::ErrorKind::NotConnected.into())
     }
@@ -395,9 +389,9 @@ pub trait Env: Processes + Remains + Notify + Watches {
     fn files(&mut self) -> &mut Self::Files;
     /// The time since the environment began.
     fn now(&self) -> Moment;
-    /// The moment as the whole system counts it (CLOCK_MONOTONIC), for the service manager.
-    fn since_boot(&self) -> Duration {
-        self.now()
+    /// When the clock of all moments began, as the whole system counts (CLOCK_MONOTONIC).
+    fn origin(&self) -> Duration {
+        Duration::ZERO
     }
     /// Waits for readiness, at most `timeout` (`None`: for ever), and appends the tokens of what
     /// is ready, a bounded batch. A signal that interrupts it is an empty batch.
@@ -419,10 +413,6 @@ pub type Descriptor = i32;
 
 /// What the next program of this process (execve(2)) takes over by number.
 pub trait Heritage: Env {
-    /// When the clock began, so that the successor's moments go on.
-    fn origin(&self) -> Duration;
-    /// A stream's number.
-    fn stream_number(&self, stream: &Self::Stream) -> Descriptor;
     /// A process' number, and whether it is our child.
     fn process_number(&self, process: &Self::Process) -> (Descriptor, bool);
     /// Takes over and watches a process.

@@ -18,12 +18,12 @@ impl<E: Env> Reactor<E> {
         let Some(slot) = self.table.get_mut(key) else { return };
         let absent = now.saturating_sub(slot.ended_at);
         let Some(what) = slot.vm.take_recognised() else { return };
-        slot.ends.count(what);
+        slot.counters.ends.count(what);
         self.stats.ends.count(what);
         let id = &slot.spec.id;
         match what {
             Recognised::Displaced => {
-                slot.displaced += 1;
+                slot.counters.displaced += 1;
                 self.stats.displaced += 1;
                 ::log::warn!("VM {id}: another client had taken its console; taken back");
             }

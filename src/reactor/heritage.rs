@@ -6,19 +6,19 @@
 
 use super::Reactor;
 use super::key::{Key, Kind};
-use super::report::{Ends, EventKind, VmId};
+use super::report::{EventKind, VmId};
 use super::slot::{LaunchPart, Line, Slot};
 use super::store::Store;
 use crate::config::{OnExit, VmSpec};
-use crate::env::{Env, Heritage, Moment};
+use crate::env::{Heritage, Moment};
 use crate::handover::state::{
     FORMAT, LaunchState, ProcessState, State, StateError, StreamState, VmState,
 };
 use crate::log::{Log, OpenLog};
 use crate::vm::launch::Launch;
 use crate::vm::{Next, Vm};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::io;
 
@@ -88,7 +88,7 @@ impl<E: Heritage> Reactor<E> {
             let_go: slot.let_go,
             machine: slot.vm.save(),
             log: slot.log.save(|file| self.env.file_number(file), |dir| self.env.dir_number(dir)),
-            counters: object(&VmCounters::of(slot)),
+            counters: object(&slot.counters),
         }
     }
 
@@ -142,7 +142,7 @@ impl<E: Heritage> Reactor<E> {
         let places = self.places(&spec);
         self.index.add(key, &spec.id, &places, log.id());
         let mut slot = Slot::new(spec, vm, log, launch, places);
-        read::<VmCounters>(saved.counters).put(&mut slot);
+        slot.counters = read(saved.counters);
         slot.let_go = saved.let_go;
         if let Some((stream, socket)) = stream {
             slot.stream = Some(stream);
@@ -212,37 +212,6 @@ fn spec_of(saved: &VmState) -> VmSpec {
         api: saved.api.clone(),
         on_exit: if saved.waits_on_exit { OnExit::Wait } else { OnExit::Close },
         dial_timeout: saved.dial_timeout,
-    }
-}
-
-/// What a slot counts.
-#[derive(Default, Serialize, Deserialize)]
-#[serde(default)]
-struct VmCounters {
-    read_bytes: u64,
-    connects: u64,
-    displaced: u64,
-    upstream_loss_possible: u64,
-    ends: Ends,
-}
-
-impl VmCounters {
-    fn of<E: Env>(slot: &Slot<E>) -> Self {
-        VmCounters {
-            read_bytes: slot.read_bytes,
-            connects: slot.connects,
-            displaced: slot.displaced,
-            upstream_loss_possible: slot.upstream_loss_possible,
-            ends: slot.ends,
-        }
-    }
-
-    fn put<E: Env>(self, slot: &mut Slot<E>) {
-        slot.read_bytes = self.read_bytes;
-        slot.connects = self.connects;
-        slot.displaced = self.displaced;
-        slot.upstream_loss_possible = self.upstream_loss_possible;
-        slot.ends = self.ends;
     }
 }
 

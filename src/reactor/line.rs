@@ -83,7 +83,7 @@ impl<E: Env> Reactor<E> {
         let Some(store) = &mut self.store else { return Ok(Line { stream, berth: None }) };
         let berth = store.berths.insert(()) as u32;
         self.note_line(key, berth, socket);
-        if self.hand_to_service(name_of(berth), &stream) {
+        if self.hand_to_service(name_of(berth), self.env.stream_number(&stream)) {
             return Ok(Line { stream, berth: Some(berth) });
         }
         self.env.note_berth(berth, None);

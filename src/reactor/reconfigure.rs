@@ -87,7 +87,7 @@ impl<E: Env> Reactor<E> {
         slot.spec = spec;
         // A launched VM ends with its VMM, and its launch bounds the first connection.
         let next = slot.launch.is_none().then(|| {
-            let dial_timeout = slot.spec.dial_timeout.filter(|_| slot.connects == 0);
+            let dial_timeout = slot.spec.dial_timeout.filter(|_| slot.counters.connects == 0);
             slot.vm.on_limits(slot.spec.on_exit, dial_timeout, now)
         });
         self.after_log(vm.0, before);

@@ -57,7 +57,7 @@ impl<E: Env> Reactor<E> {
     }
 
     /// A stream of its own stands: told, watched, and the launch goes on.
-    fn connected(
+    pub(super) fn connected(
         &mut self,
         key: Key,
         line: Line<E::Stream>,
@@ -69,7 +69,7 @@ impl<E: Env> Reactor<E> {
         let pid_before = slot.pid;
         let old = slot.stream.replace(line);
         slot.warned = None;
-        slot.connects += 1;
+        slot.counters.connects += 1;
         if let Some(old) = old {
             self.hang_up(old);
         }
@@ -101,7 +101,7 @@ impl<E: Env> Reactor<E> {
             slot.warned = Some(failure);
             let path = slot.spec.serial.display();
             ::log::warn!("VM {}: cannot connect to {path}: {failure}; trying on", slot.spec.id);
-        } else if slot.warned.is_none() && slot.connects == 0 && slot.launch.is_none() {
+        } else if slot.warned.is_none() && slot.counters.connects == 0 && slot.launch.is_none() {
             slot.warned = Some(failure);
             ::log::info!(
                 "VM {}: waiting for {}: {failure}",
@@ -123,7 +123,7 @@ impl<E: Env> Reactor<E> {
 
     /// Watches the process at the other end, unless it is watched already; `true`: it ended
     /// between our connect and now.
-    pub(super) fn watch_peer(&mut self, key: Key) -> bool {
+    fn watch_peer(&mut self, key: Key) -> bool {
         let Some(slot) = self.table.get_mut(key) else { return false };
         let Some(Line { stream, .. }) = &slot.stream else { return false };
         if slot.launch.is_some() {
@@ -238,7 +238,7 @@ impl<E: Env> Reactor<E> {
         // A VMM whose socket fills is read again at once: what finds no room in it, or still
         // lies in it when the guest ends, is not to be waited for.
         self.filling |= n >= self.full_mark / 2;
-        slot.read_bytes += n as u64;
+        slot.counters.read_bytes += n as u64;
         let had_timer = slot.vm.deadline();
         slot.vm.on_bytes(full, now);
         let at = slot.vm.deadline();
@@ -308,7 +308,7 @@ impl<E: Env> Reactor<E> {
 
     pub(super) fn tell_possible_loss(&mut self, key: Key, why: &str) {
         let Some(slot) = self.table.get_mut(key) else { return };
-        slot.upstream_loss_possible += 1;
+        slot.counters.upstream_loss_possible += 1;
         self.stats.upstream_loss_possible += 1;
         ::log::warn!("VM {}: possible loss upstream: {why}", slot.spec.id);
         self.tell(key, EventKind::UpstreamLossPossible);

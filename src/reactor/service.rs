@@ -38,7 +38,7 @@ impl<E: Env> Reactor<E> {
     /// Tells the service manager, if there is one, that the configuration is read anew.
     /// [`Reactor::ready`] ends that.
     pub fn reloading(&mut self) {
-        let now = self.env.since_boot();
+        let now = self.env.origin() + self.env.now();
         let micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
         self.tell_service(Message::Reloading(micros));
     }
@@ -102,27 +102,14 @@ impl<E: Env> Reactor<E> {
         self.service = None;
     }
 
-    /// Hands a stream over to be kept. `false`: there is no room now, or nobody to keep it.
-    pub(super) fn hand_to_service(&mut self, name: String, stream: &E::Stream) -> bool {
-        self.hand(Message::Store(name), |env, message| env.notify(message, Some(stream)))
-    }
-
-    /// The same with a descriptor by its number.
-    pub(super) fn hand_number_to_service(&mut self, name: String, number: Descriptor) -> bool {
-        self.hand(Message::Store(name), |env, message| env.notify_with(message, Some(number)))
-    }
-
-    fn hand(
-        &mut self,
-        message: Message,
-        send: impl FnOnce(&mut E, &[u8]) -> io::Result<()>,
-    ) -> bool {
+    /// Hands a descriptor over to be kept. `false`: there is no room now, or nobody to keep it.
+    pub(super) fn hand_to_service(&mut self, name: String, number: Descriptor) -> bool {
         // An earlier message may be the removal of the very name.
         let free = self.service.as_ref().is_some_and(|service| service.queue.is_empty());
         if !free {
             return false;
         }
-        match send(&mut self.env, message.to_string().as_bytes()) {
+        match self.env.notify(Message::Store(name).to_string().as_bytes(), Some(number)) {
             Ok(()) => true,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
             Err(error) => {

@@ -14,6 +14,7 @@ use crate::env::{Env, FileId, Moment, SocketId};
 use crate::log::Log;
 use crate::vm::launch::Launch;
 use crate::vm::{DialFailure, Vm};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::ffi::OsString;
 
@@ -29,6 +30,17 @@ impl Ready {
     pub(crate) fn any(self) -> bool {
         self.serial || self.api || self.process
     }
+}
+
+/// What is counted of a VM, by the names that its status has; an upgrade carries it over.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct VmCounters {
+    pub read_bytes: u64,
+    pub connects: u64,
+    pub displaced: u64,
+    pub upstream_loss_possible: u64,
+    pub ends: Ends,
 }
 
 /// A serial stream, and where the descriptor store keeps it.
@@ -89,11 +101,7 @@ pub(crate) struct Slot<E: Env> {
     pub let_go: bool,
     /// Where the store has a note of what the log holds.
     pub held_note: Option<usize>,
-    pub read_bytes: u64,
-    pub connects: u64,
-    pub displaced: u64,
-    pub upstream_loss_possible: u64,
-    pub ends: Ends,
+    pub counters: VmCounters,
     /// When its last stream ended.
     pub ended_at: Moment,
 }
@@ -133,11 +141,7 @@ impl<E: Env> Slot<E> {
             cut_short: 0,
             let_go: false,
             held_note: None,
-            read_bytes: 0,
-            connects: 0,
-            displaced: 0,
-            upstream_loss_possible: 0,
-            ends: Ends::default(),
+            counters: VmCounters::default(),
             ended_at: Moment::ZERO,
             spec,
         }

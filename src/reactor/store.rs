@@ -10,10 +10,10 @@ use super::key::{Key, Kind};
 use super::report::EventKind;
 use super::slot::{Line, Slot};
 use crate::config::VmSpec;
-use crate::env::{BerthNote, Descriptor, Env, Exit, Flight, Found, Moment, SocketId};
+use crate::env::{BerthNote, Descriptor, Env, Flight, Found, Moment, SocketId};
 use crate::handover::notify::Message;
 use crate::limits;
-use crate::vm::{Next, Reached, State};
+use crate::vm::{Next, State};
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -26,7 +26,7 @@ pub(super) struct Store {
     memory_is_stored: bool,
     pub(super) berths: Slab<()>,
     held: Slab<()>,
-    next_sequence: u64,
+    last_sequence: u64,
     left: HashMap<String, Vec<Left>>,
     flight: Option<Flight>,
     held_before: HashMap<String, u64>,
@@ -75,13 +75,19 @@ impl Kept {
 }
 
 impl Store {
-    pub(super) fn new(memory: Descriptor) -> Self {
+    /// `berths`: those that are in use; the free ones between them are free.
+    fn new(
+        memory: Descriptor,
+        memory_is_stored: bool,
+        berths: impl Iterator<Item = u32>,
+        last_sequence: u64,
+    ) -> Self {
         Store {
             memory,
-            memory_is_stored: true,
-            berths: Slab::new(),
+            memory_is_stored,
+            berths: berths.map(|berth| (berth as usize, ())).collect(),
             held: Slab::new(),
-            next_sequence: 0,
+            last_sequence,
             left: HashMap::new(),
             flight: None,
             held_before: HashMap::new(),
@@ -94,15 +100,9 @@ impl Store {
         self.memory
     }
 
-    /// Takes berths that are in use; the free ones between them are free.
-    pub(super) fn occupy(&mut self, berths: impl Iterator<Item = u32>, last_sequence: u64) {
-        self.next_sequence = last_sequence;
-        self.berths = berths.map(|berth| (berth as usize, ())).collect();
-    }
-
     pub(super) fn next_sequence(&mut self) -> u64 {
-        self.next_sequence += 1;
-        self.next_sequence
+        self.last_sequence += 1;
+        self.last_sequence
     }
 }
 
@@ -116,8 +116,8 @@ impl<E: Env> Reactor<E> {
         found: Found,
         kept: Kept,
     ) -> Vec<Descriptor> {
-        let mut store = Store::new(memory);
-        store.memory_is_stored = !is_new;
+        let last_sequence = found.last_sequence();
+        let mut left: HashMap<String, Vec<Left>> = HashMap::new();
         let mut notes: HashMap<u32, BerthNote> = found.berths.into_iter().collect();
         let mut useless: Vec<Descriptor> = kept.others.iter().map(|(_, number)| *number).collect();
         let mut useless_names: Vec<String> =
@@ -135,10 +135,8 @@ impl<E: Env> Reactor<E> {
             match (number, note) {
                 (Some(number), Some((socket, note))) => {
                     taken.push(berth);
-                    store.next_sequence = store.next_sequence.max(note.sequence);
-                    let sequence = note.sequence;
-                    let left = Left { berth, number, sequence, socket };
-                    store.left.entry(note.id).or_default().push(left);
+                    let one = Left { berth, number, sequence: note.sequence, socket };
+                    left.entry(note.id).or_default().push(one);
                 }
                 (number, _) => {
                     useless.extend(number);
@@ -149,9 +147,8 @@ impl<E: Env> Reactor<E> {
         for berth in notes.into_keys() {
             self.env.note_berth(berth, None);
         }
-        let last = store.next_sequence;
-        store.occupy(taken.into_iter(), last);
-        store.flight = found.flight;
+        let mut store = Store::new(memory, !is_new, taken.into_iter(), last_sequence);
+        (store.left, store.flight) = (left, found.flight);
         for (at, id, bytes) in found.held {
             self.env.note_held(at, "", 0);
             store.held_before.insert(id, bytes);
@@ -171,7 +168,7 @@ impl<E: Env> Reactor<E> {
     pub(super) fn memory_is_stored(&mut self) -> bool {
         let Some(store) = &self.store else { return false };
         let (stored, memory) = (store.memory_is_stored, store.memory);
-        let stored = stored || self.hand_number_to_service(MEMORY.into(), memory);
+        let stored = stored || self.hand_to_service(MEMORY.into(), memory);
         if let Some(store) = &mut self.store {
             store.memory_is_stored = stored;
         }
@@ -180,9 +177,8 @@ impl<E: Env> Reactor<E> {
 
     /// The predecessor was this process: its VMs are in charge, with their berths.
     pub(super) fn go_on_with_store(&mut self, memory: Descriptor, is_new: bool, found: &Found) {
-        let mut store = Store::new(memory);
-        store.occupy(self.berths().into_iter(), found.last_sequence());
-        self.store = Some(store);
+        let berths = self.berths().into_iter();
+        self.store = Some(Store::new(memory, true, berths, found.last_sequence()));
         for (at, _, _) in &found.held {
             self.env.note_held(*at, "", 0);
         }
@@ -281,23 +277,14 @@ impl<E: Env> Reactor<E> {
             slot.successor = Some((line, left.socket));
             return;
         }
-        slot.stream = Some(line);
-        slot.socket = Some(left.socket);
-        slot.connects += 1;
-        slot.vm.on_dialed(Reached::Other, now);
-        slot.vm.on_bytes(false, now);
-        slot.ready.serial = true;
-        let has_ended = self.watch_peer(key);
-        let pid = self.table.get(key).and_then(|slot| slot.pid);
-        ::log::info!("VM {}: its console was kept over the restart", self.name(key));
-        self.tell(key, EventKind::Connected(pid));
+        ::log::info!("VM {}: its console was kept over the restart", slot.spec.id);
+        let next = self.connected(key, line, left.socket, now);
+        if let Some(slot) = self.table.get_mut(key) {
+            // It was served before: what is silent now is no reason to look for its thread.
+            slot.vm.on_bytes(false, now);
+            slot.ready.serial = true;
+        }
         self.enqueue(key);
-        let next = match self.table.get_mut(key) {
-            // What it had sent is read first.
-            Some(slot) if has_ended => slot.vm.on_vmm_exit(Exit::Unknown, now),
-            _ => Next::Wait,
-        };
-        self.tell_recognised(key, now);
         self.apply(key, next, now);
     }
 
@@ -327,7 +314,7 @@ impl<E: Env> Reactor<E> {
         self.env.resume_flight(done);
         let before = *slot.log.counters();
         slot.log.append(self.env.files(), &flight.bytes[done..], now);
-        slot.read_bytes += (flight.bytes.len() - done) as u64;
+        slot.counters.read_bytes += (flight.bytes.len() - done) as u64;
         self.env.landed();
         self.after_log(key, before);
     }

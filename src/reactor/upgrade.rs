@@ -95,7 +95,7 @@ impl<E: Heritage> Reactor<E> {
         if upgrade.running.is_some() || upgrade.verdict.is_some() {
             return;
         }
-        let upgrade_deadline = upgrade.deadline;
+        let late = now >= upgrade.deadline;
         if self.stopping {
             return self.decide(Err("it was told to end".into()));
         }
@@ -104,13 +104,13 @@ impl<E: Heritage> Reactor<E> {
                 self.give_spares_back();
                 match self.owes_service() {
                     false => self.decide(Ok(())),
-                    true if now >= upgrade_deadline => {
+                    true if late => {
                         self.decide(Err("the service manager takes no message".into()));
                     }
                     true => {}
                 }
             }
-            Some((vm, what)) if now >= upgrade_deadline => {
+            Some((vm, what)) if late => {
                 let (id, within) = (self.name(vm.0), limits::SETTLE_DEADLINE.as_secs());
                 self.decide(Err(format!("VM {id}: {what} was not through in {within} s")));
             }

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use seriald::env::os::{OsEnv, OsFiles, OsProcess, OsStream, OsWaker};
 use seriald::env::{
-    Change, Env, Exit, FileId, Interest, Moment, Notify, ProcessSignal, Processes, Remains, Signal,
-    SocketId, Sockets, WatchId, Watches,
+    Change, Descriptor, Env, Exit, FileId, Interest, Moment, Notify, ProcessSignal, Processes,
+    Remains, Signal, SocketId, Sockets, WatchId, Watches,
 };
 use seriald::{Config, EventKind, Reactor};
 
@@ -60,6 +60,9 @@ impl Sockets for Noting {
     }
     fn connect_to(&mut self, stream: &OsStream, target: &OwnedFd) -> io::Result<()> {
         self.world.connect_to(stream, target)
+    }
+    fn stream_number(&self, stream: &OsStream) -> Descriptor {
+        self.world.stream_number(stream)
     }
     fn socket_id(&mut self, path: &Path) -> io::Result<SocketId> {
         self.world.socket_id(path)

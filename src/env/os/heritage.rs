@@ -4,7 +4,7 @@
 //! **Invariant:** a descriptor loses its close-on-exec only for the moment of the execve(2), and
 //! has it again if that fails; a number is taken over at most once, by the caller's care.
 
-use super::{OsDir, OsEnv, OsFile, OsProcess, OsStream, cvt, fstat};
+use super::{OsDir, OsEnv, OsFile, OsProcess, cvt, fstat};
 use crate::env::{Descriptor, Files, Heritage};
 use std::ffi::{CStr, CString, OsString};
 use std::fmt::Display;
@@ -13,17 +13,8 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::process::Stdio;
-use std::time::Duration;
 
 impl Heritage for OsEnv {
-    fn origin(&self) -> Duration {
-        self.origin
-    }
-
-    fn stream_number(&self, stream: &OsStream) -> Descriptor {
-        stream.fd.as_raw_fd()
-    }
-
     fn process_number(&self, process: &OsProcess) -> (Descriptor, bool) {
         (process.pidfd.as_raw_fd(), process.child)
     }

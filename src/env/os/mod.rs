@@ -121,8 +121,8 @@ impl Env for OsEnv {
         monotonic().saturating_sub(self.origin)
     }
 
-    fn since_boot(&self) -> Duration {
-        monotonic()
+    fn origin(&self) -> Duration {
+        self.origin
     }
 
     fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<u64>) -> io::Result<()> {

@@ -3,7 +3,7 @@
 //! Owns the socket.
 //! **Invariant:** a send never blocks; a descriptor is handed over with its message or not at all.
 
-use super::{OsEnv, OsStream, cvt, token};
+use super::{OsEnv, cvt, token};
 use crate::env::{Descriptor, NOTIFY_TOKEN, Notify};
 use mio::unix::SourceFd;
 use std::ffi::OsStr;
@@ -46,11 +46,7 @@ impl OsEnv {
 }
 
 impl Notify for OsEnv {
-    fn notify(&mut self, message: &[u8], stream: Option<&OsStream>) -> io::Result<()> {
-        self.notify_with(message, stream.map(|stream| stream.fd.as_raw_fd()))
-    }
-
-    fn notify_with(&mut self, message: &[u8], number: Option<Descriptor>) -> io::Result<()> {
+    fn notify(&mut self, message: &[u8], number: Option<Descriptor>) -> io::Result<()> {
         let socket = self.notify.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         loop {
             match send(socket.as_raw_fd(), message, number) {

@@ -1,7 +1,7 @@
 //! What a successor finds.
 
 use super::*;
-use crate::env::{Env, Heritage, Interest};
+use crate::env::Interest;
 use std::io::Write;
 use std::os::unix::net::UnixListener;
 
@@ -92,5 +92,4 @@ fn memory_of_another_format_is_replaced() {
     assert_eq!(found, Found::default());
     env.note_berth(0, Some(&BerthNote { id: "a".into(), sequence: 0, socket: None }));
     assert_eq!(found_by_a_successor(number).berths.len(), 1);
-    let _ = (env.origin(), env.now());
 }

@@ -5,7 +5,7 @@
 //! before it is connected to; the connection goes to what was checked.
 
 use super::{OsEnv, cvt, token};
-use crate::env::{FileId, Interest, SocketId, Sockets};
+use crate::env::{Descriptor, FileId, Interest, SocketId, Sockets};
 use mio::unix::SourceFd;
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
@@ -50,6 +50,10 @@ impl Sockets for OsEnv {
         // whatever the length of the path itself.
         let link = SocketAddr::from_pathname(format!("/proc/self/fd/{}", target.as_raw_fd()))?;
         connect_fd(stream.fd.as_raw_fd(), &link)
+    }
+
+    fn stream_number(&self, stream: &OsStream) -> Descriptor {
+        stream.fd.as_raw_fd()
     }
 
     fn socket_id(&mut self, path: &Path) -> io::Result<SocketId> {
