@@ -54,21 +54,6 @@ fn assert_all_printed(vmm: &Vmm, home: &Path, what: &str) {
     }
 }
 
-/// What the VMM answered to the call of this name.
-fn answer(turns: &mut Loop, vm: VmId, name: &str) -> Result<(), String> {
-    let mut found = None;
-    turns.turn_until(name, |this| {
-        found = this.events.iter().rev().find_map(|event| match &event.kind {
-            EventKind::Answered(of, result) if *of == name && event.vm == vm => {
-                Some(result.clone())
-            }
-            _ => None,
-        });
-        found.is_some()
-    });
-    found.expect("an answer").map(|_| ())
-}
-
 fn ends_whole(what: &str, ask: impl Fn(&mut Loop, VmId)) {
     let dir = tempfile::tempdir().expect("a directory");
     for vmm in Vmm::all(dir.path()) {
@@ -87,7 +72,7 @@ fn ends_whole(what: &str, ask: impl Fn(&mut Loop, VmId)) {
 fn a_guest_that_is_shut_down_leaves_its_log_whole() {
     ends_whole("vm.shutdown", |turns, vm| {
         assert!(turns.reactor.call(vm, Call::Shutdown));
-        answer(turns, vm, "vm.shutdown").expect("done");
+        turns.turn_until_answered(vm, "vm.shutdown").expect("done");
     });
 }
 
@@ -95,7 +80,7 @@ fn a_guest_that_is_shut_down_leaves_its_log_whole() {
 fn a_vm_that_is_deleted_leaves_its_log_whole() {
     ends_whole("vm.delete", |turns, vm| {
         assert!(turns.reactor.call(vm, Call::Delete));
-        answer(turns, vm, "vm.delete").expect("done");
+        turns.turn_until_answered(vm, "vm.delete").expect("done");
     });
 }
 
@@ -123,7 +108,7 @@ fn a_snapshot_has_all_that_was_printed_before_it_in_the_log_and_the_guest_runs_o
         fs::create_dir_all(&to).expect("a directory");
         let (mut turns, vm) = lagging(&vmm, &home);
         assert!(turns.reactor.snapshot(vm, &format!("file://{}", to.display())));
-        answer(&mut turns, vm, "vm.snapshot").expect("taken");
+        turns.turn_until_answered(vm, "vm.snapshot").expect("taken");
         assert_all_printed(&vmm, &home, "vm.snapshot");
         turns.turn_until("a guest that runs", |this| {
             assert!(this.reactor.call(vm, Call::Info));
@@ -148,7 +133,7 @@ fn a_guest_is_resumed_when_the_call_that_paused_it_fails() {
         let vm = turns.reactor.launch(launch).expect("launched");
         turns.turn_until_read(vm, 500);
         assert!(turns.reactor.snapshot(vm, "file:///nowhere/at/all"));
-        answer(&mut turns, vm, "vm.snapshot").expect_err("there is no such directory");
+        turns.turn_until_answered(vm, "vm.snapshot").expect_err("there is no such directory");
         let read = turns.reactor.status(vm).expect("a VM").read_bytes;
         turns.turn_until_read(vm, read + 2000);
         turns.reactor.shutdown_vmm(vm);

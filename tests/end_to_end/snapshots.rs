@@ -17,17 +17,7 @@ use super::support::vmm::Vmm;
 fn ask(turns: &mut Loop, vm: VmId, call: Call) {
     let name = call.name();
     assert!(turns.reactor.call(vm, call));
-    let mut answer = None;
-    turns.turn_until(name, |this| {
-        answer = this.events.iter().rev().find_map(|event| match &event.kind {
-            EventKind::Answered(of, result) if *of == name && event.vm == vm => {
-                Some(result.clone())
-            }
-            _ => None,
-        });
-        answer.is_some()
-    });
-    answer.expect("an answer").unwrap_or_else(|why| panic!("{why}"));
+    turns.turn_until_answered(vm, name).unwrap_or_else(|why| panic!("{why}"));
 }
 
 fn restore(from: &Path) -> Start {

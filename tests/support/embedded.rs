@@ -72,6 +72,21 @@ impl Loop {
         });
     }
 
+    /// Turns until the VMM has answered the call of this name: what the last one came to.
+    pub fn turn_until_answered(&mut self, vm: VmId, name: &str) -> Result<(), String> {
+        let mut answer = None;
+        self.turn_until(name, |this| {
+            answer = this.events.iter().rev().find_map(|event| match &event.kind {
+                EventKind::Answered(of, result) if *of == name && event.vm == vm => {
+                    Some(result.clone())
+                }
+                _ => None,
+            });
+            answer.is_some()
+        });
+        answer.expect("an answer").map(|_| ())
+    }
+
     /// Turns until the VM is gone; says why it was closed.
     pub fn turn_until_closed(&mut self, vm: VmId) -> String {
         self.turn_until("its end", |this| this.reactor.status(vm).is_none());

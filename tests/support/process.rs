@@ -59,9 +59,7 @@ impl Process {
     /// Sends the signal with that name (without `SIG`), which the process must be there to get.
     pub fn signal(&mut self, name: &str) {
         assert!(self.is_running(), "{} ended before SIG{name}", self.name);
-        // The shell's own kill: there is no safe call for it in std.
-        let command = format!("kill -{name} {}", self.child.id());
-        run_to_success(Command::new("sh").args(["-c", &command]));
+        signal(self.child.id(), name);
     }
 }
 
@@ -83,6 +81,12 @@ impl Drop for Process {
             eprintln!("--- output of {}:\n{}---", self.name, self.output());
         }
     }
+}
+
+/// Sends a signal by its name (without `SIG`) to a process that is there.
+pub fn signal(pid: u32, name: &str) {
+    // The shell's own kill: there is no safe call for it in std.
+    run_to_success(Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]));
 }
 
 /// Runs a short command and panics with its output unless it succeeds.

@@ -9,13 +9,9 @@ use serde_json::json;
 
 use super::fleets::Fleet;
 use super::running::{SERIALD, child_of, logged, one_vm, supervise};
-use super::support::process::{Process, run_to_success};
+use super::support::process::{Process, signal};
 use super::support::skip;
 use super::support::wait::{PATIENCE, wait_for, wait_until};
-
-fn signal(pid: u32, name: &str) {
-    run_to_success(Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]));
-}
 
 /// A number that no two rounds share, so that the kills come at all moments of a turn.
 fn pause(round: u64) -> std::time::Duration {

@@ -1,7 +1,8 @@
 //! One loop hands its VMs to another in the same process, at a step that a test chooses.
 
 use std::io::Write;
-use std::path::Path;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 
 use seriald::env::os::OsEnv;
 use seriald::handover::state::State;
@@ -28,6 +29,17 @@ fn hand_over(mut turns: Loop) -> Loop {
     turns
 }
 
+/// A loop that has one VM, connected to its peer; its log, and the peer's side of its stream.
+fn connected(dir: &Path) -> (Loop, PathBuf, Peer, UnixStream) {
+    let spec = spec("a", dir, 4096);
+    let log = spec.log.path.clone();
+    let peer = Peer::at(&spec.serial);
+    let mut turns = Loop::new();
+    turns.reactor.adopt(spec).expect("adopted");
+    let client = peer.accept(&mut turns);
+    (turns, log, peer, client)
+}
+
 fn only_vm(turns: &Loop) -> VmId {
     turns.reactor.vms().next().expect("a VM")
 }
@@ -35,12 +47,7 @@ fn only_vm(turns: &Loop) -> VmId {
 #[test]
 fn a_stream_and_its_log_go_on_at_the_same_byte() {
     let dir = tempfile::tempdir().expect("a directory");
-    let spec = spec("a", dir.path(), 4096);
-    let log = spec.log.path.clone();
-    let peer = Peer::at(&spec.serial);
-    let mut turns = Loop::new();
-    turns.reactor.adopt(spec).expect("adopted");
-    let mut client = peer.accept(&mut turns);
+    let (mut turns, log, _peer, mut client) = connected(dir.path());
     let mut truth = Vec::new();
     for round in 0..20 {
         let piece = format!("{round} {}\n", "x".repeat(1000)).into_bytes();
@@ -71,11 +78,7 @@ fn a_stream_and_its_log_go_on_at_the_same_byte() {
 #[test]
 fn another_client_is_recognised_after_a_handover_too() {
     let dir = tempfile::tempdir().expect("a directory");
-    let spec = spec("a", dir.path(), 4096);
-    let peer = Peer::at(&spec.serial);
-    let mut turns = Loop::new();
-    turns.reactor.adopt(spec).expect("adopted");
-    let mut client = peer.accept(&mut turns);
+    let (mut turns, _log, peer, mut client) = connected(dir.path());
     send(&mut turns, &mut client, b"heard\n");
     turns = hand_over(turns);
     let vm = only_vm(&turns);
@@ -88,7 +91,7 @@ fn another_client_is_recognised_after_a_handover_too() {
 }
 
 /// A log of several slices whose copy has begun, and its VM.
-fn in_the_midst_of_a_copy(dir: &Path) -> (Loop, Vec<u8>, Peer, std::os::unix::net::UnixStream) {
+fn in_the_midst_of_a_copy(dir: &Path) -> (Loop, Vec<u8>, Peer, UnixStream) {
     let line = b"a line that was there before\n";
     let truth = line.repeat(5 * 1024 * 1024 / line.len());
     let path = dir.join("a.log");
@@ -154,12 +157,7 @@ fn the_lock_of_a_log_is_kept_all_the_while() {
 #[test]
 fn a_vm_whose_descriptors_are_no_more_is_dialed_and_its_log_opened_anew() {
     let dir = tempfile::tempdir().expect("a directory");
-    let spec = spec("a", dir.path(), 4096);
-    let log = spec.log.path.clone();
-    let peer = Peer::at(&spec.serial);
-    let mut turns = Loop::new();
-    turns.reactor.adopt(spec).expect("adopted");
-    let mut first = peer.accept(&mut turns);
+    let (mut turns, log, peer, mut first) = connected(dir.path());
     send(&mut turns, &mut first, b"one\n");
     let vm = only_vm(&turns);
     turns.turn_until_read(vm, 3);

@@ -13,7 +13,7 @@ use seriald::handover::state::{FORMAT, State, StreamState, VmState};
 use seriald::limits;
 
 use super::running::{SERIALD, child_of};
-use super::support::process::{Process, run_to_success};
+use super::support::process::{Process, run_to_success, signal};
 use super::support::wait::{PATIENCE, wait_for, wait_until};
 
 const MOST: usize = 10_000;
@@ -57,7 +57,7 @@ fn as_many_vms_as_there_are_descriptors_for_survive_a_kill_and_an_upgrade() {
     };
     say("one\n", "one\n");
     let child = child_of(supervisor.id()).expect("a child");
-    run_to_success(Command::new("sh").args(["-c", &format!("kill -KILL {child}")]));
+    signal(child, "KILL");
     wait_for(PATIENCE, "the next", || child_of(supervisor.id()).filter(|next| *next != child));
     say("two\n", "one\ntwo\n");
     let mut upgrade = Command::new(SERIALD);
@@ -66,7 +66,7 @@ fn as_many_vms_as_there_are_descriptors_for_survive_a_kill_and_an_upgrade() {
     say("three\n", "one\ntwo\nthree\n");
     // And what the upgraded one leaves is found after a crash too.
     let child = child_of(supervisor.id()).expect("a child");
-    run_to_success(Command::new("sh").args(["-c", &format!("kill -KILL {child}")]));
+    signal(child, "KILL");
     say("four\n", "one\ntwo\nthree\nfour\n");
     for client in &mut clients {
         client.set_nonblocking(true).expect("non-blocking");

@@ -6,10 +6,10 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::running::{SERIALD, child_of};
+use super::running::{SERIALD, child_of, logged_by};
 use super::support::guest::expected_output;
 use super::support::logs::{assert_same, whole};
-use super::support::process::{Process, run_to_success};
+use super::support::process::{Process, run_to_success, signal};
 use super::support::vmm::Vmm;
 use super::support::wait::{PATIENCE, wait_for, wait_until};
 
@@ -17,7 +17,7 @@ use super::support::wait::{PATIENCE, wait_for, wait_until};
 const GUESTS: usize = 6;
 const ROUNDS: u64 = 50;
 
-/// Guests that print without end, and the logs that a supervised seriald keeps of them.
+/// Guests that print without end, and the homes in which a supervised seriald keeps their logs.
 fn printing(dir: &Path, vmm: &Vmm) -> (Process, Vec<Process>, Vec<PathBuf>) {
     let homes: Vec<PathBuf> = (0..GUESTS).map(|n| dir.join(format!("vm{n}"))).collect();
     for home in &homes {
@@ -39,29 +39,25 @@ fn printing(dir: &Path, vmm: &Vmm) -> (Process, Vec<Process>, Vec<PathBuf>) {
         Process::start(&name, dir, &mut vmm.by_itself(home, "lines=0"))
     };
     let guests = homes.iter().map(boot).collect();
-    (supervisor, guests, homes.iter().map(|home| home.join("logs/app.log")).collect())
+    (supervisor, guests, homes)
 }
 
 /// Bytes in each log and its backups, read while rotations go on: about so many.
-fn sizes(logs: &[PathBuf]) -> Vec<u64> {
-    let files = |log: &PathBuf| fs::read_dir(log.parent().expect("a directory")).ok();
-    let size = |log: &PathBuf| -> u64 {
-        let all = files(log).into_iter().flatten().filter_map(|e| e.ok()?.metadata().ok());
-        all.map(|file| file.len()).sum()
-    };
-    logs.iter().map(size).collect()
+fn sizes(homes: &[PathBuf]) -> Vec<u64> {
+    homes.iter().map(|home| logged_by(home)).collect()
 }
 
 /// Waits until every guest's log has grown by a few lines: none of them stands still.
-fn all_go_on(logs: &[PathBuf], before: &[u64]) {
+fn all_go_on(homes: &[PathBuf], before: &[u64]) {
     wait_until(PATIENCE, "output of every guest", || {
-        sizes(logs).iter().zip(before).all(|(now, before)| *now > before + 300)
+        sizes(homes).iter().zip(before).all(|(now, before)| *now > before + 300)
     });
 }
 
-fn assert_nothing_is_missing(logs: &[PathBuf]) {
-    for log in logs {
-        let found = whole(log);
+fn assert_nothing_is_missing(homes: &[PathBuf]) {
+    for home in homes {
+        let log = home.join("logs/app.log");
+        let found = whole(&log);
         let lines = found.iter().filter(|byte| **byte == b'\n').count() as u32 + 2;
         let mut truth = expected_output(lines);
         truth.truncate(found.len());
@@ -72,12 +68,12 @@ fn assert_nothing_is_missing(logs: &[PathBuf]) {
 fn survives(disturb: impl Fn(&Process, u64)) {
     let dir = tempfile::tempdir().expect("a directory");
     let Some(vmm) = Vmm::real(dir.path()) else { return };
-    let (mut supervisor, mut guests, logs) = printing(dir.path(), &vmm);
-    all_go_on(&logs, &[0; GUESTS]);
+    let (mut supervisor, mut guests, homes) = printing(dir.path(), &vmm);
+    all_go_on(&homes, &[0; GUESTS]);
     for round in 0..ROUNDS {
-        let before = sizes(&logs);
+        let before = sizes(&homes);
         disturb(&supervisor, round);
-        all_go_on(&logs, &before);
+        all_go_on(&homes, &before);
     }
     let said = supervisor.output();
     assert_eq!(said.matches("possible loss").count(), 0, "{said}");
@@ -89,7 +85,7 @@ fn survives(disturb: impl Fn(&Process, u64)) {
         guest.wait_for_exit();
     }
     assert!(supervisor.terminate_and_wait().success());
-    assert_nothing_is_missing(&logs);
+    assert_nothing_is_missing(&homes);
 }
 
 #[test]
@@ -97,7 +93,7 @@ fn fifty_kills_lose_and_double_no_byte_of_real_guests() {
     survives(|supervisor, round| {
         let child = wait_for(PATIENCE, "a child", || child_of(supervisor.id()));
         std::thread::sleep(std::time::Duration::from_micros(round * 7919 % 20_000));
-        run_to_success(Command::new("sh").args(["-c", &format!("kill -KILL {child}")]));
+        signal(child, "KILL");
         wait_for(PATIENCE, "the next", || child_of(supervisor.id()).filter(|next| *next != child));
     });
 }

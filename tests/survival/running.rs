@@ -44,8 +44,13 @@ pub fn supervise(dir: &Path, fleet: &Fleet) -> Process {
 
 /// Bytes in all logs so far, read while rotations go on: about so many.
 pub fn logged(fleet: &Fleet) -> u64 {
-    let dirs = fleet.homes.iter().filter_map(|home| fs::read_dir(home.join("logs")).ok());
-    let files = dirs.flatten().filter_map(|entry| entry.ok()?.metadata().ok());
+    fleet.homes.iter().map(|home| logged_by(home)).sum()
+}
+
+/// The same of one instance directory.
+pub fn logged_by(home: &Path) -> u64 {
+    let dir = fs::read_dir(home.join("logs")).ok();
+    let files = dir.into_iter().flatten().filter_map(|entry| entry.ok()?.metadata().ok());
     files.map(|file| file.len()).sum()
 }
 

@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::json;
 
 use super::running::{SERIALD, child_of};
-use super::support::process::{Process, run_to_success};
+use super::support::process::{Process, signal};
 use super::support::wait::{PATIENCE, wait_for, wait_until};
 
 /// More than the soft limit, so that numbers beyond it are handed over.
@@ -49,7 +49,7 @@ fn a_descriptor_is_placed_also_at_a_number_beyond_the_limit_that_the_program_get
     // Said after the end of that stream, so heard after it.
     say(&mut clients, "two\n", "one\ntwo\n");
     let child = child_of(supervisor.id()).expect("a child");
-    run_to_success(Command::new("sh").args(["-c", &format!("kill -KILL {child}")]));
+    signal(child, "KILL");
     wait_for(PATIENCE, "the next", || child_of(supervisor.id()).filter(|next| *next != child));
     say(&mut clients, "three\n", "one\ntwo\nthree\n");
     let kept = supervisor.output().matches("was kept over the restart").count();

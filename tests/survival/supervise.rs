@@ -5,12 +5,8 @@ use std::io::{Read, Write};
 use std::process::Command;
 
 use super::running::{SERIALD, child_of, one_vm};
-use super::support::process::run_to_success;
+use super::support::process::{run_to_success, signal};
 use super::support::wait::{PATIENCE, wait_for, wait_until};
-
-fn kill(pid: u32) {
-    run_to_success(Command::new("sh").args(["-c", &format!("kill -KILL {pid}")]));
-}
 
 #[test]
 fn signals_are_passed_on_and_the_exit_code_comes_back() {
@@ -39,11 +35,11 @@ fn what_a_dead_collector_had_not_read_is_read_by_the_next_and_nobody_sees_an_end
     let mut truth = Vec::new();
     for round in 0..20 {
         let child = wait_for(PATIENCE, "a child", || child_of(supervisor.id()));
-        run_to_success(Command::new("sh").args(["-c", &format!("kill -STOP {child}")]));
+        signal(child, "STOP");
         let line = format!("line {round}\n");
         client.write_all(line.as_bytes()).expect("the stream stands");
         truth.extend_from_slice(line.as_bytes());
-        kill(child);
+        signal(child, "KILL");
         wait_until(PATIENCE, "the line", || fs::read(&log).is_ok_and(|log| log == truth));
     }
     let ended = client.read(&mut [0; 1]).expect_err("no end, and nothing to read");
@@ -67,7 +63,7 @@ fn a_supervisor_that_gives_up_leaves_every_console_in_order() {
     wait_until(PATIENCE, "the line", || {
         fs::read(dir.path().join("a.log")).is_ok_and(|log| log.ends_with(b"end\n"))
     });
-    kill(child);
+    signal(child, "KILL");
     client.write_all(b"unread").expect("the stream stands");
     // First our half is shut, and only when the VMM has answered the stream is closed.
     wait_until(PATIENCE, "the half-close", || matches!(client.read(&mut [0; 1]), Ok(0)));

@@ -91,28 +91,28 @@ fn a_copy_by_the_kernel_and_one_by_hand_are_the_same() {
     assert_eq!(error.raw_os_error(), Some(libc::EBADF));
 }
 
-#[test]
-fn a_lock_is_had_once_and_goes_with_its_file() {
-    let top = tempfile::tempdir().unwrap();
-    let mut env = OsFiles::default();
-    let dir = env.open_dir(top.path(), 0o750).unwrap();
+/// Two openings of one file, of which the first has the lock.
+fn locked_and_not(env: &mut OsFiles, top: &Path) -> (OsFile, OsFile) {
+    let dir = env.open_dir(top, 0o750).unwrap();
     let first = env.open(&dir, "f", Open::Append(0o640)).unwrap();
     let second = env.open(&dir, "f", Open::Append(0o640)).unwrap();
     assert!(env.lock(&first).unwrap());
     assert!(!env.lock(&second).unwrap());
+    (first, second)
+}
+
+#[test]
+fn a_lock_is_had_once_and_goes_with_its_file() {
+    let (top, mut env) = (tempfile::tempdir().unwrap(), OsFiles::default());
+    let (first, second) = locked_and_not(&mut env, top.path());
     drop(first);
     assert!(env.lock(&second).unwrap());
 }
 
 #[test]
 fn a_lock_goes_with_its_file_also_while_a_forked_child_has_a_copy() {
-    let top = tempfile::tempdir().unwrap();
-    let mut env = OsFiles::default();
-    let dir = env.open_dir(top.path(), 0o750).unwrap();
-    let first = env.open(&dir, "f", Open::Append(0o640)).unwrap();
-    let second = env.open(&dir, "f", Open::Append(0o640)).unwrap();
-    assert!(env.lock(&first).unwrap());
-    assert!(!env.lock(&second).unwrap());
+    let (top, mut env) = (tempfile::tempdir().unwrap(), OsFiles::default());
+    let (first, second) = locked_and_not(&mut env, top.path());
     let _copy = first.0.try_clone().unwrap();
     drop(first);
     assert!(env.lock(&second).unwrap());
