@@ -6,7 +6,7 @@
 
 use crate::limits;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 /// How a log is rotated.
@@ -17,6 +17,35 @@ pub enum RotateMode {
     Rename,
     /// The log is copied to `.1` and truncated, for readers that hold it open.
     CopyTruncate,
+}
+
+/// What is dropped once no more can be held in memory for a log that can't be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Overflow {
+    /// What has waited longest: a crash' last words are worth more than its first.
+    #[default]
+    Oldest,
+    /// What comes.
+    Newest,
+}
+
+/// When what was written is brought to the disk itself (fsync(2)), by a child, never by the loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Fsync {
+    /// When the kernel sees fit: some 30 s later, as for other files.
+    #[default]
+    None,
+    /// Each generation when it is complete, with its events and its name.
+    Rotation,
+}
+
+/// A command that a backup goes through, from its standard input to its standard output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AfterRotate {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// What its output's name has after the backup's: `.` and one to eight letters or digits.
+    pub suffix: String,
 }
 
 /// How a VM's log is kept.
@@ -31,6 +60,11 @@ pub struct LogSpec {
     pub max_age: Option<Duration>,
     /// Number of backups kept: 0 to [`limits::KEEP_MAX`].
     pub keep: u32,
+    /// Most bytes of the log and its backups together, at least `max_bytes`: the oldest backups go
+    /// first. `None`: `keep` alone decides.
+    pub max_total_bytes: Option<u64>,
+    /// Age at which a backup goes; `None`: never by age.
+    pub max_backup_age: Option<Duration>,
     /// How it is rotated.
     pub mode: RotateMode,
     /// How often, while bytes flow, it is checked that the path still names our file.
@@ -39,6 +73,29 @@ pub struct LogSpec {
     pub file_mode: u32,
     /// Group of the log and its backups, a name or a number, set by fchown; `None`: the process'.
     pub group: Option<String>,
+    /// User that the log and its backups belong to, a name or a number; `None`: the process'. A
+    /// file of another's is refused.
+    pub owner: Option<String>,
+    /// A directory below which no link is followed on the way to the log; `None`: its own
+    /// directory may be no link.
+    pub root: Option<PathBuf>,
+    /// Most bytes that wait in memory while the log can't be written, up to
+    /// [`limits::HOLD_BYTES_MAX`]; all VMs together: [`Config::hold_bytes_total`].
+    pub hold_bytes: usize,
+    /// What is dropped past that.
+    pub on_overflow: Overflow,
+    /// Most bytes a second in the long run, from [`limits::RATE_BYTES_MIN`]: what comes above is
+    /// read, dropped and recorded. `None`: no limit.
+    pub rate_bytes: Option<u64>,
+    /// Most bytes at once above `rate_bytes`; `None`: a second's worth.
+    pub burst_bytes: Option<u64>,
+    /// Bytes of each boot's beginning that are kept in `<log>.boot`, for the last
+    /// [`limits::BOOTS_KEPT`] boots: 0 to [`limits::BOOT_HEAD_MAX`].
+    pub keep_boot_head: usize,
+    /// What each backup goes through.
+    pub after_rotate: Option<AfterRotate>,
+    /// When it is brought to the disk.
+    pub fsync: Fsync,
 }
 
 impl LogSpec {
@@ -53,6 +110,17 @@ impl LogSpec {
             check_interval: Duration::from_secs(5),
             file_mode: 0o640,
             group: None,
+            max_total_bytes: None,
+            max_backup_age: None,
+            owner: None,
+            root: None,
+            hold_bytes: limits::HOLD_BYTES,
+            on_overflow: Overflow::Oldest,
+            rate_bytes: None,
+            burst_bytes: None,
+            keep_boot_head: 0,
+            after_rotate: None,
+            fsync: Fsync::None,
         }
     }
 }
@@ -82,6 +150,8 @@ pub struct VmSpec {
     pub on_exit: OnExit,
     /// How long the first connection may take; `None`: for ever.
     pub dial_timeout: Option<Duration>,
+    /// User whose process must be at the other end of the serial socket; `None`: anyone's.
+    pub expect_uid: Option<u32>,
 }
 
 impl VmSpec {
@@ -94,6 +164,7 @@ impl VmSpec {
             api: None,
             on_exit: OnExit::Close,
             dial_timeout: None,
+            expect_uid: None,
         }
     }
 
@@ -128,16 +199,29 @@ impl VmSpec {
         if self.api.as_ref().is_some_and(|api| same_path(api, &self.serial)) {
             return wrong("api", format!("{} is the serial socket's too", self.serial.display()));
         }
+        log.validate().or_else(|(field, why)| wrong(field, why))
+    }
+}
+
+impl LogSpec {
+    /// The first rule that is broken: the field's name, and why.
+    fn validate(&self) -> Result<(), (&'static str, String)> {
+        let log = self;
+        let wrong = |field, why: String| Err((field, why));
         if log.path.file_name().is_some_and(|name| name.len() > limits::LOG_NAME_MAX) {
             let most = limits::LOG_NAME_MAX;
             return wrong("log.path", format!("has a file name of more than {most} bytes"));
         }
-        if log.group.as_ref().is_some_and(String::is_empty) {
-            return wrong("log.group", "is empty".into());
+        let names = [("log.group", &log.group), ("log.owner", &log.owner)];
+        for (field, name) in names {
+            if name.as_ref().is_some_and(String::is_empty) {
+                return wrong(field, "is empty".into());
+            }
         }
         if log.path.file_name().and_then(|n| n.to_str()).is_none() {
             return wrong("log.path", format!("{} names no file in UTF-8", log.path.display()));
         }
+        log.validate_way()?;
         let (least, most) = (limits::MAX_BYTES_MIN, limits::MAX_BYTES_MAX);
         if !(least..=most).contains(&log.max_bytes) {
             let why = format!("{} is not within {least} to {most}", log.max_bytes);
@@ -150,11 +234,68 @@ impl VmSpec {
             let mode = log.file_mode;
             return wrong("log.file_mode", format!("{mode:#o} is not within 0600 to 0777"));
         }
-        if log.max_age.is_some_and(|age| age < Duration::from_secs(1)) {
-            return wrong("log.max_age_s", "is below 1 second".into());
+        let ages = [("log.max_age_s", log.max_age), ("log.max_backup_age_s", log.max_backup_age)];
+        for (field, age) in ages {
+            if age.is_some_and(|age| age < Duration::from_secs(1)) {
+                return wrong(field, "is below 1 second".into());
+            }
+        }
+        if log.max_total_bytes.is_some_and(|total| total < log.max_bytes) {
+            return wrong("log.max_total_bytes", format!("is below max_bytes, {}", log.max_bytes));
+        }
+        log.validate_bounds()
+    }
+
+    /// A log that lies below a root must do so by its very name.
+    fn validate_way(&self) -> Result<(), (&'static str, String)> {
+        let Some(root) = &self.root else { return Ok(()) };
+        let below = self.path.strip_prefix(root);
+        let plain = |part| matches!(part, Component::Normal(_));
+        if below.is_ok_and(|below| below.components().all(plain)) {
+            return Ok(());
+        }
+        let (path, root) = (self.path.display(), root.display());
+        Err(("log.root", format!("{root} does not lead to {path} without \"..\"")))
+    }
+
+    fn validate_bounds(&self) -> Result<(), (&'static str, String)> {
+        let wrong = |field, why: String| Err((field, why));
+        if self.hold_bytes > limits::HOLD_BYTES_MAX {
+            let (bytes, most) = (self.hold_bytes, limits::HOLD_BYTES_MAX);
+            return wrong("log.hold_bytes", format!("{bytes} is above {most}"));
+        }
+        if self.keep_boot_head > limits::BOOT_HEAD_MAX {
+            let (bytes, most) = (self.keep_boot_head, limits::BOOT_HEAD_MAX);
+            return wrong("log.keep_boot_head", format!("{bytes} is above {most}"));
+        }
+        let (least, most) = (limits::RATE_BYTES_MIN, limits::RATE_BYTES_MAX);
+        let rates = [("log.rate_bytes", self.rate_bytes), ("log.burst_bytes", self.burst_bytes)];
+        for (field, bytes) in rates {
+            if let Some(bytes) = bytes.filter(|bytes| !(least..=most).contains(bytes)) {
+                return wrong(field, format!("{bytes} is not within {least} to {most}"));
+            }
+        }
+        if self.burst_bytes.is_some() && self.rate_bytes.is_none() {
+            return wrong("log.burst_bytes", "means nothing without rate_bytes".into());
+        }
+        if let Some(after) = &self.after_rotate {
+            if after.command.first().is_none_or(String::is_empty) {
+                return wrong("log.after_rotate.command", "names no program".into());
+            }
+            if !is_valid_suffix(&after.suffix) {
+                let why = "is no \".\" and one to eight letters or digits, one of them a letter";
+                return wrong("log.after_rotate.suffix", format!("{:?} {why}", after.suffix));
+            }
         }
         Ok(())
     }
+}
+
+/// Whether a backup's name may have this after its number: `.zst`. A number would be a backup's.
+pub fn is_valid_suffix(suffix: &str) -> bool {
+    let Some(rest) = suffix.strip_prefix('.') else { return false };
+    let plain = rest.bytes().all(|b| b.is_ascii_alphanumeric());
+    plain && rest.len() <= 8 && rest.bytes().any(|b| b.is_ascii_alphabetic())
 }
 
 fn same_path(one: &Path, other: &Path) -> bool {
@@ -194,11 +335,27 @@ pub struct Config {
     /// then takes all that has come: fewer wake-ups, for us and for the guest's vCPU. Zero: never.
     /// CH's socket holds 278 one-byte messages, 0.9 ms at 300 kB/s: up to 1 ms is safe.
     pub coalesce: Duration,
+    /// Most bytes that wait in memory, over all VMs, for logs that can't be written.
+    pub hold_bytes_total: usize,
+    /// Most bytes a second, over all VMs, in the long run, from [`limits::RATE_BYTES_MIN`]; `None`:
+    /// no limit. A VM that prints no more than its equal share loses nothing by it.
+    pub host_rate_bytes: Option<u64>,
+    /// Most bytes at once above `host_rate_bytes`; `None`: a second's worth.
+    pub host_burst_bytes: Option<u64>,
+    /// Most commands of [`AfterRotate`], and children that do an fsync, at once: from 1 to
+    /// [`limits::AFTER_ROTATE_PARALLEL_MAX`].
+    pub after_rotate_parallel: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Config { coalesce: Duration::from_micros(250) }
+        Config {
+            coalesce: Duration::from_micros(250),
+            hold_bytes_total: limits::HOLD_BYTES_TOTAL,
+            host_rate_bytes: None,
+            host_burst_bytes: None,
+            after_rotate_parallel: 1,
+        }
     }
 }
 

@@ -124,8 +124,40 @@ pub const LINE_SLACK: u64 = 4096;
 /// (measured on ext4), this well below one.
 pub const ROTATION_SLICE: u64 = 1024 * 1024;
 
-/// What one VM may hold in memory while its log can't be written, in bytes.
+/// What one VM may hold in memory while its log can't be written, unless told otherwise, in bytes.
 pub const HOLD_BYTES: usize = 64 * 1024;
+/// The most that can be asked for.
+pub const HOLD_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// What all VMs together may hold, unless told otherwise: a thousand in full.
+pub const HOLD_BYTES_TOTAL: usize = 64 * 1024 * 1024;
+/// Losses that lie between held bytes; past that nothing more is held until the first was reached.
+pub const HELD_GAPS_MAX: usize = 16;
+
+/// Longest events file in bytes, before it is thinned out: some 500 events.
+pub const EVENTS_BYTES: u64 = 64 * 1024;
+/// What it may have more for each backup that is kept: the record of its rotation, its command's,
+/// and of a loss.
+pub const EVENTS_BYTES_PER_BACKUP: u64 = 512;
+/// Events that wait in memory while their file can't be written, in bytes; past that those are
+/// dropped that tell no loss and no rotation.
+pub const EVENTS_PENDING_MAX: usize = 8 * 1024;
+/// While bytes flow, the time is noted this often.
+pub const MARK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Smallest limit of a rate, in bytes a second.
+pub const RATE_BYTES_MIN: u64 = 128;
+/// Largest limit of a rate, in bytes a second.
+pub const RATE_BYTES_MAX: u64 = 1 << 40;
+
+/// Boots whose beginnings are kept.
+pub const BOOTS_KEPT: usize = 8;
+/// Longest beginning that can be asked for, in bytes: all of them are written anew at each boot.
+pub const BOOT_HEAD_MAX: usize = 64 * 1024;
+
+/// Most commands after rotations at once.
+pub const AFTER_ROTATE_PARALLEL_MAX: usize = 256;
+/// How nice they are (nice(2)).
+pub const AFTER_ROTATE_NICE: i32 = 10;
 
 /// First and longest wait before a write or a rotation that failed is tried again.
 pub const LOG_RETRY_MIN: Duration = Duration::from_millis(100);

@@ -3,17 +3,34 @@
 //! Owns the names of its keys.
 //! **Invariant:** a key that means nothing is refused with its name and place, never ignored.
 
-use crate::cli::json_file::{FileError, JsonFile, Node};
-use crate::cli::vm_keys::{LogKeys, Taken, VmDefaults, seconds_or_null};
+use crate::cli::json_file::{FileError, JsonFile, Node, Object};
+use crate::cli::log_keys::{LogKeys, RATES, number_or_null, number_to, seconds_or_null};
+use crate::cli::vm_keys::{Taken, VmDefaults};
 use seriald::DirPattern;
 use seriald::config::{Config, OnExit, VmSpec};
+use seriald::limits;
 use std::time::Duration;
 
-const KEYS: [&str; 6] = ["coalesce_us", "dial_timeout_s", "log", "watch", "instances", "vms"];
-const VM_KEYS: [&str; 7] = ["id", "dir", "serial", "log", "api", "on_exit", "dial_timeout_s"];
+const KEYS: [&str; 10] = [
+    "coalesce_us",
+    "dial_timeout_s",
+    "hold_bytes_total",
+    "host_rate_bytes",
+    "host_burst_bytes",
+    "after_rotate_parallel",
+    "log",
+    "watch",
+    "instances",
+    "vms",
+];
+const VM_KEYS: [&str; 8] =
+    ["id", "dir", "serial", "log", "api", "on_exit", "dial_timeout_s", "expect_uid"];
 
 /// Longest `coalesce_us`: ten times what fills CH's socket at a guest's full speed.
 const COALESCE_US_MAX: u64 = 10_000;
+
+/// Largest `hold_bytes_total`: 64 GiB.
+const HOLD_BYTES_TOTAL_MAX: usize = 64 << 30;
 
 /// What `seriald run` is to do.
 pub struct Settings {
@@ -44,9 +61,7 @@ impl Settings {
         let root = file.root()?;
         let keys = root.object(&KEYS)?;
         let mut settings = Settings::default();
-        if let Some(node) = keys.get("coalesce_us") {
-            settings.config.coalesce = Duration::from_micros(node.number(0..=COALESCE_US_MAX)?);
-        }
+        settings.config = host(&keys, settings.config)?;
         if let Some(node) = keys.get("dial_timeout_s") {
             settings.defaults.dial_timeout = seconds_or_null(node)?;
         }
@@ -73,6 +88,28 @@ impl Settings {
         self.vms.push(spec);
         Ok(())
     }
+}
+
+/// What concerns all VMs together.
+fn host(keys: &Object<'_>, mut config: Config) -> Result<Config, FileError> {
+    if let Some(node) = keys.get("coalesce_us") {
+        config.coalesce = Duration::from_micros(node.number(0..=COALESCE_US_MAX)?);
+    }
+    if let Some(node) = keys.get("hold_bytes_total") {
+        config.hold_bytes_total = number_to(node, HOLD_BYTES_TOTAL_MAX)?;
+    }
+    config.host_rate_bytes = number_or_null(keys, "host_rate_bytes", RATES)?.flatten();
+    config.host_burst_bytes = number_or_null(keys, "host_burst_bytes", RATES)?.flatten();
+    if let Some(node) = keys.get("host_burst_bytes")
+        && config.host_rate_bytes.is_none()
+    {
+        return Err(node.wrong("means nothing without \"host_rate_bytes\""));
+    }
+    if let Some(node) = keys.get("after_rotate_parallel") {
+        let parallel = node.number(1..=limits::AFTER_ROTATE_PARALLEL_MAX as u64)?;
+        config.after_rotate_parallel = parallel as usize;
+    }
+    Ok(config)
 }
 
 #[cfg(test)]
@@ -137,7 +174,8 @@ mod tests {
             (
                 "{\"control\": []}",
                 "x.json:1:2: unknown key \"control\", the keys here are: coalesce_us, \
-                 dial_timeout_s, log, watch, instances, vms",
+                 dial_timeout_s, hold_bytes_total, host_rate_bytes, host_burst_bytes, \
+                 after_rotate_parallel, log, watch, instances, vms",
             ),
             ("{\"watch\": \"/vms/*\"}", "x.json:1:11: watch: must be an array, is a string"),
             (
@@ -147,8 +185,37 @@ mod tests {
             ),
             (
                 "{\"log\": {\"path\": \"a\"}}",
-                "x.json:1:10: log: unknown key \"path\", the keys \
-                 here are: max_bytes, max_age_s, keep, mode, check_interval_s, file_mode, group",
+                "x.json:1:10: log: unknown key \"path\", the keys here are: max_bytes, max_age_s, \
+                 keep, max_total_bytes, max_backup_age_s, mode, check_interval_s, file_mode, \
+                 group, owner, root, hold_bytes, on_overflow, rate_bytes, burst_bytes, \
+                 keep_boot_head, after_rotate, fsync",
+            ),
+            (
+                "{\"log\": {\"after_rotate\": {\"command\": [\"zstd\"]}}}",
+                "x.json:1:26: log.after_rotate: key \"suffix\" is missing",
+            ),
+            (
+                "{\"log\": {\"after_rotate\": {\"command\": [], \"suffix\": \".zst\"}}}",
+                "x.json:1:38: log.after_rotate.command: names no program",
+            ),
+            (
+                "{\"log\": {\"after_rotate\": {\"command\": [\"zstd\"], \"suffix\": \".1\"}}}",
+                "x.json:1:58: log.after_rotate.suffix: \".1\" is no \".\" and one to eight letters \
+                 or digits, one of them a letter",
+            ),
+            (
+                "{\"host_burst_bytes\": 4096}",
+                "x.json:1:22: host_burst_bytes: means nothing without \"host_rate_bytes\"",
+            ),
+            (
+                "{\"log\": {\"burst_bytes\": 4096}, \"instances\": [\"/vms/a\"]}",
+                "x.json:1:46: instances[0]: instance /vms/a: VM \"a\": log.burst_bytes means nothing \
+                 without rate_bytes",
+            ),
+            (
+                "{\"log\": {\"root\": \"/srv\"}, \"instances\": [\"/vms/a\"]}",
+                "x.json:1:41: instances[0]: instance /vms/a: VM \"a\": log.root /srv does not lead to \
+                 /vms/a/logs/app.log without \"..\"",
             ),
             ("{\"log\": {\"keep\": 1, \"keep\": 2}}", "x.json:1:21: log: key \"keep\" comes twice"),
             (

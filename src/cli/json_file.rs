@@ -134,6 +134,16 @@ impl<'f> Node<'f> {
         self.parse("a string")
     }
 
+    /// The value of one of these words; of two as a rule, or three.
+    pub fn one_of<T: Copy>(&self, words: &[(&str, T)]) -> Result<T, FileError> {
+        let text = self.string()?;
+        let found = words.iter().find(|(word, _)| *word == text);
+        found.map(|(_, value)| *value).ok_or_else(|| {
+            let words: Vec<String> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
+            self.wrong(format!("{text:?} is neither {}", words.join(" nor ")))
+        })
+    }
+
     /// A path: a string that is not empty and holds no NUL.
     pub fn path(&self) -> Result<PathBuf, FileError> {
         let text = self.string()?;

@@ -4,7 +4,8 @@
 //! **Invariant:** what CH is sent (`config`, `restore`) is not read here, only passed on.
 
 use crate::cli::json_file::{FileError, JsonFile, Node};
-use crate::cli::vm_keys::{LogKeys, VmDefaults, seconds_or_null};
+use crate::cli::log_keys::{LogKeys, seconds_or_null};
+use crate::cli::vm_keys::VmDefaults;
 use seriald::config::OnExit;
 use seriald::vm::launch::{LaunchSpec, Start};
 use std::ffi::OsString;

@@ -10,6 +10,7 @@ mod handover;
 mod json_file;
 mod launch;
 mod launch_file;
+mod log_keys;
 mod notice;
 mod roster;
 mod run;

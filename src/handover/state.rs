@@ -54,6 +54,8 @@ pub struct VmState {
     pub waits_on_exit: bool,
     /// How long its first connection may take.
     pub dial_timeout: Option<Duration>,
+    /// The user at the other end of its serial socket.
+    pub expect_uid: Option<u32>,
     /// The stream that is read.
     pub stream: Option<StreamState>,
     /// The stream that displaces it.

@@ -15,6 +15,7 @@ mod hex;
 mod names;
 mod open;
 mod reconfigure;
+pub mod record;
 mod recover;
 mod retry;
 mod rotate;

@@ -11,8 +11,9 @@ use super::names::Names;
 use super::open::spread;
 use super::retry::Retry;
 use super::rotate::{Stage, Why};
-use crate::config::{LogSpec, RotateMode};
+use crate::config::{AfterRotate, Fsync, LogSpec, Overflow, RotateMode};
 use crate::env::{Descriptor, FileId, Files, Moment};
+use crate::limits::HOLD_BYTES;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -37,6 +38,28 @@ pub struct SavedLog {
     pub file_mode: u32,
     /// See [`crate::LogSpec`].
     pub group: Option<String>,
+    /// See [`crate::LogSpec`].
+    pub max_total_bytes: Option<u64>,
+    /// See [`crate::LogSpec`].
+    pub max_backup_age: Option<Duration>,
+    /// See [`crate::LogSpec`].
+    pub owner: Option<String>,
+    /// See [`crate::LogSpec`].
+    pub root: Option<PathBuf>,
+    /// See [`crate::LogSpec`]; `None`: the default.
+    pub hold_bytes: Option<usize>,
+    /// On overflow the newest bytes are dropped, not the oldest.
+    pub drops_newest: bool,
+    /// See [`crate::LogSpec`].
+    pub rate_bytes: Option<u64>,
+    /// See [`crate::LogSpec`].
+    pub burst_bytes: Option<u64>,
+    /// See [`crate::LogSpec`].
+    pub keep_boot_head: usize,
+    /// The command of [`crate::config::AfterRotate`], and the suffix of its output.
+    pub after_rotate: Option<(Vec<String>, String)>,
+    /// Generations are brought to the disk when they are complete.
+    pub syncs: bool,
     /// The directory's number.
     pub dir: Descriptor,
     /// The present generation's number.
@@ -103,6 +126,47 @@ impl SavedLog {
             check_interval: self.check_interval,
             file_mode: self.file_mode,
             group: self.group.clone(),
+            max_total_bytes: self.max_total_bytes,
+            max_backup_age: self.max_backup_age,
+            owner: self.owner.clone(),
+            root: self.root.clone(),
+            hold_bytes: self.hold_bytes.unwrap_or(HOLD_BYTES),
+            on_overflow: if self.drops_newest { Overflow::Newest } else { Overflow::Oldest },
+            rate_bytes: self.rate_bytes,
+            burst_bytes: self.burst_bytes,
+            keep_boot_head: self.keep_boot_head,
+            after_rotate: self
+                .after_rotate
+                .clone()
+                .map(|(command, suffix)| AfterRotate { command, suffix }),
+            fsync: if self.syncs { Fsync::Rotation } else { Fsync::None },
+        }
+    }
+
+    /// The part that [`SavedLog::spec`] reads.
+    fn of(spec: &LogSpec) -> SavedLog {
+        let after_rotate = spec.after_rotate.clone();
+        SavedLog {
+            path: spec.path.clone(),
+            max_bytes: spec.max_bytes,
+            max_age: spec.max_age,
+            keep: spec.keep,
+            copies: spec.mode == RotateMode::CopyTruncate,
+            check_interval: spec.check_interval,
+            file_mode: spec.file_mode,
+            group: spec.group.clone(),
+            max_total_bytes: spec.max_total_bytes,
+            max_backup_age: spec.max_backup_age,
+            owner: spec.owner.clone(),
+            root: spec.root.clone(),
+            hold_bytes: Some(spec.hold_bytes),
+            drops_newest: spec.on_overflow == Overflow::Newest,
+            rate_bytes: spec.rate_bytes,
+            burst_bytes: spec.burst_bytes,
+            keep_boot_head: spec.keep_boot_head,
+            after_rotate: after_rotate.map(|after| (after.command, after.suffix)),
+            syncs: spec.fsync == Fsync::Rotation,
+            ..SavedLog::default()
         }
     }
 }
@@ -124,7 +188,6 @@ impl<F: Files> Log<F> {
         number: impl Fn(&F::File) -> Descriptor,
         dir_number: impl Fn(&F::Dir) -> Descriptor,
     ) -> SavedLog {
-        let spec = &self.spec;
         let (rotation, copy) = match &self.stage {
             Stage::Idle => (Rotation::Idle, None),
             Stage::Wanted(_) => (Rotation::Wanted, None),
@@ -134,14 +197,6 @@ impl<F: Files> Log<F> {
             Stage::Placing { bytes } => (Rotation::Placing { bytes: *bytes }, None),
         };
         SavedLog {
-            path: spec.path.clone(),
-            max_bytes: spec.max_bytes,
-            max_age: spec.max_age,
-            keep: spec.keep,
-            copies: spec.mode == RotateMode::CopyTruncate,
-            check_interval: spec.check_interval,
-            file_mode: spec.file_mode,
-            group: spec.group.clone(),
             dir: dir_number(&self.dir),
             file: number(&self.file),
             id: Some(self.id),
@@ -152,6 +207,7 @@ impl<F: Files> Log<F> {
             copy: copy.map(number),
             held: self.held.clone(),
             counters: self.counters,
+            ..SavedLog::of(&self.spec)
         }
     }
 

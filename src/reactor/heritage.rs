@@ -76,6 +76,7 @@ impl<E: Heritage> Reactor<E> {
             api: slot.spec.api.clone(),
             waits_on_exit: slot.spec.on_exit == OnExit::Wait,
             dial_timeout: slot.spec.dial_timeout,
+            expect_uid: slot.spec.expect_uid,
             stream: slot.stream.as_ref().map(|line| stream(line, slot.socket)),
             successor: slot.successor.as_ref().map(|(line, socket)| stream(line, Some(*socket))),
             vmm,
@@ -212,6 +213,7 @@ fn spec_of(saved: &VmState) -> VmSpec {
         api: saved.api.clone(),
         on_exit: if saved.waits_on_exit { OnExit::Wait } else { OnExit::Close },
         dial_timeout: saved.dial_timeout,
+        expect_uid: saved.expect_uid,
     }
 }
 

@@ -29,9 +29,9 @@ impl fmt::Display for ReconfigureError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ReconfigureError::Gone => f.write_str("the VM is gone"),
-            ReconfigureError::Moved => {
-                f.write_str("an id or a path can't change: release the VM and adopt it anew")
-            }
+            ReconfigureError::Moved => f.write_str(
+                "an id, a path or an owner can't change: release the VM and adopt it anew",
+            ),
             ReconfigureError::Spec(error) => write!(f, "{error}"),
             ReconfigureError::Log(error) => write!(f, "{error}"),
         }
@@ -75,8 +75,10 @@ impl<E: Env> Reactor<E> {
             return Err(ReconfigureError::Gone);
         };
         let old = &slot.spec;
-        if (&old.id, &old.serial, &old.api, &old.log.path)
-            != (&spec.id, &spec.serial, &spec.api, &spec.log.path)
+        let way =
+            |spec: &VmSpec| (spec.log.path.clone(), spec.log.root.clone(), spec.log.owner.clone());
+        if (&old.id, &old.serial, &old.api) != (&spec.id, &spec.serial, &spec.api)
+            || way(old) != way(&spec)
         {
             return Err(ReconfigureError::Moved);
         }

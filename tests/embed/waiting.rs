@@ -199,7 +199,8 @@ fn busy_with(
     let pauses = Rc::new(RefCell::new(Pauses::default()));
     let world = OsEnv::new().expect("a world");
     let noting = Noting { world, pauses: pauses.clone(), absent: None };
-    let mut reactor = Reactor::with_env(Config { coalesce }, noting).expect("a loop");
+    let mut reactor =
+        Reactor::with_env(Config { coalesce, ..Config::default() }, noting).expect("a loop");
     let spec = spec("a", dir, 1 << 20);
     let peer = Peer::at(&spec.serial);
     reactor.adopt(spec).expect("adopted");
@@ -266,7 +267,7 @@ fn where_coalescing_is_off_the_loop_never_sleeps() {
 fn the_loops_own_settings_may_change_while_it_runs() {
     let dir = tempfile::tempdir().expect("a directory");
     let (mut reactor, pauses, _peer) = busy_loop(dir.path(), Duration::from_secs(1));
-    reactor.set_config(Config { coalesce: Duration::ZERO });
+    reactor.set_config(Config { coalesce: Duration::ZERO, ..Config::default() });
     reactor.turn(Some(Duration::from_millis(1))).expect("a turn");
     assert_eq!(pauses.borrow().sleeps, []);
 }

@@ -38,6 +38,7 @@ fn whole() -> State {
         copy: Some(12),
         held: b"not written\n".to_vec(),
         counters: Counters { written_bytes: 6000, rotations: 2, ..Counters::default() },
+        ..SavedLog::default()
     };
     let machine = SavedVm {
         state: "streaming".into(),
