@@ -43,6 +43,8 @@ pub enum Step {
     Rename,
     /// Remove it.
     Remove,
+    /// Write to it.
+    Write,
 }
 
 /// Why a step failed.
@@ -83,6 +85,7 @@ impl fmt::Display for LogError {
             Step::Truncate => "truncate",
             Step::Rename => "rename",
             Step::Remove => "remove",
+            Step::Write => "write",
         };
         write!(f, "cannot {what} {}: {}", self.path.display(), self.cause)
     }
