@@ -100,8 +100,8 @@ impl Known {
     }
 }
 
-/// Where the log stands. `newest` is the newest backup, or the copy that is about to be. `None`: the
-/// lines are of no use.
+/// Where the log stands. `newest` is the newest backup, or the copy that is about to be. `None`:
+/// the lines are of no use.
 pub(super) fn learn(tail: &[Record], log: Seen, newest: Option<Seen>) -> Option<Standing> {
     let known = Known::read(tail)?;
     let Known { generation, start, offset, size, .. } = known;

@@ -10,8 +10,8 @@ use super::record::{Loss, Record, What};
 /// Lines at the end that stay as they are.
 const FRESH: usize = 64;
 
-/// Thins `records` out until they take at most `bytes_max` bytes, as far as that goes. `oldest`: the
-/// oldest generation of which there may be a file.
+/// Thins `records` out until they take at most `bytes_max` bytes, as far as that goes. `oldest`:
+/// the oldest generation of which there may be a file.
 pub(super) fn thin(records: Vec<Record>, oldest: u64, bytes_max: u64) -> Vec<Record> {
     let mut records = without_gone(records, oldest);
     let mut every = 2;
