@@ -162,8 +162,14 @@ fn a_truncation_by_somebody_is_recorded_and_the_offset_goes_on() {
         log.close(&mut env, secs(9) + place.spec.check_interval);
         drop(log);
         truncate();
+        let mut log = place.open();
+        log.append(&mut env, b"ghij", usize::MAX, secs(1));
+        // One that no append comes after is noticed at the end.
+        truncate();
+        log.close(&mut env, secs(1));
+        drop(log);
         let log = place.open();
-        assert_eq!((log.offset(), log.size()), (16, 0));
+        assert_eq!((log.offset(), log.size()), (20, 0));
         let cut: Vec<(u64, u64, u64)> = place
             .records()
             .into_iter()
@@ -172,7 +178,7 @@ fn a_truncation_by_somebody_is_recorded_and_the_offset_goes_on() {
                 _ => None,
             })
             .collect();
-        assert_eq!(cut, [(10, 0, 10), (15, 2, 3), (16, 0, 3)]);
+        assert_eq!(cut, [(10, 0, 10), (15, 2, 3), (16, 0, 3), (20, 0, 4)]);
         assert_eq!(unknowns(&place), 0);
     }
 }
