@@ -40,10 +40,8 @@ fn run(directive: &str) -> Option<(tempfile::TempDir, Vec<(PathBuf, Vec<u8>)>)> 
 
     let rules = dir.join("logrotate.conf");
     let logs = dir.join("vm-*/logs/app.log");
-    let text = format!(
-        "{} {{\n rotate 1000\n nocompress\n missingok\n {directive}\n}}\n",
-        logs.display()
-    );
+    let text =
+        format!("{} {{\n rotate 1000\n nocompress\n missingok\n {directive}\n}}\n", logs.display());
     fs::write(&rules, text).expect("written");
     let (until, mut rotations) = (Instant::now() + LASTS, 0);
     while Instant::now() < until {
@@ -57,9 +55,10 @@ fn run(directive: &str) -> Option<(tempfile::TempDir, Vec<(PathBuf, Vec<u8>)>)> 
     assert!(rotations >= 5, "{rotations} rotations");
     fleet.process.terminate_and_wait();
     let ledger = |home: &Path| Ledger::read(&home.join("ledger.json")).expect("a ledger");
-    let logs = fleet.homes.iter().map(|home| {
-        (home.join("logs/app.log"), transcript::bytes(&ledger(home)))
-    });
+    let logs = fleet
+        .homes
+        .iter()
+        .map(|home| (home.join("logs/app.log"), transcript::bytes(&ledger(home))));
     let logs: Vec<_> = logs.collect();
     assert_eq!(collector.terminate_and_wait().code(), Some(0));
     Some((top, logs))

@@ -59,6 +59,18 @@ impl Account {
     }
 }
 
+/// Asserts that the account of this log is right: nothing is lost or unknown, and the next byte's
+/// offset is the number of those that came.
+pub fn assert_all_accounted_for(log: &Path, came: usize) {
+    let account = Account::of(log);
+    let name = log.display();
+    assert_eq!(account.losses(), [], "{name}");
+    assert_eq!(account.of_kind("unknown").next(), None, "{name}");
+    let (offset, then) = account.end();
+    let size = fs::metadata(log).map_or(0, |log| log.len()) as usize;
+    assert_eq!(offset + size - then, came, "{name}: {:?}", account.lines.last());
+}
+
 /// A number in a line.
 pub fn number(line: &Value, key: &str) -> usize {
     let number = line[key].as_u64().unwrap_or_else(|| panic!("{key} in {line}"));
