@@ -90,14 +90,23 @@ impl<F: Files> Log<F> {
     fn hold(&mut self, bytes: &[u8]) {
         let kept = bytes.len().min(HOLD_BYTES - self.held.len());
         self.held.extend_from_slice(&bytes[..kept]);
-        self.lose(bytes.len() - kept, self.writing.due().is_none());
+        self.drop_unheld(bytes.len() - kept, self.writing.due().is_none());
     }
 
     /// Counts bytes that are dropped.
-    pub(super) fn lose(&mut self, count: usize, rotation_failed: bool) {
+    pub(super) fn drop_unheld(&mut self, count: usize, rotation_failed: bool) {
         self.counters.lost_bytes += count as u64;
         if rotation_failed {
             self.counters.lost_rotation_failed += count as u64;
+        }
+    }
+
+    /// Counts bytes that were read and dropped for a limit.
+    pub fn lose(&mut self, _env: &mut F, bytes: u64, cause: super::record::Cause, _now: Moment) {
+        self.counters.lost_bytes += bytes;
+        match cause {
+            super::record::Cause::HostRateLimit => self.counters.lost_host_rate_limit += bytes,
+            _ => self.counters.lost_rate_limit += bytes,
         }
     }
 

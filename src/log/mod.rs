@@ -55,6 +55,10 @@ pub struct Counters {
     pub lost_bytes: u64,
     /// Those of `lost_bytes` that were dropped because rotation kept failing, not writing.
     pub lost_rotation_failed: u64,
+    /// Those of `lost_bytes` that were above the VM's own rate.
+    pub lost_rate_limit: u64,
+    /// Those of `lost_bytes` that were above the host's rate.
+    pub lost_host_rate_limit: u64,
     /// Times that somebody moved or deleted the log, and it was opened anew.
     pub reopened: u64,
     /// Times that the log was found shorter than what we had written.
@@ -196,7 +200,7 @@ impl<F: Files> Log<F> {
         self.drain(env, now);
         let rotation_failed = self.writing.due().is_none();
         let left = std::mem::take(&mut self.held).len();
-        self.lose(left, rotation_failed);
+        self.drop_unheld(left, rotation_failed);
         if left > 0 {
             ::log::warn!("log {}: closed with {left} bytes unwritten", self.spec.path.display());
         }

@@ -245,6 +245,9 @@ impl<E: Env> Reactor<E> {
         if at != had_timer {
             self.timers.set(&mut slot.armed, key, Clock::Vm, at);
         }
+        if slot.limits.is_some() {
+            return self.take_limited(key, n, now);
+        }
         let before = *slot.log.counters();
         slot.log.append(self.env.files(), &self.scratch[..n], now);
         self.after_log(key, before);
@@ -363,6 +366,7 @@ impl<E: Env> Reactor<E> {
         let before = *slot.log.counters();
         slot.log.close(self.env.files(), now);
         self.after_log(key, before);
+        self.tell_dropped(key);
         self.give_up_questions(key);
         self.remove_dead_sockets(key);
         ::log::debug!("VM {}: closed: {reason}", self.name(key));
