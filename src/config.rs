@@ -87,8 +87,8 @@ pub struct LogSpec {
     /// Most bytes a second in the long run, from [`limits::RATE_BYTES_MIN`]: what comes above is
     /// read, dropped and recorded. `None`: no limit.
     pub rate_bytes: Option<u64>,
-    /// Most bytes at once above `rate_bytes`, at least a second's worth, or losses would be too many
-    /// to record; `None`: a second's worth.
+    /// Most bytes at once above `rate_bytes`, at least a second's worth, or losses would be too
+    /// many to record; `None`: a second's worth.
     pub burst_bytes: Option<u64>,
     /// Bytes of each boot's beginning that are kept in `<log>.boot`, for the last
     /// [`limits::BOOTS_KEPT`] boots: 0 to [`limits::BOOT_HEAD_MAX`].

@@ -215,19 +215,20 @@ mod tests {
                 "x.json:1:47: host_burst_bytes: is below \"host_rate_bytes\", a second's worth",
             ),
             (
-                "{\"log\": {\"rate_bytes\": 4097, \"burst_bytes\": 4096}, \"instances\": [\"/vms/a\"]}",
-                "x.json:1:66: instances[0]: instance /vms/a: VM \"a\": log.burst_bytes 4096 is below \
-                 rate_bytes, 4097",
+                "{\"log\": {\"rate_bytes\": 4097, \"burst_bytes\": 4096}, \
+                 \"instances\": [\"/vms/a\"]}",
+                "x.json:1:66: instances[0]: instance /vms/a: VM \"a\": log.burst_bytes 4096 is \
+                 below rate_bytes, 4097",
             ),
             (
                 "{\"log\": {\"burst_bytes\": 4096}, \"instances\": [\"/vms/a\"]}",
-                "x.json:1:46: instances[0]: instance /vms/a: VM \"a\": log.burst_bytes means nothing \
-                 without rate_bytes",
+                "x.json:1:46: instances[0]: instance /vms/a: VM \"a\": log.burst_bytes means \
+                 nothing without rate_bytes",
             ),
             (
                 "{\"log\": {\"root\": \"/srv\"}, \"instances\": [\"/vms/a\"]}",
-                "x.json:1:41: instances[0]: instance /vms/a: VM \"a\": log.root /srv does not lead to \
-                 /vms/a/logs/app.log without \"..\"",
+                "x.json:1:41: instances[0]: instance /vms/a: VM \"a\": log.root /srv does not lead \
+                 to /vms/a/logs/app.log without \"..\"",
             ),
             ("{\"log\": {\"keep\": 1, \"keep\": 2}}", "x.json:1:21: log: key \"keep\" comes twice"),
             (

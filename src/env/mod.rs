@@ -53,6 +53,8 @@ pub enum Open {
     /// For writing, without O_APPEND (copy_file_range refuses such a destination); it must not
     /// exist yet, and is made with this mode.
     New(u32),
+    /// The same for appending (O_APPEND).
+    NewAppend(u32),
     /// For reading and writing; it must exist.
     Existing,
 }
@@ -80,6 +82,10 @@ pub trait Files {
     /// One write(2) at the end of a file of `size` bytes, as far as the caller knows: it may take
     /// less than all. After a crash the size tells a successor how much it took.
     fn write(&mut self, file: &Self::File, bytes: &[u8], size: u64) -> io::Result<usize>;
+    /// One write(2) to another file than a log: no successor is to know of it.
+    fn write_aside(&mut self, file: &Self::File, bytes: &[u8]) -> io::Result<usize>;
+    /// The time since 1970 by the wall clock.
+    fn wall(&mut self) -> Duration;
     /// One pread(2); 0 at the end of the file.
     fn read_at(&mut self, file: &Self::File, offset: u64, into: &mut [u8]) -> io::Result<usize>;
     /// Copies up to `len` bytes from `offset` on to the end position of `to`, in the kernel where

@@ -101,6 +101,11 @@ impl<F: Files> Log<F> {
         }
     }
 
+    /// The offset of the next byte.
+    pub(super) fn offset(&self) -> u64 {
+        self.counters.written_bytes + self.counters.lost_bytes + self.held.len() as u64
+    }
+
     /// Counts bytes that were read and dropped for a limit.
     pub fn lose(&mut self, _env: &mut F, bytes: u64, cause: super::record::Cause, _now: Moment) {
         self.counters.lost_bytes += bytes;

@@ -37,6 +37,10 @@ pub enum Step {
     Copy,
     /// Compare it with the log.
     Compare,
+    /// Read it.
+    Read,
+    /// Append to it.
+    Write,
     /// Cut it.
     Truncate,
     /// Give it another name.
@@ -80,6 +84,8 @@ impl fmt::Display for LogError {
             Step::Create => "make",
             Step::Copy => "copy the log to",
             Step::Compare => "compare the log with",
+            Step::Read => "read",
+            Step::Write => "write",
             Step::Truncate => "truncate",
             Step::Rename => "rename",
             Step::Remove => "remove",

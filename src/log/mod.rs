@@ -7,10 +7,12 @@
 //! No clock is read: `now` is always passed in.
 
 mod append;
+pub mod boot;
 mod copytruncate;
 mod cut;
 mod dropped;
 mod error;
+mod heads;
 mod hex;
 mod names;
 mod open;
@@ -59,6 +61,8 @@ pub struct Counters {
     pub lost_rate_limit: u64,
     /// Those of `lost_bytes` that were above the host's rate.
     pub lost_host_rate_limit: u64,
+    /// Bytes of boots' beginnings that could not be kept aside. They are not lost to the log.
+    pub lost_boot_head: u64,
     /// Times that somebody moved or deleted the log, and it was opened anew.
     pub reopened: u64,
     /// Times that the log was found shorter than what we had written.
@@ -101,6 +105,8 @@ pub struct Log<F: Files> {
     rotating: Retry,
     /// A file on its way out.
     dropped: Option<Box<Dropped<F::File>>>,
+    /// The present boot's beginning, while it is taken down.
+    head: Option<Box<heads::Growing<F::File>>>,
 }
 
 // Not derived: that would ask Debug of the whole environment.
@@ -205,6 +211,7 @@ impl<F: Files> Log<F> {
             ::log::warn!("log {}: closed with {left} bytes unwritten", self.spec.path.display());
         }
         self.writing.succeed();
+        self.end_head(env, now);
         self.give_up_copy(env);
         self.drop_at_once(env);
     }

@@ -206,7 +206,10 @@ impl<F: Files> Log<F> {
             begun_at: self.begun_at,
             copy: copy.map(number),
             held: self.held.clone(),
-            counters: self.counters,
+            counters: Counters {
+                lost_boot_head: self.counters.lost_boot_head + self.head_pending(),
+                ..self.counters
+            },
             ..SavedLog::of(&self.spec)
         }
     }
@@ -252,6 +255,7 @@ impl<F: Files> Log<F> {
             stage,
             rotating: Retry::default(),
             dropped: None,
+            head: None,
             spec,
         };
         let id = env.stat(&log.file).map(|stat| stat.id);

@@ -88,10 +88,11 @@ proptest! {
         for (pause, _, bytes) in load {
             now += pause;
             let lost = bucket.take(limit, bytes, at(now)) < bytes;
-            if lost && !losing {
-                if let Some(before) = began.replace(now) {
-                    prop_assert!(now - before >= SECOND - 1, "{} after", now - before);
-                }
+            if lost
+                && !losing
+                && let Some(before) = began.replace(now)
+            {
+                prop_assert!(now - before >= SECOND - 1, "{} after", now - before);
             }
             losing = lost;
         }

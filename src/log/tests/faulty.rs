@@ -5,6 +5,7 @@ use crate::env::{Files, Open, Stat};
 use std::io;
 use std::ops::Range;
 use std::path::Path;
+use std::time::Duration;
 
 /// Real files, but some calls fail.
 pub struct Faulty {
@@ -94,6 +95,15 @@ impl Files for Faulty {
         let written = self.os.write(file, &bytes[..part.min(bytes.len())], size)?;
         self.written += written;
         Ok(written)
+    }
+
+    fn write_aside(&mut self, file: &OsFile, bytes: &[u8]) -> io::Result<usize> {
+        self.call("write_aside")?;
+        self.os.write_aside(file, &bytes[..bytes.len() / 2 + 1])
+    }
+
+    fn wall(&mut self) -> Duration {
+        self.os.wall()
     }
 
     fn read_at(&mut self, file: &OsFile, offset: u64, into: &mut [u8]) -> io::Result<usize> {

@@ -1,6 +1,7 @@
 //! Tests of the whole log over real files, faults and crashes included.
 
 mod age;
+mod boots;
 mod crash;
 mod faults;
 mod faulty;
