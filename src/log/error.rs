@@ -37,16 +37,14 @@ pub enum Step {
     Copy,
     /// Compare it with the log.
     Compare,
-    /// Read it.
-    Read,
-    /// Append to it.
-    Write,
     /// Cut it.
     Truncate,
     /// Give it another name.
     Rename,
     /// Remove it.
     Remove,
+    /// Write to it.
+    Write,
 }
 
 /// Why a step failed.
@@ -84,11 +82,10 @@ impl fmt::Display for LogError {
             Step::Create => "make",
             Step::Copy => "copy the log to",
             Step::Compare => "compare the log with",
-            Step::Read => "read",
-            Step::Write => "write",
             Step::Truncate => "truncate",
             Step::Rename => "rename",
             Step::Remove => "remove",
+            Step::Write => "write",
         };
         write!(f, "cannot {what} {}: {}", self.path.display(), self.cause)
     }

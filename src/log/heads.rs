@@ -11,7 +11,8 @@
 
 use super::Log;
 use super::boot::{HEADER_MAX, Head, heads};
-use super::error::{Cause, LogError, Step};
+use super::error::{LogError, Step};
+use super::open::{open_checked, open_ours};
 use super::retry::Retry;
 use crate::env::{Files, Moment, Open};
 use crate::limits::{BOOT_HEAD_MAX, BOOTS_KEPT};
@@ -164,15 +165,11 @@ impl<F: Files> Log<F> {
 
     fn make_boots(&self, env: &mut F, bytes: &[u8]) -> Result<F::File, LogError> {
         let (new, name) = (self.names.boot_new(), self.names.boot());
-        let fail = |step| move |error| self.error(&self.names.boot_new(), step, error);
         self.remove(env, &new)?;
         let how = Open::NewAppend(self.spec.file_mode);
-        let file = env.open(&self.dir, &new, how).map_err(fail(Step::Create))?;
-        env.set_mode(&file, self.spec.file_mode).map_err(fail(Step::SetMode))?;
-        if let Some(gid) = self.group {
-            env.set_group(&file, gid).map_err(fail(Step::SetGroup))?;
-        }
-        write_all(env, &file, bytes).1.map_err(fail(Step::Write))?;
+        let (file, _) = open_ours(env, &self.dir, &self.spec, &new, how, self.group)?;
+        let written = write_all(env, &file, bytes).1;
+        written.map_err(|error| self.error(&new, Step::Write, error))?;
         self.rename(env, &new, &name)?;
         Ok(file)
     }
@@ -180,27 +177,15 @@ impl<F: Files> Log<F> {
     /// The file as it is; nothing if there is none.
     fn read_boots(&self, env: &mut F) -> Result<Vec<u8>, LogError> {
         let name = self.names.boot();
-        let fail = |step| move |error| self.error(&self.names.boot(), step, error);
-        let file = match env.open(&self.dir, &name, Open::Existing) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            opened => opened.map_err(fail(Step::Open))?,
+        let (file, stat) = match open_checked(env, &self.dir, &self.spec, &name, Open::Existing) {
+            Err(error) if error.is_not_found() => return Ok(Vec::new()),
+            opened => opened?,
         };
-        let stat = env.stat(&file).map_err(fail(Step::Examine))?;
-        let refused = |cause| LogError {
-            path: self.spec.path.with_file_name(&name),
-            step: Step::Open,
-            cause,
-        };
-        if !stat.regular {
-            return Err(refused(Cause::NotRegular));
-        }
-        if stat.links > 1 {
-            return Err(refused(Cause::Linked));
-        }
+        let fail = |error| self.error(&name, Step::Examine, error);
         let mut bytes = vec![0; usize::try_from(stat.size).unwrap_or(FILE_MAX).min(FILE_MAX)];
         let mut read = 0;
         while read < bytes.len() {
-            match env.read_at(&file, read as u64, &mut bytes[read..]).map_err(fail(Step::Read))? {
+            match env.read_at(&file, read as u64, &mut bytes[read..]).map_err(fail)? {
                 0 => break,
                 n => read += n,
             }
@@ -225,7 +210,7 @@ impl<F: Files> Log<F> {
 fn write_all<F: Files>(env: &mut F, file: &F::File, bytes: &[u8]) -> (usize, io::Result<()>) {
     let mut done = 0;
     while done < bytes.len() {
-        match env.write_aside(file, &bytes[done..]) {
+        match env.write_beside(file, &bytes[done..]) {
             Ok(0) => return (done, Err(io::ErrorKind::WriteZero.into())),
             Ok(written) => done += written,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -41,6 +41,16 @@ impl Names {
         format!("{}.boot.new", self.log)
     }
 
+    /// What happened to the log, and where.
+    pub fn events(&self) -> String {
+        format!("{}.events", self.log)
+    }
+
+    /// The same, while it is written anew.
+    pub fn events_new(&self) -> String {
+        format!("{}.events.new", self.log)
+    }
+
     /// The number of a backup's name.
     pub fn backup_number(&self, name: &str) -> Option<u32> {
         let digits = name.strip_prefix(&self.log)?.strip_prefix('.')?;
@@ -52,10 +62,19 @@ impl Names {
 /// The log beside which we may make, replace or remove this file name: `app.log` for `app.log.1`.
 /// `None`: no log's.
 pub fn log_beside(name: &str) -> Option<&str> {
-    let whole = name.strip_suffix(".new").filter(|name| name.ends_with(".boot"));
+    let beside = [".boot", ".events"];
+    let whole = name.strip_suffix(".new").filter(|old| beside.iter().any(|end| old.ends_with(end)));
     let (log, suffix) = whole.unwrap_or(name).rsplit_once('.')?;
     let names = Names { log: log.to_string() };
-    let others = [names.dropped(), names.copying(), names.copied(), names.boot(), names.boot_new()];
+    let others = [
+        names.dropped(),
+        names.copying(),
+        names.copied(),
+        names.boot(),
+        names.boot_new(),
+        names.events(),
+        names.events_new(),
+    ];
     let ours = names.backup_number(name).is_some() || others.iter().any(|other| other == name);
     (ours && !suffix.is_empty() && !log.is_empty()).then_some(log)
 }
@@ -69,7 +88,7 @@ mod tests {
         for name in ["app.log.1", "app.log.12", "app.log.dropped", "app.log.copying"] {
             assert_eq!(log_beside(name), Some("app.log"), "{name}");
         }
-        for name in ["app.log.boot", "app.log.boot.new"] {
+        for name in ["app.log.boot", "app.log.boot.new", "app.log.events", "app.log.events.new"] {
             assert_eq!(log_beside(name), Some("app.log"), "{name}");
         }
         for name in ["app.log", "app", ".1", "app.log.0", "app.log.1.zst", "copied"] {

@@ -37,8 +37,13 @@ pub enum What {
     Adopted {
         /// The number of the generation that it found, or began.
         generation: u64,
+        /// The offset of the first byte in the log.
+        start: u64,
         /// The log's inode.
         inode: u64,
+        /// The newest backup's inode, if there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        newest: Option<u64>,
     },
     /// So it stands, while bytes flow.
     Mark,
@@ -107,6 +112,8 @@ pub struct Generation {
     pub bytes: u64,
     /// The file's inode.
     pub inode: u64,
+    /// The inode of the log that follows: the same one after a copytruncate.
+    pub next_inode: u64,
 }
 
 /// Bytes in a row that are in no file: those before the record's offset.
@@ -122,8 +129,8 @@ pub struct Loss {
     /// When the last was dropped.
     #[serde(with = "rfc3339")]
     pub until: Duration,
-    /// So many losses stand here together, with what was written between them taken for lost
-    /// after them; 0: one.
+    /// So many losses stand here together, to save room, and what was written between them is taken
+    /// for written before them: the sums are right, its offsets are not. 0: one loss.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub merged: u64,
 }
@@ -206,13 +213,21 @@ mod tests {
                     until,
                     merged,
                 });
-        let generation = any::<[u64; 5]>().prop_map(|[generation, start, end, bytes, inode]| {
-            Generation { generation, start, end, bytes, inode }
-        });
+        let generation =
+            any::<[u64; 6]>().prop_map(|[generation, start, end, bytes, inode, next_inode]| {
+                Generation { generation, start, end, bytes, inode, next_inode }
+            });
         prop_oneof![
             Just(What::Mark),
             Just(What::Boot),
-            any::<[u64; 2]>().prop_map(|[generation, inode]| What::Adopted { generation, inode }),
+            (any::<[u64; 3]>(), any::<Option<u64>>()).prop_map(
+                |([generation, start, inode], newest)| What::Adopted {
+                    generation,
+                    start,
+                    inode,
+                    newest
+                }
+            ),
             any::<Option<u32>>().prop_map(|pid| What::Connected { pid }),
             ".*".prop_map(|cause| What::Disconnected { cause }),
             generation.clone().prop_map(What::Rotated),

@@ -9,6 +9,7 @@ use super::key::Key;
 use super::report::EventKind;
 use super::slot::Line;
 use crate::env::{Env, Moment, SocketId};
+use crate::log::record::What;
 use crate::vm::{EndCause, Recognised, serial_thread_is_gone};
 use std::io;
 
@@ -77,6 +78,7 @@ impl<E: Env> Reactor<E> {
         };
         if begins {
             slot.log.begin_boot(self.env.files());
+            self.note(key, What::Boot);
         }
     }
 

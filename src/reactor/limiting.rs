@@ -68,7 +68,7 @@ impl<E: Env> Reactor<E> {
 
     /// The first `n` bytes of the scratch buffer came from a VM that has limits.
     pub(super) fn take_limited(&mut self, key: Key, n: usize, now: Moment) {
-        let vms = self.vms_in_charge();
+        let (vms, more) = (self.vms_in_charge(), self.more_to_hold());
         let Some(slot) = self.table.get_mut(key) else { return };
         let Some(limits) = &mut slot.limits else { return };
         let read = n as u64;
@@ -80,7 +80,7 @@ impl<E: Env> Reactor<E> {
         let mut before = *slot.log.counters();
         let bytes = &self.scratch[..usize::try_from(kept).unwrap_or(n).min(n)];
         if !bytes.is_empty() {
-            slot.log.append(self.env.files(), bytes, now);
+            slot.log.append(self.env.files(), bytes, more, now);
         }
         // The first bytes are kept, so that each loss is one run up to the next that are.
         let (of_host, of_own) = (below_own - kept, read - below_own);

@@ -228,6 +228,7 @@ impl<E: Env> Reactor<E> {
 
     /// The first `n` bytes of the scratch buffer came from this VM.
     fn take(&mut self, key: Key, n: usize, full: bool, now: Moment) {
+        let more = self.more_to_hold();
         let Some(slot) = self.table.get_mut(key) else { return };
         if slot.foreign {
             self.stats.foreign_bytes += n as u64;
@@ -254,7 +255,7 @@ impl<E: Env> Reactor<E> {
             return self.take_limited(key, n, now);
         }
         let before = *slot.log.counters();
-        slot.log.append(self.env.files(), &self.scratch[..n], now);
+        slot.log.append(self.env.files(), &self.scratch[..n], more, now);
         self.after_log(key, before);
     }
 
@@ -279,6 +280,7 @@ impl<E: Env> Reactor<E> {
             self.tell_end(key, now);
             self.look_for_exit(key, now);
             let cause = self.end_cause(key, None);
+            self.note_end(key, cause);
             let next = self.after_end(key, cause, now);
             if matches!(next, Next::Close(_)) {
                 if let Some(slot) = self.table.get_mut(key) {
@@ -296,6 +298,7 @@ impl<E: Env> Reactor<E> {
         self.tell_end(key, now);
         self.look_for_exit(key, now);
         let cause = self.end_cause(key, error);
+        self.note_end(key, cause);
         let next = self.after_end(key, cause, now);
         self.apply(key, next, now);
     }

@@ -122,7 +122,7 @@ impl Files for OsFiles {
         written
     }
 
-    fn write_aside(&mut self, file: &OsFile, bytes: &[u8]) -> io::Result<usize> {
+    fn write_beside(&mut self, file: &OsFile, bytes: &[u8]) -> io::Result<usize> {
         write_once(file, bytes)
     }
 

@@ -45,7 +45,7 @@ fn say<F: Files>(log: &mut Log<F>, env: &mut F, piece: &[u8], now: Moment) {
     if log.has_head() {
         log.keep_head(env, piece, now);
     }
-    log.append(env, piece, now);
+    log.append(env, piece, usize::MAX, now);
     turn(log, env, now);
 }
 
@@ -220,7 +220,7 @@ fn what_could_never_be_written_is_counted_and_its_numbers_are_left_out() {
     say(&mut log, &mut env, b"", now + secs(60));
     boot(&mut log, &mut env, 10, &mut now);
     assert_eq!(kept(&place), [expected(1..=1), expected(9..=10)].concat());
-    (env.failing, env.only) = (0..u64::MAX, "write_aside");
+    (env.failing, env.only) = (0..u64::MAX, "write_beside");
     boot(&mut log, &mut env, 11, &mut now);
     log.close(&mut env, now);
     assert_eq!(log.counters().lost_boot_head, lost + head(11).len() as u64);
@@ -231,7 +231,7 @@ fn what_could_never_be_written_is_counted_and_its_numbers_are_left_out() {
 fn while_its_file_fails_it_is_not_tried_at_every_append() {
     let place = place();
     let mut env = Faulty::new(0..u64::MAX, ENOSPC);
-    env.only = "write_aside";
+    env.only = "rename";
     let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
     log.begin_boot(&mut env);
     for n in 0..1000 {
@@ -272,7 +272,7 @@ fn what_a_predecessor_has_heard_is_told_by_the_files() {
     let mut env = OsFiles::default();
     let mut log = place.open();
     assert_eq!(log.last_written(&mut env), None, "a new log has heard nothing");
-    log.append(&mut env, b"a line\n", secs(1));
+    log.append(&mut env, b"a line\n", usize::MAX, secs(1));
     let now = env.wall();
     let last = log.last_written(&mut env).expect("just now");
     assert!(now.saturating_sub(last) < secs(5), "{last:?} {now:?}");

@@ -5,7 +5,6 @@ use crate::env::{Files, Open, Stat};
 use std::io;
 use std::ops::Range;
 use std::path::Path;
-use std::time::Duration;
 
 /// Real files, but some calls fail.
 pub struct Faulty {
@@ -97,12 +96,12 @@ impl Files for Faulty {
         Ok(written)
     }
 
-    fn write_aside(&mut self, file: &OsFile, bytes: &[u8]) -> io::Result<usize> {
-        self.call("write_aside")?;
-        self.os.write_aside(file, &bytes[..bytes.len() / 2 + 1])
+    fn write_beside(&mut self, file: &OsFile, bytes: &[u8]) -> io::Result<usize> {
+        self.call("write_beside")?;
+        self.os.write_beside(file, &bytes[..bytes.len().div_ceil(2)])
     }
 
-    fn wall(&mut self) -> Duration {
+    fn wall(&mut self) -> std::time::Duration {
         self.os.wall()
     }
 
