@@ -87,7 +87,8 @@ pub struct LogSpec {
     /// Most bytes a second in the long run, from [`limits::RATE_BYTES_MIN`]: what comes above is
     /// read, dropped and recorded. `None`: no limit.
     pub rate_bytes: Option<u64>,
-    /// Most bytes at once above `rate_bytes`; `None`: a second's worth.
+    /// Most bytes at once above `rate_bytes`, at least a second's worth, or losses would be too
+    /// many to record; `None`: a second's worth.
     pub burst_bytes: Option<u64>,
     /// Bytes of each boot's beginning that are kept in `<log>.boot`, for the last
     /// [`limits::BOOTS_KEPT`] boots: 0 to [`limits::BOOT_HEAD_MAX`].
@@ -278,6 +279,11 @@ impl LogSpec {
         if self.burst_bytes.is_some() && self.rate_bytes.is_none() {
             return wrong("log.burst_bytes", "means nothing without rate_bytes".into());
         }
+        if let (Some(burst), Some(rate)) = (self.burst_bytes, self.rate_bytes)
+            && burst < rate
+        {
+            return wrong("log.burst_bytes", format!("{burst} is below rate_bytes, {rate}"));
+        }
         if let Some(after) = &self.after_rotate {
             if after.command.first().is_none_or(String::is_empty) {
                 return wrong("log.after_rotate.command", "names no program".into());
@@ -340,7 +346,8 @@ pub struct Config {
     /// Most bytes a second, over all VMs, in the long run, from [`limits::RATE_BYTES_MIN`]; `None`:
     /// no limit. A VM that prints no more than its equal share loses nothing by it.
     pub host_rate_bytes: Option<u64>,
-    /// Most bytes at once above `host_rate_bytes`; `None`: a second's worth.
+    /// Most bytes at once above `host_rate_bytes` and above the shares, of which each VM may have a
+    /// second's worth at once. `None`: a second's worth, which is also the least.
     pub host_burst_bytes: Option<u64>,
     /// Most commands of [`AfterRotate`], and children that do an fsync, at once: from 1 to
     /// [`limits::AFTER_ROTATE_PARALLEL_MAX`].

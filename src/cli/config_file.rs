@@ -100,10 +100,13 @@ fn host(keys: &Object<'_>, mut config: Config) -> Result<Config, FileError> {
     }
     config.host_rate_bytes = number_or_null(keys, "host_rate_bytes", RATES)?.flatten();
     config.host_burst_bytes = number_or_null(keys, "host_burst_bytes", RATES)?.flatten();
-    if let Some(node) = keys.get("host_burst_bytes")
-        && config.host_rate_bytes.is_none()
-    {
-        return Err(node.wrong("means nothing without \"host_rate_bytes\""));
+    if let Some(node) = keys.get("host_burst_bytes") {
+        let Some(rate) = config.host_rate_bytes else {
+            return Err(node.wrong("means nothing without \"host_rate_bytes\""));
+        };
+        if config.host_burst_bytes.is_some_and(|burst| burst < rate) {
+            return Err(node.wrong("is below \"host_rate_bytes\", a second's worth"));
+        }
     }
     if let Some(node) = keys.get("after_rotate_parallel") {
         let parallel = node.number(1..=limits::AFTER_ROTATE_PARALLEL_MAX as u64)?;
@@ -206,6 +209,16 @@ mod tests {
             (
                 "{\"host_burst_bytes\": 4096}",
                 "x.json:1:22: host_burst_bytes: means nothing without \"host_rate_bytes\"",
+            ),
+            (
+                "{\"host_rate_bytes\": 4097, \"host_burst_bytes\": 4096}",
+                "x.json:1:47: host_burst_bytes: is below \"host_rate_bytes\", a second's worth",
+            ),
+            (
+                "{\"log\": {\"rate_bytes\": 4097, \"burst_bytes\": 4096}, \
+                 \"instances\": [\"/vms/a\"]}",
+                "x.json:1:66: instances[0]: instance /vms/a: VM \"a\": log.burst_bytes 4096 is \
+                 below rate_bytes, 4097",
             ),
             (
                 "{\"log\": {\"burst_bytes\": 4096}, \"instances\": [\"/vms/a\"]}",

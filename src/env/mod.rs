@@ -53,6 +53,8 @@ pub enum Open {
     /// For writing, without O_APPEND (copy_file_range refuses such a destination); it must not
     /// exist yet, and is made with this mode.
     New(u32),
+    /// The same for appending (O_APPEND).
+    NewAppend(u32),
     /// For reading and writing; it must exist.
     Existing,
 }

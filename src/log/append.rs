@@ -37,6 +37,11 @@ impl<F: Files> Log<F> {
         let lost = self.held.lost();
         self.held.lose(bytes, cause, env.wall());
         self.count_lost(lost, now);
+        match cause {
+            Cause::RateLimit => self.counters.lost_rate_limit += bytes,
+            Cause::HostRateLimit => self.counters.lost_host_rate_limit += bytes,
+            _ => {}
+        }
     }
 
     /// Writes `bytes`, rotating on the way. Returns how many were written; the rest is to be held.

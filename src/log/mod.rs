@@ -7,11 +7,13 @@
 //! No clock is read: `now` is always passed in.
 
 mod append;
+pub mod boot;
 mod copytruncate;
 mod cut;
 mod dropped;
 mod error;
 mod events;
+mod heads;
 mod held;
 mod hex;
 mod learn;
@@ -62,6 +64,12 @@ pub struct Counters {
     pub lost_bytes: u64,
     /// Those of `lost_bytes` that were dropped because rotation kept failing, not writing.
     pub lost_rotation_failed: u64,
+    /// Those of `lost_bytes` that were above the VM's own rate.
+    pub lost_rate_limit: u64,
+    /// Those of `lost_bytes` that were above the host's rate.
+    pub lost_host_rate_limit: u64,
+    /// Bytes of boots' beginnings that could not be kept aside. They are not lost to the log.
+    pub lost_boot_head: u64,
     /// Times that somebody moved or deleted the log, and it was opened anew.
     pub reopened: u64,
     /// Times that the log was found shorter than what we had written.
@@ -116,6 +124,8 @@ pub struct Log<F: Files> {
     rotating: Retry,
     /// A file on its way out.
     dropped: Option<Box<Dropped<F::File>>>,
+    /// The present boot's beginning, while it is taken down.
+    head: Option<Box<heads::Growing<F::File>>>,
 }
 
 // Not derived: that would ask Debug of the whole environment.
@@ -250,6 +260,7 @@ impl<F: Files> Log<F> {
             ::log::debug!("{error}");
         }
         self.writing.succeed();
+        self.end_head(env, now);
         self.give_up_copy(env);
         self.drop_at_once(env);
         self.happened(record::What::Released);

@@ -31,6 +31,16 @@ impl Names {
         format!("{}.copied", self.log)
     }
 
+    /// The beginnings of the last boots.
+    pub fn boot(&self) -> String {
+        format!("{}.boot", self.log)
+    }
+
+    /// The same on its way there.
+    pub fn boot_new(&self) -> String {
+        format!("{}.boot.new", self.log)
+    }
+
     /// What happened to the log, and where.
     pub fn events(&self) -> String {
         format!("{}.events", self.log)
@@ -49,12 +59,22 @@ impl Names {
     }
 }
 
-/// The log whose rotation may make, replace or remove this file name: `app.log` for `app.log.1`.
+/// The log beside which we may make, replace or remove this file name: `app.log` for `app.log.1`.
 /// `None`: no log's.
 pub fn log_beside(name: &str) -> Option<&str> {
-    let (log, suffix) = name.rsplit_once('.')?;
+    let beside = [".boot", ".events"];
+    let whole = name.strip_suffix(".new").filter(|old| beside.iter().any(|end| old.ends_with(end)));
+    let (log, suffix) = whole.unwrap_or(name).rsplit_once('.')?;
     let names = Names { log: log.to_string() };
-    let others = [names.dropped(), names.copying(), names.copied()];
+    let others = [
+        names.dropped(),
+        names.copying(),
+        names.copied(),
+        names.boot(),
+        names.boot_new(),
+        names.events(),
+        names.events_new(),
+    ];
     let ours = names.backup_number(name).is_some() || others.iter().any(|other| other == name);
     (ours && !suffix.is_empty() && !log.is_empty()).then_some(log)
 }
@@ -66,6 +86,9 @@ mod tests {
     #[test]
     fn a_name_that_a_rotation_makes_belongs_to_its_log() {
         for name in ["app.log.1", "app.log.12", "app.log.dropped", "app.log.copying"] {
+            assert_eq!(log_beside(name), Some("app.log"), "{name}");
+        }
+        for name in ["app.log.boot", "app.log.boot.new", "app.log.events", "app.log.events.new"] {
             assert_eq!(log_beside(name), Some("app.log"), "{name}");
         }
         for name in ["app.log", "app", ".1", "app.log.0", "app.log.1.zst", "copied"] {

@@ -64,6 +64,7 @@ impl<F: Files> Log<F> {
             begun_at: 0,
             rotating: Retry::default(),
             dropped: None,
+            head: None,
         };
         log.recover(env, now)?;
         log.resume_age(env, stat.age, now);

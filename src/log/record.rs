@@ -178,7 +178,7 @@ fn is_zero(number: &u64) -> bool {
 }
 
 /// A time since 1970 as RFC 3339, in UTC, with milliseconds.
-mod rfc3339 {
+pub(super) mod rfc3339 {
     use super::*;
     use serde::de::Error;
 

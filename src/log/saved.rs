@@ -224,7 +224,10 @@ impl<F: Files> Log<F> {
             generation: self.generation,
             start: self.start,
             events: String::from_utf8_lossy(&self.events.pending).into_owned(),
-            counters: self.counters,
+            counters: Counters {
+                lost_boot_head: self.counters.lost_boot_head + self.head_pending(),
+                ..self.counters
+            },
             ..SavedLog::of(&self.spec)
         }
     }
@@ -276,6 +279,7 @@ impl<F: Files> Log<F> {
             stage,
             rotating: Retry::default(),
             dropped: None,
+            head: None,
             spec,
         };
         let id = env.stat(&log.file).map(|stat| stat.id);

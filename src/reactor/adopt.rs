@@ -94,6 +94,7 @@ impl<E: Env> Reactor<E> {
         let slot = Slot::new(spec, vm, log, launch, places);
         let inserted = self.table.insert(slot);
         debug_assert_eq!(inserted, key, "the table gives the key that it announced");
+        self.set_limits(key, now);
         self.tell(key, EventKind::Adopted);
         self.after_log(key, Counters::default());
         if self.store.is_some() {

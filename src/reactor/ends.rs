@@ -8,7 +8,8 @@ use super::Reactor;
 use super::key::Key;
 use super::report::EventKind;
 use super::slot::Line;
-use crate::env::{Env, Moment};
+use crate::env::{Env, Moment, SocketId};
+use crate::log::record::What;
 use crate::vm::{EndCause, Recognised, serial_thread_is_gone};
 use std::io;
 
@@ -63,6 +64,21 @@ impl<E: Env> Reactor<E> {
             EndCause::PathUnchanged
         } else {
             EndCause::PathGone { vmm_lives: slot.process.is_some() }
+        }
+    }
+
+    /// A stream of its own stands. Another socket than `before` is another boot's: CH binds one for
+    /// each. The first one is too, unless a predecessor has appended since it was made.
+    pub(super) fn look_for_boot(&mut self, key: Key, before: Option<SocketId>, now: SocketId) {
+        let Some(slot) = self.table.get_mut(key) else { return };
+        let begins = match before {
+            Some(before) => before != now,
+            None if slot.launch.is_some() => true,
+            None => slot.log.last_written(self.env.files()).is_none_or(|last| last < now.born),
+        };
+        if begins {
+            slot.log.begin_boot(self.env.files());
+            self.note(key, What::Boot);
         }
     }
 

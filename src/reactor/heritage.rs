@@ -152,6 +152,7 @@ impl<E: Heritage> Reactor<E> {
         slot.successor = successor.and_then(|(stream, socket)| Some((stream, socket?)));
         slot.ready.serial = slot.stream.is_some();
         self.table.insert(slot);
+        self.set_limits(key, now);
         self.take_process(key, saved.vmm);
         self.tell(key, EventKind::Adopted);
         self.after_log(key, before);

@@ -14,10 +14,12 @@ mod heritage;
 mod index;
 mod key;
 mod launching;
+mod limiting;
 mod line;
 mod notes;
 mod orderly;
 mod patterns;
+mod rate;
 mod real;
 mod reconfigure;
 mod report;
@@ -58,6 +60,7 @@ use timers::{Clock, Timers};
 pub struct Reactor<E: Env> {
     env: E,
     config: Config,
+    host: Option<limiting::Host>,
     table: Table<Slot<E>>,
     index: index::Index,
     timers: Timers,
@@ -110,6 +113,7 @@ impl<E: Env> Reactor<E> {
             .map_err(|cause| Error { what: "measure what fills a socket", cause })?;
         Ok(Reactor {
             jitter: Jitter::new(env.seed()),
+            host: limiting::Host::of(&config, env.now()),
             env,
             config,
             table: Table::new(),

@@ -62,6 +62,8 @@ impl<E: Env> Reactor<E> {
     /// The loop's own settings from now on.
     pub fn set_config(&mut self, config: Config) {
         self.config = config;
+        let now = self.env.now();
+        self.set_host_limit(now);
     }
 
     /// Gives a VM other limits: everything of its spec but the id and the paths. A rotation under
@@ -92,6 +94,7 @@ impl<E: Env> Reactor<E> {
             let dial_timeout = slot.spec.dial_timeout.filter(|_| slot.counters.connects == 0);
             slot.vm.on_limits(slot.spec.on_exit, dial_timeout, now)
         });
+        self.set_limits(vm.0, now);
         self.after_log(vm.0, before);
         if let Some(next) = next {
             self.apply(vm.0, next, now);

@@ -61,7 +61,8 @@ pub enum EventKind {
     Rotated(u64),
     /// A rotation failed, and is tried again.
     RotationFailed,
-    /// This many bytes that had been read are in no file.
+    /// This many bytes that had been read are in no file. Those dropped for a rate limit are told
+    /// once a second at most.
     Lost(u64),
     /// The VMM's answer to [`Reactor::call`](crate::reactor::Reactor::call), or why there is none.
     Answered(&'static str, Result<Reply, String>),
@@ -140,6 +141,10 @@ pub struct Stats {
     pub reopened: u64,
     /// Bytes that were read and are in no file.
     pub lost_bytes: u64,
+    /// Those of `lost_bytes` that were above their VM's own rate.
+    pub lost_rate_limit: u64,
+    /// Those of `lost_bytes` that were above the host's rate.
+    pub lost_host_rate_limit: u64,
     /// Bytes of another VM, read while leaving a console that turned out to be its.
     pub foreign_bytes: u64,
     /// Events that nobody took in time.

@@ -65,7 +65,8 @@ impl<E: Env> Reactor<E> {
         now: Moment,
     ) -> Next {
         let Some(slot) = self.table.get_mut(key) else { return Next::Wait };
-        let same_socket = slot.socket.replace(socket) == Some(socket);
+        let before = slot.socket.replace(socket);
+        let same_socket = before == Some(socket);
         let pid_before = slot.pid;
         let old = slot.stream.replace(line);
         slot.warned = None;
@@ -90,6 +91,7 @@ impl<E: Env> Reactor<E> {
         }
         let pid = self.table.get(key).and_then(|slot| slot.pid);
         self.tell(key, EventKind::Connected(pid));
+        self.look_for_boot(key, before, socket);
         self.on_launch_connected(key, now);
         next
     }
@@ -251,6 +253,12 @@ impl<E: Env> Reactor<E> {
         if at != had_timer {
             self.timers.set(&mut slot.armed, key, Clock::Vm, at);
         }
+        if slot.log.has_head() {
+            slot.log.keep_head(self.env.files(), &self.scratch[..n], now);
+        }
+        if slot.limits.is_some() {
+            return self.take_limited(key, n, now);
+        }
         let before = *slot.log.counters();
         slot.log.append(self.env.files(), &self.scratch[..n], more, now);
         self.after_log(key, before);
@@ -371,6 +379,7 @@ impl<E: Env> Reactor<E> {
         let before = *slot.log.counters();
         slot.log.close(self.env.files(), now);
         self.after_log(key, before);
+        self.tell_dropped(key);
         self.give_up_questions(key);
         self.remove_dead_sockets(key);
         ::log::debug!("VM {}: closed: {reason}", self.name(key));

@@ -6,6 +6,7 @@
 use super::exchange::Exchange;
 use super::index::Places;
 use super::orderly::{Progress, Step};
+use super::rate::Limits;
 use super::report::Ends;
 use super::timers::Armed;
 use super::watch::VmWatch;
@@ -106,6 +107,8 @@ pub(crate) struct Slot<E: Env> {
     pub counters: VmCounters,
     /// When its last stream ended.
     pub ended_at: Moment,
+    /// What it is held to; `None`: there is no limit.
+    pub limits: Option<Box<Limits>>,
 }
 
 impl<E: Env> Slot<E> {
@@ -146,6 +149,7 @@ impl<E: Env> Slot<E> {
             held_note: None,
             counters: VmCounters::default(),
             ended_at: Moment::ZERO,
+            limits: None,
             spec,
         }
     }

@@ -4,10 +4,12 @@
 mod support;
 
 mod adopting;
+mod boots;
 mod limits;
 mod losses;
 mod nesting;
 mod patterns;
+mod rates;
 mod streaming;
 mod waiting;
 mod watching;

@@ -9,6 +9,7 @@ mod support;
 #[path = "../../tools/ch-sim/mod.rs"]
 mod ch_sim;
 
+mod boots;
 mod displaced;
 mod ends;
 mod failures;
@@ -18,6 +19,7 @@ mod fleet;
 mod fleets;
 mod life;
 mod orderly;
+mod rates;
 mod resets;
 mod snapshots;
 mod watch;

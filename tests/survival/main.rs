@@ -10,6 +10,7 @@ mod fleets;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod boots;
 mod crash;
 mod heritage;
 mod many;

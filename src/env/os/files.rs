@@ -70,6 +70,7 @@ impl Files for OsFiles {
         let (flags, mode) = match how {
             Open::Append(mode) => (libc::O_APPEND | libc::O_CREAT, mode),
             Open::New(mode) => (libc::O_CREAT | libc::O_EXCL, mode),
+            Open::NewAppend(mode) => (libc::O_APPEND | libc::O_CREAT | libc::O_EXCL, mode),
             Open::Existing => (0, 0),
         };
         let opened = open_at(Some(&dir.0), &c_name(name)?, safe | libc::O_NONBLOCK | flags, mode);
@@ -400,7 +401,7 @@ fn stat_of(raw: &libc::stat) -> Stat {
     }
 }
 
-/// write(2). By itself it tells no successor: what is copied is in a file already.
+/// write(2). By itself it tells no successor.
 fn write_once(file: &OsFile, bytes: &[u8]) -> io::Result<usize> {
     // SAFETY: the descriptor is open and `bytes` is readable for its length.
     counted(unsafe { libc::write(file.0.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) })

@@ -2,6 +2,7 @@
 
 mod accounting;
 mod age;
+mod boots;
 mod crash;
 mod faults;
 mod faulty;
