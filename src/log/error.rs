@@ -43,6 +43,8 @@ pub enum Step {
     Rename,
     /// Remove it.
     Remove,
+    /// Read it.
+    Read,
 }
 
 /// Why a step failed.
@@ -83,6 +85,7 @@ impl fmt::Display for LogError {
             Step::Truncate => "truncate",
             Step::Rename => "rename",
             Step::Remove => "remove",
+            Step::Read => "read",
         };
         write!(f, "cannot {what} {}: {}", self.path.display(), self.cause)
     }

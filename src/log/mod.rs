@@ -12,6 +12,8 @@ mod cut;
 mod dropped;
 mod error;
 mod hex;
+mod history;
+mod map;
 mod names;
 mod open;
 mod reconfigure;
@@ -25,6 +27,8 @@ mod saved;
 mod tests;
 
 pub use error::{Cause, LogError, Step};
+pub use history::{Gap, History, Part, Piece};
+pub use map::Absent;
 pub use names::log_beside;
 pub use open::{id_at, size_at};
 pub use saved::{OpenLog, Rotation, SavedLog};

@@ -5,6 +5,7 @@ mod crash;
 mod faults;
 mod faulty;
 mod held;
+mod history;
 mod opening;
 mod outside;
 mod reconfigured;
