@@ -209,13 +209,13 @@ mod tests {
             ),
             (
                 "{\"log\": {\"burst_bytes\": 4096}, \"instances\": [\"/vms/a\"]}",
-                "x.json:1:46: instances[0]: instance /vms/a: VM \"a\": log.burst_bytes means nothing \
-                 without rate_bytes",
+                "x.json:1:46: instances[0]: instance /vms/a: VM \"a\": log.burst_bytes means \
+                 nothing without rate_bytes",
             ),
             (
                 "{\"log\": {\"root\": \"/srv\"}, \"instances\": [\"/vms/a\"]}",
-                "x.json:1:41: instances[0]: instance /vms/a: VM \"a\": log.root /srv does not lead to \
-                 /vms/a/logs/app.log without \"..\"",
+                "x.json:1:41: instances[0]: instance /vms/a: VM \"a\": log.root /srv does not lead \
+                 to /vms/a/logs/app.log without \"..\"",
             ),
             ("{\"log\": {\"keep\": 1, \"keep\": 2}}", "x.json:1:21: log: key \"keep\" comes twice"),
             (

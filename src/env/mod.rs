@@ -82,6 +82,8 @@ pub trait Files {
     /// One write(2) at the end of a file of `size` bytes, as far as the caller knows: it may take
     /// less than all. After a crash the size tells a successor how much it took.
     fn write(&mut self, file: &Self::File, bytes: &[u8], size: u64) -> io::Result<usize>;
+    /// The same, of bytes that no successor need know of: they are no guest's.
+    fn write_beside(&mut self, file: &Self::File, bytes: &[u8]) -> io::Result<usize>;
     /// One pread(2); 0 at the end of the file.
     fn read_at(&mut self, file: &Self::File, offset: u64, into: &mut [u8]) -> io::Result<usize>;
     /// Copies up to `len` bytes from `offset` on to the end position of `to`, in the kernel where
@@ -105,6 +107,8 @@ pub trait Files {
     fn set_mode(&mut self, file: &Self::File, mode: u32) -> io::Result<()>;
     /// Sets the group (fchown).
     fn set_group(&mut self, file: &Self::File, gid: u32) -> io::Result<()>;
+    /// The time by the wall clock, since 1970.
+    fn wall(&mut self) -> Duration;
     /// The number of a group; a decimal number stands for itself. `None`: there is no such group.
     fn group_id(&mut self, name: &str) -> io::Result<Option<u32>>;
 }

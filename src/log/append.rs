@@ -5,22 +5,38 @@
 
 use super::Log;
 use super::cut::{Cut, cut};
+use super::record::{Cause, What};
 use super::rotate::{Stage, Why};
 use crate::env::{Files, Moment};
-use crate::limits::HOLD_BYTES;
+use crate::limits::MARK_INTERVAL;
 use std::io;
 
 impl<F: Files> Log<F> {
-    /// Appends `bytes`. What can't be written is held and retried; what can't be held is counted
-    /// as lost.
-    pub fn append(&mut self, env: &mut F, bytes: &[u8], now: Moment) {
+    /// Appends `bytes`. What can't be written is held and retried, up to `hold_bytes` and up to
+    /// `more` beyond what is held already; what can't be held is lost, and recorded.
+    pub fn append(&mut self, env: &mut F, bytes: &[u8], more: usize, now: Moment) {
         if now >= self.check_at {
             self.check_name(env, now);
         }
-        let written = if self.held.is_empty() { self.put(env, bytes, now) } else { 0 };
-        if written < bytes.len() {
-            self.hold(&bytes[written..]);
+        if now >= self.mark_at {
+            // Before the bytes: they came at this time or later.
+            self.mark_at = now + MARK_INTERVAL;
+            self.happened(What::Mark);
         }
+        let waits = !self.held.bytes.is_empty();
+        let written = if waits { 0 } else { self.put(env, bytes, now) };
+        if written < bytes.len() {
+            self.hold(env, &bytes[written..], more, now);
+        }
+        self.say(env, now);
+    }
+
+    /// Bytes came and were dropped. They are recorded once another byte is written, or a second
+    /// has passed.
+    pub fn lose(&mut self, env: &mut F, bytes: u64, cause: Cause, now: Moment) {
+        let lost = self.held.lost();
+        self.held.lose(bytes, cause, env.wall());
+        self.count_lost(lost, now);
     }
 
     /// Writes `bytes`, rotating on the way. Returns how many were written; the rest is to be held.
@@ -62,6 +78,9 @@ impl<F: Files> Log<F> {
         while done < bytes.len() {
             let failure = match env.write(&self.file, &bytes[done..], self.size + done as u64) {
                 Ok(written) if written > 0 => {
+                    if !self.held.gaps.is_empty() {
+                        self.record_losses();
+                    }
                     done += written;
                     continue;
                 }
@@ -87,30 +106,69 @@ impl<F: Files> Log<F> {
     }
 
     /// Keeps `bytes` until the log can be written again, as far as there is room.
-    fn hold(&mut self, bytes: &[u8]) {
-        let kept = bytes.len().min(HOLD_BYTES - self.held.len());
-        self.held.extend_from_slice(&bytes[..kept]);
-        self.lose(bytes.len() - kept, self.writing.due().is_none());
+    fn hold(&mut self, env: &mut F, bytes: &[u8], more: usize, now: Moment) {
+        let rotation_failed = self.writing.due().is_none();
+        let cause = if rotation_failed { Cause::RotationFailed } else { Cause::WriteFailed };
+        let max = self.spec.hold_bytes.min(self.held.bytes.len().saturating_add(more));
+        let lost = self.held.lost();
+        self.held.push(bytes, max, self.spec.on_overflow, cause, env.wall());
+        let lost = self.count_lost(lost, now);
+        if rotation_failed {
+            self.counters.lost_rotation_failed += lost;
+        }
     }
 
-    /// Counts bytes that are dropped.
-    pub(super) fn lose(&mut self, count: usize, rotation_failed: bool) {
-        self.counters.lost_bytes += count as u64;
-        if rotation_failed {
-            self.counters.lost_rotation_failed += count as u64;
+    /// Counts what was lost since there were `before` lost bytes yet to be recorded.
+    fn count_lost(&mut self, before: u64, now: Moment) -> u64 {
+        let lost = self.held.lost() - before;
+        self.counters.lost_bytes += lost;
+        if lost > 0 && self.lost_due.is_none() {
+            self.lost_due = Some(now + MARK_INTERVAL);
         }
+        lost
     }
 
     /// Writes what is held, as far as that goes.
     pub(super) fn drain(&mut self, env: &mut F, now: Moment) {
-        if self.held.is_empty() {
+        let mut held = std::mem::take(&mut self.held.bytes);
+        let mut done = 0;
+        while done < held.len() {
+            let piece = self.held.piece(held.len() - done);
+            let written = self.put(env, &held[done..done + piece], now);
+            self.held.written(written);
+            done += written;
+            if written < piece {
+                break;
+            }
+        }
+        if done < held.len() {
+            held.drain(..done);
+            self.held.bytes = held;
+        }
+    }
+
+    /// Records the losses that lie right before the next byte, now that it is written.
+    pub(super) fn record_losses(&mut self) {
+        for loss in self.held.take_front() {
+            self.base += loss.bytes;
+            self.happened(What::Lost(loss));
+        }
+        if self.held.gaps.is_empty() {
+            self.lost_due = None;
+        }
+    }
+
+    /// Losses behind which nothing came. While the log can't be written there is no end of them.
+    pub(super) fn record_losses_behind(&mut self, now: Moment) {
+        let later = now + MARK_INTERVAL;
+        self.lost_due = None;
+        if self.held.gaps.is_empty() {
             return;
         }
-        let mut held = std::mem::take(&mut self.held);
-        let written = self.put(env, &held, now);
-        if written < held.len() {
-            held.drain(..written);
-            self.held = held;
+        if self.held.bytes.is_empty() && self.writing.due().is_none() {
+            self.record_losses();
+        } else {
+            self.lost_due = Some(self.writing.due().map_or(later, |due| due.max(later)));
         }
     }
 

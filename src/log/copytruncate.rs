@@ -11,6 +11,8 @@
 
 use super::Log;
 use super::error::{LogError, Step};
+use super::open::open_ours;
+use super::record::{Generation, What};
 use super::rotate::{Stage, Why};
 use crate::env::{Files, Open};
 use crate::limits::ROTATION_SLICE;
@@ -20,22 +22,16 @@ impl<F: Files> Log<F> {
     /// Makes an empty copy. Without backups there is nothing to copy.
     pub(super) fn start_copy(&mut self, env: &mut F) -> Result<Stage<F::File>, LogError> {
         if self.spec.keep == 0 {
+            let whole = self.whole(self.size, 0, self.id.inode);
             self.truncate_log(env)?;
+            self.end_generation(whole);
             self.counters.rotations += 1;
             return Ok(Stage::Idle);
         }
         let name = self.names.copying();
         self.remove(env, &name)?;
-        let fail = |step| {
-            let path = self.spec.path.with_file_name(&name);
-            move |error| LogError { path, step, cause: super::Cause::Io(error) }
-        };
-        let mode = self.spec.file_mode;
-        let to = env.open(&self.dir, &name, Open::New(mode)).map_err(fail(Step::Create))?;
-        env.set_mode(&to, mode).map_err(fail(Step::SetMode))?;
-        if let Some(gid) = self.group {
-            env.set_group(&to, gid).map_err(fail(Step::SetGroup))?;
-        }
+        let how = Open::New(self.spec.file_mode);
+        let (to, _) = open_ours(env, &self.dir, &self.spec, &name, how, self.group)?;
         Ok(Stage::Copying { to, copied: 0 })
     }
 
@@ -77,17 +73,28 @@ impl<F: Files> Log<F> {
         env: &mut F,
         bytes: u64,
     ) -> Result<Stage<F::File>, LogError> {
-        if !self.look(env)? {
-            self.remove(env, &self.names.copied())?;
+        let copied = self.names.copied();
+        let inode = self.seen(env, &copied).map_or(0, |copy| copy.inode);
+        let whole = self.whole(bytes, inode, self.id.inode);
+        let Some(cut) = self.see(env)? else {
+            self.remove(env, &copied)?;
             return Ok(Stage::Away { by_us: false });
-        }
+        };
         if self.size > bytes {
             // An earlier attempt to truncate failed, and more was appended: the log has it all.
-            self.remove(env, &self.names.copied())?;
+            self.remove(env, &copied)?;
             return Ok(Stage::Wanted(Why::Asked));
         }
         if self.size == bytes {
             self.truncate_log(env)?;
+            self.end_generation(whole);
+        } else {
+            // Somebody cut it before us: the copy has what it was, but for what came since.
+            self.generation += 1;
+            self.happened_at(whole.end, 0, What::Rotated(whole));
+            if let Some(more) = cut.checked_sub(bytes).filter(|more| *more > 0) {
+                self.happened(What::Truncated { bytes: more });
+            }
         }
         Ok(Stage::Placing { bytes })
     }
@@ -110,6 +117,12 @@ impl<F: Files> Log<F> {
         if self.stage.is_copying() && self.remove(env, &self.names.copying()).is_ok() {
             self.stage = Stage::Idle;
         }
+    }
+
+    /// The log begins anew, in the same file.
+    fn end_generation(&mut self, whole: Generation) {
+        self.begin_generation(&whole);
+        self.happened(What::Rotated(whole));
     }
 
     /// Empties the log.

@@ -45,6 +45,8 @@ pub enum Step {
     Remove,
     /// Read it.
     Read,
+    /// Write to it.
+    Write,
 }
 
 /// Why a step failed.
@@ -86,6 +88,7 @@ impl fmt::Display for LogError {
             Step::Rename => "rename",
             Step::Remove => "remove",
             Step::Read => "read",
+            Step::Write => "write",
         };
         write!(f, "cannot {what} {}: {}", self.path.display(), self.cause)
     }

@@ -39,13 +39,13 @@ pub struct Piece {
 pub enum Part {
     /// What the guest printed.
     Bytes(Vec<u8>),
-    /// No file has it.
-    Gap(Gap),
+    /// Bytes that no file has.
+    Missing(Missing),
 }
 
 /// Bytes that can't be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gap {
+pub struct Missing {
     /// How many.
     pub bytes: u64,
     /// Why.
@@ -58,7 +58,7 @@ impl Piece {
         self.offset
             + match &self.part {
                 Part::Bytes(bytes) => bytes.len() as u64,
-                Part::Gap(gap) => gap.bytes,
+                Part::Missing(missing) => missing.bytes,
             }
     }
 }
@@ -167,7 +167,7 @@ impl<F: Files> History<F> {
     }
 
     /// What there is from `offset` on: at most `len` bytes, and at most
-    /// [`HISTORY_READ_MAX`]. It may be less, and is nothing only at the end. A gap is told whole,
+    /// [`HISTORY_READ_MAX`]. It may be less, and is nothing only at the end. What is missing is told whole,
     /// even if it reaches further than was asked for. To read on, take the last piece's end.
     ///
     /// # Errors
@@ -217,17 +217,13 @@ impl<F: Files> History<F> {
                 return Ok(());
             }
         }
-        Err(self.error(&self.events_name(), Step::Read, io::ErrorKind::ResourceBusy.into()))
-    }
-
-    fn events_name(&self) -> String {
-        format!("{}.events", self.names.log)
+        Err(self.error(&self.names.events(), Step::Read, io::ErrorKind::ResourceBusy.into()))
     }
 
     /// How it stands now.
     fn look(&self, env: &mut F) -> Result<State, LogError> {
         let state = |stat: Stat| (stat.id, stat.size);
-        let events = self.stat(env, &self.events_name())?.map(state);
+        let events = self.stat(env, &self.names.events())?.map(state);
         Ok(State { events, copied: self.stat(env, &self.names.copied())?.map(state) })
     }
 
@@ -246,7 +242,7 @@ impl<F: Files> History<F> {
         env: &mut F,
         (id, size): (FileId, u64),
     ) -> Result<Option<Vec<u8>>, LogError> {
-        let name = self.events_name();
+        let name = self.names.events();
         let file = match self.open_file(env, &name, id.inode) {
             Ok(file) => file,
             Err(Failure::Changed) => return Ok(None),
@@ -328,8 +324,8 @@ impl<F: Files> History<F> {
         for item in items {
             let (offset, bytes) = (item.span.offset, item.span.len);
             let part = match (&item.span.held, item.inode) {
-                (Held::Gap(why), _) => Part::Gap(Gap { bytes, why: why.clone() }),
-                (Held::File(_), None) => Part::Gap(Gap { bytes, why: Absent::Unknown }),
+                (Held::Gap(why), _) => Part::Missing(Missing { bytes, why: why.clone() }),
+                (Held::File(_), None) => Part::Missing(Missing { bytes, why: Absent::Unknown }),
                 (Held::File(position), Some(inode)) => {
                     let name = self.map.name_of(inode).ok_or(Failure::Changed)?;
                     let file = match open.take().filter(|(own, _)| *own == inode) {

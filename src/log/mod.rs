@@ -11,8 +11,11 @@ mod copytruncate;
 mod cut;
 mod dropped;
 mod error;
+mod events;
+mod held;
 mod hex;
 mod history;
+mod learn;
 mod map;
 mod names;
 mod open;
@@ -22,12 +25,14 @@ mod recover;
 mod retry;
 mod rotate;
 mod saved;
+mod thin;
 
 #[cfg(test)]
 mod tests;
 
 pub use error::{Cause, LogError, Step};
-pub use history::{Gap, History, Part, Piece};
+pub use held::Gap;
+pub use history::{History, Missing, Part, Piece};
 pub use map::Absent;
 pub use names::log_beside;
 pub use open::{id_at, size_at};
@@ -36,6 +41,8 @@ pub use saved::{OpenLog, Rotation, SavedLog};
 use crate::config::LogSpec;
 use crate::env::{FileId, Files, Moment};
 use dropped::Dropped;
+use events::Events;
+use held::Held;
 use names::Names;
 use retry::Retry;
 use rotate::{Stage, Why};
@@ -89,8 +96,20 @@ pub struct Log<F: Files> {
     age_max: Option<Duration>,
     /// When the current generation is too old; `None` while it is empty.
     age_due: Option<Moment>,
-    /// What could not be written yet, at most [`crate::limits::HOLD_BYTES`]. No memory while empty.
-    held: Vec<u8>,
+    /// The number of this generation, and the offset of its first byte.
+    generation: u64,
+    /// See `generation`.
+    start: u64,
+    /// The offset of the next byte that is written, less `size`.
+    base: u64,
+    /// What happened.
+    events: Events<F::File>,
+    /// When the time is noted next, if an append comes then.
+    mark_at: Moment,
+    /// What could not be written yet, at most `spec.hold_bytes`. No memory while empty.
+    held: Held,
+    /// When losses behind the last byte that was written are to be noted, though none follows.
+    lost_due: Option<Moment>,
     /// Of the writes.
     writing: Retry,
     /// How far a rotation has come.
@@ -128,9 +147,21 @@ impl<F: Files> Log<F> {
         self.size
     }
 
+    /// The offset of the next byte: how many have come before it since the VM's first, in a file
+    /// or lost, over all generations and restarts.
+    pub fn offset(&self) -> u64 {
+        self.base + self.size + self.held.span()
+    }
+
     /// Bytes that wait in memory because they could not be written.
     pub fn held_bytes(&self) -> usize {
-        self.held.len()
+        self.held.bytes.len()
+    }
+
+    /// Bytes that came and that no file tells of yet: those that wait, and losses that are yet to
+    /// be noted. After a crash nothing else would be known of them.
+    pub fn unrecorded_bytes(&self) -> u64 {
+        self.held.span()
     }
 
     /// What has happened since the log was opened.
@@ -146,6 +177,7 @@ impl<F: Files> Log<F> {
             self.advance(env, now);
         }
         self.drain_if_possible(env, now);
+        self.say(env, now);
     }
 
     /// Does one bounded slice of the work under way. `true`: there is more to do at once.
@@ -156,6 +188,7 @@ impl<F: Files> Log<F> {
         } else if self.may_shrink() {
             self.shrink(env, now);
         }
+        self.say(env, now);
         self.has_work()
     }
 
@@ -170,7 +203,9 @@ impl<F: Files> Log<F> {
     pub fn deadline(&self) -> Option<Moment> {
         let age = self.age_due.filter(|_| self.stage.is_idle());
         let shrink = self.dropped.as_ref().and_then(|dropped| dropped.retry.due());
-        [age, self.writing.due(), self.rotating.due(), shrink].into_iter().flatten().min()
+        let (writing, rotating) = (self.writing.due(), self.rotating.due());
+        let all = [age, writing, rotating, shrink, self.lost_due, self.events.retry.due()];
+        all.into_iter().flatten().min()
     }
 
     /// Does what is due; before that it is a no-op. The next deadline is later than `now`.
@@ -188,6 +223,13 @@ impl<F: Files> Log<F> {
             self.writing.resume();
         }
         self.drain_if_possible(env, now);
+        if self.lost_due.is_some_and(|due| due <= now) {
+            self.record_losses_behind(now);
+        }
+        if self.events.retry.is_due(now) {
+            self.events.retry.resume();
+        }
+        self.say(env, now);
         debug_assert!(self.deadline().is_none_or(|next| next > now), "the loop would spin");
     }
 
@@ -198,14 +240,21 @@ impl<F: Files> Log<F> {
             self.advance(env, now);
         }
         self.drain(env, now);
-        let rotation_failed = self.writing.due().is_none();
-        let left = std::mem::take(&mut self.held).len();
-        self.lose(left, rotation_failed);
+        let left = self.held.bytes.len() as u64;
         if left > 0 {
             ::log::warn!("log {}: closed with {left} bytes unwritten", self.spec.path.display());
+            self.held.give_up(record::Cause::Closed, env.wall());
+            self.counters.lost_bytes += left;
         }
+        self.record_losses();
+        self.lost_due = None;
         self.writing.succeed();
         self.give_up_copy(env);
         self.drop_at_once(env);
+        self.happened(record::What::Released);
+        // The last attempt, whatever the back-off says.
+        self.events.retry.resume();
+        self.say(env, now);
+        self.events.retry.succeed();
     }
 }

@@ -31,6 +31,16 @@ impl Names {
         format!("{}.copied", self.log)
     }
 
+    /// What happened to the log, and where.
+    pub fn events(&self) -> String {
+        format!("{}.events", self.log)
+    }
+
+    /// The same, while it is written anew.
+    pub fn events_new(&self) -> String {
+        format!("{}.events.new", self.log)
+    }
+
     /// The number of a backup's name.
     pub fn backup_number(&self, name: &str) -> Option<u32> {
         let digits = name.strip_prefix(&self.log)?.strip_prefix('.')?;

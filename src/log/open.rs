@@ -4,6 +4,8 @@
 //! **Invariant:** a file that is not ours (a link, a FIFO, locked by another) is not changed.
 
 use super::error::{Cause, LogError, Step};
+use super::events::Events;
+use super::held::Held;
 use super::names::Names;
 use super::retry::Retry;
 use super::rotate::Stage;
@@ -50,7 +52,13 @@ impl<F: Files> Log<F> {
             check_at: now + spec.check_interval,
             age_max: spec.max_age.map(|max| spread(max, jitter)),
             age_due: None,
-            held: Vec::new(),
+            generation: 1,
+            start: 0,
+            base: 0,
+            events: Events::default(),
+            mark_at: now,
+            held: Held::default(),
+            lost_due: None,
             writing: Retry::default(),
             stage: Stage::Idle,
             begun_at: 0,
@@ -148,7 +156,7 @@ pub(super) fn directory(path: &Path) -> &Path {
     parent.unwrap_or(Path::new("."))
 }
 
-/// Opens the log's name to append, and makes sure that it is ours.
+/// Opens the log's name to append, makes sure that it is ours, and takes its lock.
 fn open_generation<F: Files>(
     env: &mut F,
     dir: &F::Dir,
@@ -157,8 +165,39 @@ fn open_generation<F: Files>(
     group: Option<u32>,
 ) -> Result<(F::File, Stat), LogError> {
     let fail = |step, cause| LogError { path: spec.path.clone(), step, cause };
+    let (file, stat) = open_checked(env, dir, spec, &names.log, Open::Append(spec.file_mode))?;
+    if !env.lock(&file).map_err(|error| fail(Step::Open, Cause::Io(error)))? {
+        return Err(fail(Step::Open, Cause::Locked));
+    }
+    give_away(env, &file, spec, &names.log, group)?;
+    Ok((file, stat))
+}
+
+/// Opens a file of ours beside the log, with the log's mode and group.
+pub(super) fn open_ours<F: Files>(
+    env: &mut F,
+    dir: &F::Dir,
+    spec: &LogSpec,
+    name: &str,
+    how: Open,
+    group: Option<u32>,
+) -> Result<(F::File, Stat), LogError> {
+    let (file, stat) = open_checked(env, dir, spec, name, how)?;
+    give_away(env, &file, spec, name, group)?;
+    Ok((file, stat))
+}
+
+/// Opens a file in the log's directory, if it is one of ours: what fails here was not changed.
+pub(super) fn open_checked<F: Files>(
+    env: &mut F,
+    dir: &F::Dir,
+    spec: &LogSpec,
+    name: &str,
+    how: Open,
+) -> Result<(F::File, Stat), LogError> {
+    let fail = |step, cause| LogError { path: spec.path.with_file_name(name), step, cause };
     let io = |step| move |error| fail(step, Cause::Io(error));
-    let file = env.open(dir, &names.log, Open::Append(spec.file_mode)).map_err(io(Step::Open))?;
+    let file = env.open(dir, name, how).map_err(io(Step::Open))?;
     let stat = env.stat(&file).map_err(io(Step::Examine))?;
     if !stat.regular {
         return Err(fail(Step::Open, Cause::NotRegular));
@@ -166,14 +205,26 @@ fn open_generation<F: Files>(
     if stat.links > 1 {
         return Err(fail(Step::Open, Cause::Linked));
     }
-    if !env.lock(&file).map_err(io(Step::Open))? {
-        return Err(fail(Step::Open, Cause::Locked));
-    }
-    env.set_mode(&file, spec.file_mode).map_err(io(Step::SetMode))?;
-    if let Some(gid) = group {
-        env.set_group(&file, gid).map_err(io(Step::SetGroup))?;
-    }
     Ok((file, stat))
+}
+
+/// Gives a file the log's mode and group.
+fn give_away<F: Files>(
+    env: &mut F,
+    file: &F::File,
+    spec: &LogSpec,
+    name: &str,
+    group: Option<u32>,
+) -> Result<(), LogError> {
+    let fail = |step| {
+        let path = spec.path.with_file_name(name);
+        move |error| LogError { path, step, cause: Cause::Io(error) }
+    };
+    env.set_mode(file, spec.file_mode).map_err(fail(Step::SetMode))?;
+    if let Some(gid) = group {
+        env.set_group(file, gid).map_err(fail(Step::SetGroup))?;
+    }
+    Ok(())
 }
 
 /// `max` less up to a tenth of it.

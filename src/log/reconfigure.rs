@@ -73,6 +73,7 @@ impl<F: Files> Log<F> {
             self.advance(env, now);
         }
         self.drain_if_possible(env, now);
+        self.say(env, now);
     }
 
     /// The part of the age by which this log differs from others stays the same.

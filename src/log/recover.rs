@@ -17,9 +17,15 @@ impl<F: Files> Log<F> {
     /// Finishes an interrupted rotation, and notes what is to be dropped.
     pub(super) fn recover(&mut self, env: &mut F, now: Moment) -> Result<(), LogError> {
         self.remove(env, &self.names.copying())?;
-        if let Some(stage) = self.judge_copy(env)? {
+        let stage = self.judge_copy(env)?;
+        let truncated = matches!(stage, Some(Stage::Placing { .. }));
+        let copy = self.names.copied();
+        let copy = if truncated { self.seen(env, &copy) } else { None };
+        self.begin_history(env, copy, now);
+        if let Some(stage) = stage {
             self.stage = stage;
             self.run_stages(env, now)?;
+            self.say(env, now);
         }
         self.find_leftovers(env)
     }

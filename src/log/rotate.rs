@@ -7,6 +7,7 @@
 
 use super::Log;
 use super::error::{LogError, Step};
+use super::record::What;
 use crate::config::RotateMode;
 use crate::env::{Files, Moment};
 use std::io;
@@ -143,11 +144,16 @@ impl<F: Files> Log<F> {
         by_us: bool,
         now: Moment,
     ) -> Result<Stage<F::File>, LogError> {
+        let (bytes, inode) = (self.size, self.id.inode);
         self.reopen(env, now)?;
+        let whole = self.whole(bytes, inode, self.id.inode);
+        self.begin_generation(&whole);
         if by_us {
             self.counters.rotations += 1;
+            self.happened_at(whole.end, 0, What::Rotated(whole));
         } else {
             self.counters.reopened += 1;
+            self.happened_at(whole.end, 0, What::Moved(whole));
             ::log::info!("log {}: was moved, opened anew", self.spec.path.display());
         }
         Ok(Stage::Idle)
@@ -174,21 +180,38 @@ impl<F: Files> Log<F> {
         Ok(())
     }
 
-    /// Brings our idea of the log's size up to date. `false`: the name does not stand for it.
+    /// Brings our idea of the log's size up to date, and notes if somebody cut it. `false`: the
+    /// name does not stand for it.
     pub(super) fn look(&mut self, env: &mut F) -> Result<bool, LogError> {
+        let bytes = match self.see(env)? {
+            None => return Ok(false),
+            Some(cut) => cut,
+        };
+        if bytes > 0 {
+            self.happened(What::Truncated { bytes });
+        }
+        Ok(true)
+    }
+
+    /// The same, without a note: by how much the log was cut. What is left are its last bytes, as
+    /// others cut a log to nothing, and more was appended since.
+    pub(super) fn see(&mut self, env: &mut F) -> Result<Option<u64>, LogError> {
         match env.stat_at(&self.dir, &self.names.log) {
             Ok(stat) if stat.id == self.id => {
-                if stat.size < self.size {
+                let cut = self.size.saturating_sub(stat.size);
+                if cut > 0 {
                     self.counters.truncated_outside += 1;
+                    self.base += cut;
+                    self.start = self.base;
                 }
                 self.size = stat.size;
                 if stat.size == 0 {
                     self.age_due = None;
                 }
-                Ok(true)
+                Ok(Some(cut))
             }
-            Ok(_) => Ok(false),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(self.error(&self.names.log, Step::Examine, error)),
         }
     }
@@ -196,6 +219,7 @@ impl<F: Files> Log<F> {
     /// Looks whether the log was moved, deleted or truncated by somebody, and reopens it.
     pub(super) fn check_name(&mut self, env: &mut F, now: Moment) {
         self.check_at = now + self.spec.check_interval;
+        self.check_events(env);
         // A rotation under way looks for itself. A failure to look is no reason to stop writing.
         if self.stage.is_idle() && matches!(self.look(env), Ok(false)) {
             self.stage = Stage::Away { by_us: false };

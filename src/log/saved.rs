@@ -7,6 +7,8 @@
 use super::Counters;
 use super::Log;
 use super::error::LogError;
+use super::events::Events;
+use super::held::{Gap, Held};
 use super::names::Names;
 use super::open::spread;
 use super::retry::Retry;
@@ -79,6 +81,17 @@ pub struct SavedLog {
     /// What could not be written yet.
     #[serde(with = "super::hex")]
     pub held: Vec<u8>,
+    /// The losses around it.
+    pub gaps: Vec<Gap>,
+    /// The offset of the next byte that is written, less the log's size; `None`: the events file
+    /// has to tell.
+    pub base: Option<u64>,
+    /// The number of the generation, and the offset of its first byte.
+    pub generation: u64,
+    /// See `generation`.
+    pub start: u64,
+    /// Lines of the events file that could not be written yet.
+    pub events: String,
     /// What has happened to it.
     pub counters: Counters,
 }
@@ -205,7 +218,12 @@ impl<F: Files> Log<F> {
             rotation,
             begun_at: self.begun_at,
             copy: copy.map(number),
-            held: self.held.clone(),
+            held: self.held.bytes.clone(),
+            gaps: self.held.gaps.clone(),
+            base: Some(self.base),
+            generation: self.generation,
+            start: self.start,
+            events: String::from_utf8_lossy(&self.events.pending).into_owned(),
             counters: self.counters,
             ..SavedLog::of(&self.spec)
         }
@@ -247,7 +265,13 @@ impl<F: Files> Log<F> {
             check_at: now,
             age_max: spec.max_age.map(|max| spread(max, jitter)),
             age_due: saved.age_due,
-            held: saved.held,
+            generation: saved.generation,
+            start: saved.start,
+            base: saved.base.unwrap_or(0),
+            events: Events::default(),
+            mark_at: now,
+            held: Held { bytes: saved.held, gaps: saved.gaps },
+            lost_due: None,
             writing: Retry::default(),
             stage,
             rotating: Retry::default(),
@@ -256,11 +280,24 @@ impl<F: Files> Log<F> {
         };
         let id = env.stat(&log.file).map(|stat| stat.id);
         log.id = id.map_err(|error| log.error(&log.names.log, super::Step::Examine, error))?;
+        log.events.pending = saved.events.into_bytes();
+        match saved.base {
+            Some(_) => {
+                let adopted = log.adopted(env);
+                log.happened(adopted);
+                log.lost_due = (!log.held.gaps.is_empty()).then_some(now);
+            }
+            None => log.begin_history(env, None, now),
+        }
         log.find_leftovers(env)?;
         if !log.stage.is_idle() {
             log.advance(env, now);
         }
         log.drain(env, now);
+        if log.lost_due.is_some() {
+            log.record_losses_behind(now);
+        }
+        log.say(env, now);
         Ok(log)
     }
 }

@@ -134,6 +134,7 @@ impl<E: Env> Reactor<E> {
         if self.store.is_some() {
             self.note_held(key);
         }
+        self.count_held(key);
         let Some(slot) = self.table.get_mut(key) else { return };
         let after = *slot.log.counters();
         let at = slot.log.deadline();
@@ -176,6 +177,7 @@ impl<E: Env> Reactor<E> {
     pub(super) fn reap(&mut self) {
         for key in std::mem::take(&mut self.to_reap) {
             let Some(mut slot) = self.table.remove(key) else { continue };
+            self.held_total = self.held_total.saturating_sub(slot.held);
             self.timers.clear(&mut slot.armed, key);
             self.unwatch(key, slot.watch.take());
             self.index.remove(key, &slot.spec.id, &slot.places, slot.log_id);

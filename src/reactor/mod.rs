@@ -15,6 +15,7 @@ mod index;
 mod key;
 mod launching;
 mod line;
+mod notes;
 mod orderly;
 mod patterns;
 mod real;
@@ -84,6 +85,8 @@ pub struct Reactor<E: Env> {
     /// A read of this many bytes found the socket full, if they came one by one.
     full_mark: usize,
     turn_bytes: u64,
+    /// Bytes that all logs together hold in memory.
+    held_total: usize,
     /// A read of this turn found a socket at least half full.
     filling: bool,
     /// The last wait took as many events as it could: there may be more, which make no new edge
@@ -129,6 +132,7 @@ impl<E: Env> Reactor<E> {
             tokens: Vec::with_capacity(limits::WAIT_BATCH),
             full_mark,
             turn_bytes: 0,
+            held_total: 0,
             filling: false,
             batch_full: false,
             busy_since: None,
@@ -326,6 +330,9 @@ impl<E: Env> Reactor<E> {
             self.stats.events_dropped += 1;
         }
         self.status_changed();
+        if let Some(what) = notes::noted(&kind) {
+            self.note(key, what);
+        }
         self.events.push_back(Event { id: self.name(key), vm: VmId(key), kind });
     }
 

@@ -226,6 +226,7 @@ impl<E: Env> Reactor<E> {
 
     /// The first `n` bytes of the scratch buffer came from this VM.
     fn take(&mut self, key: Key, n: usize, full: bool, now: Moment) {
+        let more = self.more_to_hold();
         let Some(slot) = self.table.get_mut(key) else { return };
         if slot.foreign {
             self.stats.foreign_bytes += n as u64;
@@ -246,7 +247,7 @@ impl<E: Env> Reactor<E> {
             self.timers.set(&mut slot.armed, key, Clock::Vm, at);
         }
         let before = *slot.log.counters();
-        slot.log.append(self.env.files(), &self.scratch[..n], now);
+        slot.log.append(self.env.files(), &self.scratch[..n], more, now);
         self.after_log(key, before);
     }
 
@@ -271,6 +272,7 @@ impl<E: Env> Reactor<E> {
             self.tell_end(key, now);
             self.look_for_exit(key, now);
             let cause = self.end_cause(key, None);
+            self.note_end(key, cause);
             let next = self.after_end(key, cause, now);
             if matches!(next, Next::Close(_)) {
                 if let Some(slot) = self.table.get_mut(key) {
@@ -288,6 +290,7 @@ impl<E: Env> Reactor<E> {
         self.tell_end(key, now);
         self.look_for_exit(key, now);
         let cause = self.end_cause(key, error);
+        self.note_end(key, cause);
         let next = self.after_end(key, cause, now);
         self.apply(key, next, now);
     }

@@ -94,6 +94,8 @@ pub(crate) struct Slot<E: Env> {
     /// Where its paths lie, as the index has them.
     pub places: Places,
     pub log_id: FileId,
+    /// Bytes that the log holds in memory, as they were counted last.
+    pub held: usize,
     pub warned: Option<DialFailure>,
     /// Bytes of the last read, if the turn's budget cut it short.
     pub cut_short: usize,
@@ -118,6 +120,7 @@ impl<E: Env> Slot<E> {
         Slot {
             vm,
             log_id: log.id(),
+            held: 0,
             log,
             stream: None,
             spare: None,

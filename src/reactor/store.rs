@@ -7,12 +7,12 @@
 
 use super::Reactor;
 use super::key::{Key, Kind};
-use super::report::EventKind;
 use super::slot::{Line, Slot};
 use crate::config::VmSpec;
 use crate::env::{BerthNote, Descriptor, Env, Flight, Found, Moment, SocketId};
 use crate::handover::notify::Message;
 use crate::limits;
+use crate::log::record::Cause;
 use crate::vm::{Next, State};
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -313,7 +313,8 @@ impl<E: Env> Reactor<E> {
         let done = flight.done + by_write;
         self.env.resume_flight(done);
         let before = *slot.log.counters();
-        slot.log.append(self.env.files(), &flight.bytes[done..], now);
+        let more = flight.bytes.len();
+        slot.log.append(self.env.files(), &flight.bytes[done..], more, now);
         slot.counters.read_bytes += (flight.bytes.len() - done) as u64;
         self.env.landed();
         self.after_log(key, before);
@@ -322,8 +323,11 @@ impl<E: Env> Reactor<E> {
     fn lost_by_crash(&mut self, key: Key, bytes: u64) {
         let id = self.name(key);
         ::log::warn!("VM {id}: {bytes} bytes that could not be written were lost in a crash");
-        self.stats.lost_bytes += bytes;
-        self.tell(key, EventKind::Lost(bytes));
+        let now = self.env.now();
+        let Some(slot) = self.table.get_mut(key) else { return };
+        let before = *slot.log.counters();
+        slot.log.lose(self.env.files(), bytes, Cause::Crash, now);
+        self.after_log(key, before);
     }
 
     /// Leaves what a predecessor left and nobody has adopted. To be called once every VM that is
@@ -371,7 +375,7 @@ impl<E: Env> Reactor<E> {
     pub(super) fn note_held(&mut self, key: Key) {
         let Some(store) = &mut self.store else { return };
         let Some(slot) = self.table.get_mut(key) else { return };
-        let held = slot.log.held_bytes() as u64;
+        let held = slot.log.unrecorded_bytes();
         match (held, slot.held_note) {
             (0, None) => {}
             (0, Some(at)) => {

@@ -122,6 +122,14 @@ impl Files for OsFiles {
         written
     }
 
+    fn write_beside(&mut self, file: &OsFile, bytes: &[u8]) -> io::Result<usize> {
+        write_once(file, bytes)
+    }
+
+    fn wall(&mut self) -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+
     fn read_at(&mut self, file: &OsFile, offset: u64, into: &mut [u8]) -> io::Result<usize> {
         let at = offset_of(offset)?;
         let (fd, room) = (file.0.as_raw_fd(), into.len());

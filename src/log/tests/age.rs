@@ -24,17 +24,17 @@ fn an_empty_log_has_no_timer_and_a_generation_ages_from_its_first_byte() {
         let place = aged(mode);
         let mut log = open(&place, 0, secs(1));
         assert_eq!(log.deadline(), None);
-        log.append(&mut OsFiles::default(), b"", secs(2));
+        log.append(&mut OsFiles::default(), b"", usize::MAX, secs(2));
         assert_eq!(log.deadline(), None);
-        log.append(&mut OsFiles::default(), b"first\n", secs(5));
-        log.append(&mut OsFiles::default(), b"second\n", secs(500));
+        log.append(&mut OsFiles::default(), b"first\n", usize::MAX, secs(5));
+        log.append(&mut OsFiles::default(), b"second\n", usize::MAX, secs(500));
         assert_eq!(log.deadline(), Some(secs(1005)));
         log.on_timer(&mut OsFiles::default(), secs(1004));
         assert_eq!(log.counters().rotations, 0);
         log.on_timer(&mut OsFiles::default(), secs(1005));
         assert_eq!((log.counters().rotations, log.deadline()), (1, None));
         assert_eq!(place.generations(), [&b"first\nsecond\n"[..], b""]);
-        log.append(&mut OsFiles::default(), b"third\n", secs(2000));
+        log.append(&mut OsFiles::default(), b"third\n", usize::MAX, secs(2000));
         assert_eq!(log.deadline(), Some(secs(3000)));
     }
 }
@@ -43,7 +43,7 @@ fn an_empty_log_has_no_timer_and_a_generation_ages_from_its_first_byte() {
 fn a_log_emptied_by_someone_is_not_rotated_by_age() {
     let place = aged(RotateMode::Rename);
     let mut log = open(&place, 0, secs(1));
-    log.append(&mut OsFiles::default(), b"first\n", secs(1));
+    log.append(&mut OsFiles::default(), b"first\n", usize::MAX, secs(1));
     fs::write(place.path("app.log"), b"").unwrap();
     log.on_timer(&mut OsFiles::default(), secs(1001));
     assert_eq!((log.counters().rotations, log.deadline()), (0, None));
@@ -55,7 +55,7 @@ fn the_deadlines_of_many_logs_lie_within_a_tenth() {
     let mut deadlines = Vec::new();
     for jitter in [0, 1, 512, 1023, 1024, u64::MAX] {
         let mut log = open(&place, jitter, secs(1));
-        log.append(&mut OsFiles::default(), b"x", secs(1));
+        log.append(&mut OsFiles::default(), b"x", usize::MAX, secs(1));
         deadlines.push(log.deadline().unwrap().as_millis());
         fs::remove_file(place.path("app.log")).unwrap();
     }

@@ -12,7 +12,7 @@ fn survives(place: &Place, n: u64, bytes: &[u8], chunk: usize) -> bool {
     let opened = Log::open(&mut env, &place.spec, 0, secs(1));
     if let Ok(mut log) = opened {
         for chunk in bytes.chunks(chunk) {
-            log.append(&mut env, chunk, secs(1));
+            log.append(&mut env, chunk, usize::MAX, secs(1));
             while log.step(&mut env, secs(1)) {}
         }
     }
@@ -24,7 +24,7 @@ fn survives(place: &Place, n: u64, bytes: &[u8], chunk: usize) -> bool {
     while log.step(&mut env, secs(1)) {}
     place.assert_tidy();
     for chunk in rest.chunks(chunk) {
-        log.append(&mut env, chunk, secs(1));
+        log.append(&mut env, chunk, usize::MAX, secs(1));
         while log.step(&mut env, secs(1)) {}
     }
     let kept = place.bytes();
@@ -92,7 +92,7 @@ fn a_crash_after_failed_calls_doubles_nothing_though_all_lines_are_the_same() {
             env.failing = n..u64::MAX;
             let mut written = 0;
             for chunk in bytes.chunks(100) {
-                log.append(&mut env, chunk, secs(1));
+                log.append(&mut env, chunk, usize::MAX, secs(1));
                 written += chunk.len();
             }
             let on_disk = env.written;
@@ -100,7 +100,7 @@ fn a_crash_after_failed_calls_doubles_nothing_though_all_lines_are_the_same() {
             drop(log);
             env.failing = 0..0;
             let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
-            log.append(&mut env, &bytes[on_disk..], secs(1));
+            log.append(&mut env, &bytes[on_disk..], usize::MAX, secs(1));
             assert_same(&place.bytes(), &bytes, &format!("{only} from call {n} on"));
             place.assert_tidy();
         }

@@ -14,7 +14,7 @@ fn run(log: &mut Log<Faulty>, env: &mut Faulty, bytes: &[u8], chunk: usize) {
     let (mut now, mut at, mut n) = (secs(1), 0, 0);
     while at < bytes.len() {
         let len = (n * 7919 % chunk + 1).min(bytes.len() - at);
-        log.append(env, &bytes[at..at + len], now);
+        log.append(env, &bytes[at..at + len], usize::MAX, now);
         at += len;
         n += 1;
         now += Duration::from_millis(50);

@@ -96,6 +96,15 @@ impl Files for Faulty {
         Ok(written)
     }
 
+    fn write_beside(&mut self, file: &OsFile, bytes: &[u8]) -> io::Result<usize> {
+        self.call("write_beside")?;
+        self.os.write_beside(file, &bytes[..bytes.len().div_ceil(2)])
+    }
+
+    fn wall(&mut self) -> std::time::Duration {
+        self.os.wall()
+    }
+
     fn read_at(&mut self, file: &OsFile, offset: u64, into: &mut [u8]) -> io::Result<usize> {
         self.call("read_at")?;
         self.os.read_at(file, offset, into)

@@ -2,6 +2,7 @@
 
 use super::faulty::Faulty;
 use super::*;
+use crate::config::Overflow;
 use crate::limits::{HOLD_BYTES, LOG_RETRY_MAX};
 
 fn failing(only: &'static str) -> Faulty {
@@ -14,14 +15,15 @@ fn failing(only: &'static str) -> Faulty {
 fn what_cannot_be_written_is_held_to_the_bound_and_the_rest_is_counted() {
     let mut place = Place::new(RotateMode::Rename);
     place.spec.max_bytes = 1 << 20;
+    place.spec.on_overflow = Overflow::Newest;
     let mut env = failing("write");
     let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
     let bytes = stream(HOLD_BYTES);
-    log.append(&mut env, &bytes[..HOLD_BYTES - 1], secs(1));
+    log.append(&mut env, &bytes[..HOLD_BYTES - 1], usize::MAX, secs(1));
     assert_eq!(log.held_bytes(), HOLD_BYTES - 1);
-    log.append(&mut env, &bytes[HOLD_BYTES - 1..], secs(1));
+    log.append(&mut env, &bytes[HOLD_BYTES - 1..], usize::MAX, secs(1));
     assert_eq!((log.held_bytes(), log.counters().lost_bytes), (HOLD_BYTES, 0));
-    log.append(&mut env, b"lost\n", secs(1));
+    log.append(&mut env, b"lost\n", usize::MAX, secs(1));
     assert_eq!((log.held_bytes(), log.counters().lost_bytes), (HOLD_BYTES, 5));
     assert_eq!(log.counters().lost_rotation_failed, 0);
     // An append between does not try: the deadline does.
@@ -33,10 +35,10 @@ fn what_cannot_be_written_is_held_to_the_bound_and_the_rest_is_counted() {
     let due = log.deadline().unwrap();
     assert!(due <= secs(1) + LOG_RETRY_MAX);
     log.on_timer(&mut env, due);
-    log.append(&mut env, b"after\n", due);
+    log.append(&mut env, b"after\n", usize::MAX, due);
     assert_same(&place.bytes(), &[&bytes[..], b"after\n"].concat(), "held first");
     assert_eq!((log.held_bytes(), log.deadline()), (0, None));
-    assert_eq!(log.held.capacity(), 0);
+    assert_eq!(log.held.bytes.capacity(), 0);
 }
 
 #[test]
@@ -45,7 +47,7 @@ fn an_interrupted_write_goes_on() {
     let mut env = Faulty::new(0..0, 4);
     let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
     env.failing = env.calls + 1..env.calls + 4;
-    log.append(&mut env, b"bytes\n", secs(1));
+    log.append(&mut env, b"bytes\n", usize::MAX, secs(1));
     assert_eq!((place.bytes(), env.failed.len()), (b"bytes\n".to_vec(), 3));
     assert_eq!(log.counters().write_failures, 0);
 }
@@ -55,7 +57,8 @@ fn while_rotation_fails_the_log_grows_to_twice_its_size_and_no_further() {
     for (mode, call) in
         [(RotateMode::Rename, "rename"), (RotateMode::Rename, "lock"), (MODES[1], "copy")]
     {
-        let place = Place::new(mode);
+        let mut place = Place::new(mode);
+        place.spec.on_overflow = Overflow::Newest;
         let mut env = failing(call);
         env.failing = 0..0;
         let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
@@ -63,7 +66,7 @@ fn while_rotation_fails_the_log_grows_to_twice_its_size_and_no_further() {
         let bytes = stream(3000 + HOLD_BYTES);
         let mut now = secs(1);
         for chunk in bytes.chunks(100) {
-            log.append(&mut env, chunk, now);
+            log.append(&mut env, chunk, usize::MAX, now);
             now += Duration::from_millis(100);
             turn(&mut log, &mut env, now);
         }
@@ -72,8 +75,9 @@ fn while_rotation_fails_the_log_grows_to_twice_its_size_and_no_further() {
         assert_eq!(log.counters().lost_bytes, lost as u64, "{call}");
         assert_eq!(log.counters().lost_rotation_failed, lost as u64, "{call}");
         env.failing = 0..0;
-        now = log.deadline().unwrap();
+        now += LOG_RETRY_MAX;
         turn(&mut log, &mut env, now);
+        turn(&mut log, &mut env, now + LOG_RETRY_MAX);
         assert_same(&place.bytes(), &bytes[..bytes.len() - lost], call);
         assert_eq!((log.held_bytes(), log.deadline()), (0, None), "{call}");
     }
@@ -85,7 +89,7 @@ fn the_close_tries_once_more_and_counts_what_is_left() {
     for works in [false, true] {
         let mut env = failing("write");
         let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
-        log.append(&mut env, b"bytes\n", secs(1));
+        log.append(&mut env, b"bytes\n", usize::MAX, secs(1));
         if works {
             env.failing = 0..0;
         }
@@ -104,7 +108,7 @@ fn the_close_leaves_no_copy_and_no_dropped_file() {
     place.spec.max_bytes = slice as u64 * 3;
     let bytes = stream(slice * 2);
     let mut log = place.open();
-    log.append(&mut OsFiles::default(), &bytes, secs(1));
+    log.append(&mut OsFiles::default(), &bytes, usize::MAX, secs(1));
     log.rotate(&mut OsFiles::default(), secs(1));
     log.close(&mut OsFiles::default(), secs(1));
     drop(log);
@@ -113,7 +117,7 @@ fn the_close_leaves_no_copy_and_no_dropped_file() {
     assert_eq!(place.generations(), [&bytes[..]]);
     let mut log = place.open();
     for _ in 0..3 {
-        log.append(&mut OsFiles::default(), &bytes, secs(1));
+        log.append(&mut OsFiles::default(), &bytes, usize::MAX, secs(1));
         log.rotate(&mut OsFiles::default(), secs(1));
     }
     assert!(log.has_work());
@@ -126,7 +130,7 @@ fn what_is_held_is_written_by_the_program_that_takes_over() {
     let place = Place::new(RotateMode::Rename);
     let mut env = failing("write");
     let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
-    log.append(&mut env, b"held\n", secs(1));
+    log.append(&mut env, b"held\n", usize::MAX, secs(1));
     let saved = log.save(|_| 11, |_| 10);
     assert_eq!((saved.file, saved.dir, saved.copy), (11, 10, None));
     let saved: SavedLog = serde_json::from_str(&serde_json::to_string(&saved).unwrap()).unwrap();
@@ -142,6 +146,6 @@ fn what_is_held_is_written_by_the_program_that_takes_over() {
     let due = log.deadline().unwrap();
     env.failing = 0..0;
     log.on_timer(&mut env, due);
-    log.append(&mut env, b"after\n", due);
+    log.append(&mut env, b"after\n", usize::MAX, due);
     assert_same(&place.bytes(), b"held\nafter\n", "held first");
 }

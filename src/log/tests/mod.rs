@@ -1,5 +1,6 @@
 //! Tests of the whole log over real files, faults and crashes included.
 
+mod accounting;
 mod age;
 mod crash;
 mod faults;
@@ -11,6 +12,7 @@ mod outside;
 mod reconfigured;
 mod rotation;
 
+use super::record::{Record, What};
 use super::*;
 use crate::config::RotateMode;
 use crate::env::os::OsFiles;
@@ -68,11 +70,12 @@ impl Place {
         fs::read(self.path(name)).unwrap()
     }
 
-    /// The names that are there, sorted.
+    /// The names that are there but for the events file's, sorted.
     fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.top.path()).unwrap();
         let mut names: Vec<String> =
             entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.retain(|name| name != "app.log.events");
         names.sort();
         names
     }
@@ -86,6 +89,11 @@ impl Place {
         let backups = numbers.iter().rev().map(|&k| self.read(&names.backup(k)));
         let log = fs::read(self.path("app.log")).unwrap_or_default();
         backups.chain([log]).collect()
+    }
+
+    /// What the events file says.
+    fn records(&self) -> Vec<Record> {
+        Record::decode_all(&self.read("app.log.events")).collect()
     }
 
     /// All bytes that are in a generation.

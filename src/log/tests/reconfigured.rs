@@ -14,10 +14,10 @@ fn a_smaller_size_cuts_from_the_next_byte_on_and_loses_none() {
         place.spec.max_bytes = 1 << 20;
         let mut log = place.open();
         let bytes = stream(6000);
-        log.append(&mut OsFiles::default(), &bytes[..3000], secs(1));
+        log.append(&mut OsFiles::default(), &bytes[..3000], usize::MAX, secs(1));
         place.spec.max_bytes = 1024;
         log.reconfigure(&mut OsFiles::default(), &place.spec, secs(2)).unwrap();
-        log.append(&mut OsFiles::default(), &bytes[3000..], secs(2));
+        log.append(&mut OsFiles::default(), &bytes[3000..], usize::MAX, secs(2));
         turn(&mut log, &mut OsFiles::default(), secs(2));
         assert_same(&place.bytes(), &bytes, "all generations");
         assert_eq!(place.generations()[0].len(), 3000);
@@ -33,7 +33,7 @@ fn a_copy_under_way_is_finished_whatever_becomes_of_the_limits() {
         place.spec.max_bytes = slice as u64 * 10;
         let mut log = place.open();
         let bytes = stream(slice * 5 / 2);
-        log.append(&mut OsFiles::default(), &bytes, secs(1));
+        log.append(&mut OsFiles::default(), &bytes, usize::MAX, secs(1));
         log.rotate(&mut OsFiles::default(), secs(1));
         assert!(log.has_work(), "it takes more than one slice");
         place.spec = LogSpec {
@@ -44,12 +44,12 @@ fn a_copy_under_way_is_finished_whatever_becomes_of_the_limits() {
             ..place.spec.clone()
         };
         log.reconfigure(&mut OsFiles::default(), &place.spec, secs(1)).unwrap();
-        log.append(&mut OsFiles::default(), b"meanwhile\n", secs(1));
+        log.append(&mut OsFiles::default(), b"meanwhile\n", usize::MAX, secs(1));
         let flood = stream(3 * crate::limits::HOLD_BYTES);
-        log.append(&mut OsFiles::default(), &flood, secs(1));
+        log.append(&mut OsFiles::default(), &flood, usize::MAX, secs(1));
         assert_eq!((log.held_bytes(), log.counters().lost_bytes), (0, 0));
         turn(&mut log, &mut OsFiles::default(), secs(1));
-        log.append(&mut OsFiles::default(), b"after\n", secs(1));
+        log.append(&mut OsFiles::default(), b"after\n", usize::MAX, secs(1));
         turn(&mut log, &mut OsFiles::default(), secs(1));
         let all = [&bytes[..], b"meanwhile\n", &flood, b"after\n"].concat();
         if keep > 0 {
@@ -66,7 +66,7 @@ fn fewer_backups_are_dropped_at_once_and_more_are_kept_though_they_were_to_go() 
     for mode in MODES {
         let mut place = Place::new(mode);
         let mut log = place.open();
-        log.append(&mut OsFiles::default(), &stream(8000), secs(1));
+        log.append(&mut OsFiles::default(), &stream(8000), usize::MAX, secs(1));
         turn(&mut log, &mut OsFiles::default(), secs(1));
         let before = place.generations().len();
         place.spec.keep = 3;
@@ -89,7 +89,7 @@ fn another_age_counts_from_when_the_generation_began() {
     let mut place = Place::new(RotateMode::Rename);
     place.spec.max_age = Some(secs(100));
     let mut log = place.open();
-    log.append(&mut OsFiles::default(), b"begun\n", secs(10));
+    log.append(&mut OsFiles::default(), b"begun\n", usize::MAX, secs(10));
     assert_eq!(log.deadline(), Some(secs(110)));
     place.spec.max_age = Some(secs(50));
     log.reconfigure(&mut OsFiles::default(), &place.spec, secs(20)).unwrap();
@@ -115,7 +115,7 @@ fn an_empty_log_with_another_age_has_no_deadline() {
     place.spec.max_age = Some(secs(5));
     log.reconfigure(&mut OsFiles::default(), &place.spec, secs(2)).unwrap();
     assert_eq!(log.deadline(), None);
-    log.append(&mut OsFiles::default(), b"first\n", secs(9));
+    log.append(&mut OsFiles::default(), b"first\n", usize::MAX, secs(9));
     assert_eq!(log.deadline(), Some(secs(14)));
 }
 
@@ -124,13 +124,13 @@ fn a_moved_log_is_opened_anew_on_request_though_nothing_is_appended() {
     for mode in MODES {
         let place = Place::new(mode);
         let mut log = place.open();
-        log.append(&mut OsFiles::default(), b"before\n", secs(1));
+        log.append(&mut OsFiles::default(), b"before\n", usize::MAX, secs(1));
         log.reopen_if_moved(&mut OsFiles::default(), secs(1));
         assert_eq!(log.counters().reopened, 0, "it was not moved");
         fs::rename(place.path("app.log"), place.path("moved")).unwrap();
         log.reopen_if_moved(&mut OsFiles::default(), secs(1));
         assert_eq!((place.read("app.log"), log.size()), (Vec::new(), 0));
-        log.append(&mut OsFiles::default(), b"after\n", secs(1));
+        log.append(&mut OsFiles::default(), b"after\n", usize::MAX, secs(1));
         assert_eq!(
             (place.read("moved"), place.read("app.log")),
             (b"before\n".into(), b"after\n".into())
@@ -146,7 +146,7 @@ fn a_log_whose_directory_was_removed_goes_on_in_a_new_one_but_brings_no_instance
     let mut spec = LogSpec::new(home.join("logs/app.log"));
     spec.max_age = None;
     let mut log = Log::open(&mut OsFiles::default(), &spec, 0, secs(1)).unwrap();
-    log.append(&mut OsFiles::default(), b"one\n", secs(1));
+    log.append(&mut OsFiles::default(), b"one\n", usize::MAX, secs(1));
     fs::remove_dir_all(&home).unwrap();
     log.reopen_if_moved(&mut OsFiles::default(), secs(10));
     assert!(!home.exists() && log.counters().reopened == 0);
@@ -154,7 +154,7 @@ fn a_log_whose_directory_was_removed_goes_on_in_a_new_one_but_brings_no_instance
     fs::create_dir(&home).unwrap();
     let due = log.deadline().unwrap();
     log.on_timer(&mut OsFiles::default(), due);
-    log.append(&mut OsFiles::default(), b"two\n", due);
+    log.append(&mut OsFiles::default(), b"two\n", usize::MAX, due);
     assert_eq!(fs::read(home.join("logs/app.log")).unwrap(), b"two\n");
     assert_eq!((log.counters().reopened, log.deadline()), (1, None));
 }

@@ -11,19 +11,22 @@ fn an_append_is_one_write() {
     place.spec.max_bytes = 1 << 20;
     let mut env = Faulty::new(0..0, 0);
     let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
+    // The first one of a second notes the time.
+    log.append(&mut env, b"x", usize::MAX, secs(1));
     let before = env.calls;
     // One byte: the faulty world cuts longer writes in halves.
     for _ in 0..100 {
-        log.append(&mut env, b"x", secs(1));
+        log.append(&mut env, b"x", usize::MAX, secs(1));
     }
     assert_eq!(env.calls - before, 100);
-    assert_eq!((log.deadline(), log.held.capacity()), (None, 0));
-    assert_eq!(log.counters().written_bytes, 100);
-    // The look at the name is one call more, once in an interval.
+    assert_eq!((log.deadline(), log.held.bytes.capacity()), (None, 0));
+    assert_eq!(log.counters().written_bytes, 101);
+    // The look at the names of the log and of its events is two calls more, once in an interval.
+    log.mark_at = secs(100);
     for _ in 0..100 {
-        log.append(&mut env, b"x", secs(1) + place.spec.check_interval);
+        log.append(&mut env, b"x", usize::MAX, secs(1) + place.spec.check_interval);
     }
-    assert_eq!(env.calls - before, 201);
+    assert_eq!(env.calls - before, 202);
 }
 
 #[test]
@@ -38,10 +41,10 @@ fn a_rotation_by_request_leaves_an_empty_log_alone() {
         let mut log = place.open();
         log.rotate(&mut OsFiles::default(), secs(1));
         assert_eq!(place.names(), ["app.log"]);
-        log.append(&mut OsFiles::default(), b"one\n", secs(1));
+        log.append(&mut OsFiles::default(), b"one\n", usize::MAX, secs(1));
         log.rotate(&mut OsFiles::default(), secs(1));
         log.rotate(&mut OsFiles::default(), secs(1));
-        log.append(&mut OsFiles::default(), b"two\n", secs(1));
+        log.append(&mut OsFiles::default(), b"two\n", usize::MAX, secs(1));
         assert_eq!(place.generations(), [b"one\n", b"two\n"]);
         assert_eq!(log.counters().rotations, 1);
         assert_eq!(log.counters().rotation_failures, 0);
@@ -57,11 +60,16 @@ fn only_as_many_backups_are_kept_as_were_asked_for() {
             place.spec.keep = keep;
             let mut log = place.open();
             for n in 0..6 {
-                log.append(&mut OsFiles::default(), format!("{n}\n").as_bytes(), secs(1));
+                log.append(
+                    &mut OsFiles::default(),
+                    format!("{n}\n").as_bytes(),
+                    usize::MAX,
+                    secs(1),
+                );
                 log.rotate(&mut OsFiles::default(), secs(1));
                 turn(&mut log, &mut OsFiles::default(), secs(1));
             }
-            log.append(&mut OsFiles::default(), b"6\n", secs(1));
+            log.append(&mut OsFiles::default(), b"6\n", usize::MAX, secs(1));
             let kept: String = (6 - keep..=6).map(|n| format!("{n}\n")).collect();
             assert_eq!(place.bytes(), kept.as_bytes(), "{mode:?} {keep}");
             assert_eq!(log.counters().rotations, 6);
@@ -78,7 +86,7 @@ fn a_gap_between_the_backups_is_filled_first() {
         fs::write(place.path(&format!("app.log.{k}")), format!("{k}\n")).unwrap();
     }
     let mut log = place.open();
-    log.append(&mut OsFiles::default(), b"0\n", secs(1));
+    log.append(&mut OsFiles::default(), b"0\n", usize::MAX, secs(1));
     log.rotate(&mut OsFiles::default(), secs(1));
     assert_eq!(place.bytes(), b"3\n1\n0\n");
 }
@@ -90,7 +98,7 @@ fn the_oldest_is_shrunk_slice_by_slice() {
     let mut log = place.open();
     let file = fs::File::create(place.path("app.log.1")).unwrap();
     file.set_len(ROTATION_SLICE * 5 / 2).unwrap();
-    log.append(&mut OsFiles::default(), b"x\n", secs(1));
+    log.append(&mut OsFiles::default(), b"x\n", usize::MAX, secs(1));
     log.rotate(&mut OsFiles::default(), secs(1));
     let size = || fs::metadata(place.path("app.log.dropped")).map(|meta| meta.len()).ok();
     assert_eq!(size(), Some(ROTATION_SLICE * 5 / 2));
@@ -110,7 +118,7 @@ fn a_dropped_file_that_somebody_has_linked_is_not_shrunk() {
     place.spec.max_bytes = 1 << 30;
     let mut log = place.open();
     let bytes = stream(usize::try_from(ROTATION_SLICE * 2).unwrap());
-    log.append(&mut OsFiles::default(), &bytes, secs(1));
+    log.append(&mut OsFiles::default(), &bytes, usize::MAX, secs(1));
     fs::hard_link(place.path("app.log"), place.path("mine")).unwrap();
     log.rotate(&mut OsFiles::default(), secs(1));
     turn(&mut log, &mut OsFiles::default(), secs(1));
@@ -155,7 +163,7 @@ fn a_drop_that_fails_is_tried_again() {
     place.spec.keep = 0;
     let mut env = Faulty::new(0..0, 13);
     let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
-    log.append(&mut env, b"x\n", secs(1));
+    log.append(&mut env, b"x\n", usize::MAX, secs(1));
     (env.only, env.failing) = ("unlink", 0..u64::MAX);
     log.rotate(&mut env, secs(1));
     assert!(log.has_work() && !log.step(&mut env, secs(1)));
@@ -173,10 +181,10 @@ fn a_dropped_log_is_not_shrunk_while_it_is_written() {
     place.spec.keep = 0;
     let mut env = Faulty::new(0..0, 24);
     let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
-    log.append(&mut env, b"one\n", secs(1));
+    log.append(&mut env, b"one\n", usize::MAX, secs(1));
     (env.only, env.failing) = ("stat", 0..u64::MAX);
     log.rotate(&mut env, secs(1));
-    log.append(&mut env, b"two\n", secs(1));
+    log.append(&mut env, b"two\n", usize::MAX, secs(1));
     assert!(!log.step(&mut env, secs(1)));
     assert_eq!(place.read("app.log.dropped"), b"one\ntwo\n");
     env.failing = 0..0;
@@ -196,7 +204,7 @@ fn a_big_log_is_copied_between_the_appends() {
     let bytes = stream(slice * 6);
     let mut steps = 0;
     for chunk in bytes.chunks(64 * 1024) {
-        log.append(&mut OsFiles::default(), chunk, secs(1));
+        log.append(&mut OsFiles::default(), chunk, usize::MAX, secs(1));
         if log.has_work() {
             log.step(&mut OsFiles::default(), secs(1));
             steps += 1;
@@ -219,7 +227,7 @@ fn byte_by_byte_and_in_one_piece_the_generations_are_the_same() {
             let mut log = place.open();
             bytes
                 .chunks(chunk)
-                .for_each(|chunk| log.append(&mut OsFiles::default(), chunk, secs(1)));
+                .for_each(|chunk| log.append(&mut OsFiles::default(), chunk, usize::MAX, secs(1)));
             seen.push(place.generations());
         }
     }
@@ -245,7 +253,7 @@ proptest! {
         let mut rest = &bytes[..];
         let mut asked = 0;
         for (len, action) in chunks {
-            log.append(&mut OsFiles::default(), &rest[..len], secs(1));
+            log.append(&mut OsFiles::default(), &rest[..len], usize::MAX, secs(1));
             rest = &rest[len..];
             if action == 0 {
                 asked += 1;

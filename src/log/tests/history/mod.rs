@@ -90,7 +90,7 @@ fn cells_of(offset: u64, pieces: &[Piece]) -> Vec<Cell> {
         assert_eq!(piece.offset, at, "no hole between the pieces");
         match &piece.part {
             Part::Bytes(bytes) => cells.extend(bytes.iter().map(|byte| Cell::Byte(*byte))),
-            Part::Gap(gap) => {
+            Part::Missing(gap) => {
                 let cell = match &gap.why {
                     Absent::Lost(loss) => Cell::Lost(loss.cause),
                     Absent::Removed => Cell::Removed,

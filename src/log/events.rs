@@ -1,0 +1,399 @@
+//! The events file: the truth about a log's offsets, times and losses, out of the guest's reach.
+//!
+//! Owns the file and the lines that could not be written yet.
+//! **Invariant:** never in the log's way: a line that can't be written waits, and one that can't
+//! wait is dropped; then an `unknown` says so once lines can be written again. The file is bounded.
+
+use super::Log;
+use super::error::{LogError, Step};
+use super::learn::{self, Seen, Standing};
+use super::open::open_ours;
+use super::record::{Generation, Record, What};
+use super::retry::Retry;
+use super::thin::thin;
+use crate::env::{FileId, Files, Moment, Open};
+use crate::limits::{EVENTS_BYTES, EVENTS_BYTES_PER_BACKUP, EVENTS_PENDING_MAX};
+use std::io;
+
+/// What is read at once of the end of an events file, and of more than that if need be, in bytes.
+const TAIL_CHUNK: u64 = 8 * 1024;
+
+/// Longest events file that is looked at, in bytes: ours are far shorter.
+const READ_MAX: u64 = 16 * 1024 * 1024;
+
+/// A log's events.
+pub(super) struct Events<File> {
+    /// Where they go; `None`: it could not be opened yet.
+    file: Option<File>,
+    /// What it is.
+    id: Option<FileId>,
+    /// Its size.
+    size: u64,
+    /// It is thinned out when it has this size.
+    thin_at: u64,
+    /// What happened, with the offset and the size that the log had then.
+    queue: Vec<(u64, u64, What)>,
+    /// Lines that could not be written yet.
+    pub pending: Vec<u8>,
+    /// Lines that tell of rotations or losses were dropped.
+    pub broken: bool,
+    /// Of the writing.
+    pub retry: Retry,
+}
+
+impl<File> Default for Events<File> {
+    fn default() -> Self {
+        Events {
+            file: None,
+            id: None,
+            size: 0,
+            thin_at: 0,
+            queue: Vec::new(),
+            pending: Vec::new(),
+            broken: false,
+            retry: Retry::default(),
+        }
+    }
+}
+
+impl<F: Files> Log<F> {
+    /// Notes what happened; it never fails, and never keeps the log from being written.
+    pub fn note(&mut self, env: &mut F, what: What, now: Moment) {
+        self.happened(what);
+        self.say(env, now);
+    }
+
+    /// Queues what happened, at the offset and the size that the log has now.
+    pub(super) fn happened(&mut self, what: What) {
+        self.happened_at(self.base + self.size, self.size, what);
+    }
+
+    /// The same, at another place.
+    pub(super) fn happened_at(&mut self, offset: u64, size: u64, what: What) {
+        self.events.queue.push((offset, size, what));
+    }
+
+    /// Writes down what happened, as far as that goes.
+    pub(super) fn say(&mut self, env: &mut F, now: Moment) {
+        if !self.events.queue.is_empty() {
+            let time = env.wall();
+            for (offset, size, what) in std::mem::take(&mut self.events.queue) {
+                self.keep_line(Record { time, offset, size, what });
+            }
+        }
+        if self.events.pending.is_empty() && !self.events.broken {
+            return;
+        }
+        if self.events.retry.due().is_some() {
+            return;
+        }
+        match self.write_events(env) {
+            Ok(()) => {
+                if self.events.retry.succeed() {
+                    ::log::info!("events of log {}: written again", self.spec.path.display());
+                }
+            }
+            Err(error) => {
+                if self.events.retry.fail(now) {
+                    ::log::warn!("{error}");
+                }
+            }
+        }
+    }
+
+    /// Puts a line behind those that wait, if there is room for one of its kind.
+    fn keep_line(&mut self, record: Record) {
+        let is_needed = matches!(
+            record.what,
+            What::Adopted { .. }
+                | What::Rotated(_)
+                | What::Moved(_)
+                | What::Packed { .. }
+                | What::Truncated { .. }
+                | What::Lost(_)
+                | What::Unknown { .. }
+        );
+        let most = if is_needed { EVENTS_PENDING_MAX * 2 } else { EVENTS_PENDING_MAX };
+        let line = record.encode();
+        if self.events.pending.len() + line.len() <= most {
+            self.events.pending.extend_from_slice(line.as_bytes());
+        } else {
+            self.events.broken |= is_needed;
+        }
+    }
+
+    fn write_events(&mut self, env: &mut F) -> Result<(), LogError> {
+        if self.events.file.is_none() {
+            self.open_events(env)?;
+        }
+        if std::mem::take(&mut self.events.broken) {
+            // What waits was written before the gap.
+            let time = env.wall();
+            let (offset, size) = (self.base + self.size, self.size);
+            let why = "lines were dropped while the events file could not be written".into();
+            let unknown = self.unknown(why);
+            for what in [unknown, self.adopted(env)] {
+                let line = Record { time, offset, size, what }.encode();
+                self.events.pending.extend_from_slice(line.as_bytes());
+            }
+        }
+        let Some(file) = &self.events.file else { return Ok(()) };
+        let mut done = 0;
+        let failure = loop {
+            match env.write_beside(file, &self.events.pending[done..]) {
+                Ok(0) if done < self.events.pending.len() => {
+                    break Some(io::ErrorKind::WriteZero.into());
+                }
+                Ok(written) => done += written,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break Some(error),
+            }
+            if done == self.events.pending.len() {
+                break None;
+            }
+        };
+        self.events.size += done as u64;
+        if let Some(failure) = failure {
+            self.events.pending.drain(..done);
+            return Err(self.error(&self.names.events(), Step::Write, failure));
+        }
+        self.events.pending = Vec::new();
+        if self.events.size >= self.events.thin_at {
+            self.thin_events(env)?;
+        }
+        Ok(())
+    }
+
+    /// How long the events file may become.
+    fn events_max(&self) -> u64 {
+        EVENTS_BYTES + EVENTS_BYTES_PER_BACKUP * u64::from(self.spec.keep)
+    }
+
+    /// Opens the file; whether it is of use is for the caller to find out.
+    fn open_events(&mut self, env: &mut F) -> Result<(), LogError> {
+        let name = self.names.events();
+        let how = Open::Append(self.spec.file_mode);
+        let (file, stat) = open_ours(env, &self.dir, &self.spec, &name, how, self.group)?;
+        let max = self.events_max();
+        let size = stat.size;
+        // One that can't be thinned out below its limit is not written anew with every line.
+        let thin_at = max.max(size + max / 4);
+        let mut last = [0];
+        let read = if size == 0 { Ok(0) } else { env.read_at(&file, size - 1, &mut last) };
+        let read = read.map_err(|error| self.error(&name, Step::Examine, error))?;
+        if read == 1 && last != *b"\n" {
+            // A line that was torn by a crash spoils no other.
+            self.events.pending.insert(0, b'\n');
+        }
+        let events = &mut self.events;
+        (events.file, events.id, events.size, events.thin_at) =
+            (Some(file), Some(stat.id), size, thin_at);
+        Ok(())
+    }
+
+    /// Writes the file anew without what is no longer worth its room.
+    fn thin_events(&mut self, env: &mut F) -> Result<(), LogError> {
+        let max = self.events_max();
+        // Should it fail, the next attempt is not with the next line.
+        self.events.thin_at = self.events.size + max / 4;
+        let whole = self.read_events(env, READ_MAX)?;
+        let oldest = self.generation.saturating_sub(u64::from(self.spec.keep));
+        let kept = thin(Record::decode_all(&whole).collect(), oldest, max / 2);
+        let (name, new) = (self.names.events(), self.names.events_new());
+        self.remove(env, &new)?;
+        let how = Open::New(self.spec.file_mode);
+        let (file, _) = open_ours(env, &self.dir, &self.spec, &new, how, self.group)?;
+        let text: String = kept.iter().map(Record::encode).collect();
+        let mut done = 0;
+        while done < text.len() {
+            match env.write_beside(&file, &text.as_bytes()[done..]) {
+                Ok(0) => {
+                    return Err(self.error(&new, Step::Write, io::ErrorKind::WriteZero.into()));
+                }
+                Ok(written) => done += written,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.error(&new, Step::Write, error)),
+            }
+        }
+        self.rename(env, &new, &name)?;
+        // The new one was opened without O_APPEND: the next line opens it with.
+        self.events.file = None;
+        Ok(())
+    }
+
+    /// The last bytes of the file, at most `most`.
+    fn read_events(&self, env: &mut F, most: u64) -> Result<Vec<u8>, LogError> {
+        let Some(file) = &self.events.file else { return Ok(Vec::new()) };
+        let from = self.events.size.saturating_sub(most.min(READ_MAX));
+        let len = usize::try_from(self.events.size - from).unwrap_or(0);
+        let mut bytes = vec![0; len];
+        let mut done = 0;
+        while done < len {
+            let read = env.read_at(file, from + done as u64, &mut bytes[done..]);
+            match read.map_err(|error| self.error(&self.names.events(), Step::Examine, error))? {
+                0 => break,
+                n => done += n,
+            }
+        }
+        bytes.truncate(done);
+        Ok(bytes)
+    }
+
+    /// Finds out which offsets the log has, and notes that it is in charge. `copy`: a complete copy
+    /// that is to be the newest backup, after the log was truncated.
+    pub(super) fn begin_history(&mut self, env: &mut F, copy: Option<Seen>, now: Moment) {
+        let tail = match self.open_events(env).and_then(|()| self.read_tail(env)) {
+            Ok(tail) => tail,
+            Err(error) => {
+                if self.events.retry.fail(now) {
+                    ::log::warn!("{error}");
+                }
+                None
+            }
+        };
+        let log = Seen { inode: self.id.inode, size: self.size };
+        let aside = if self.spec.keep == 0 { self.names.dropped() } else { self.names.backup(1) };
+        let newest = copy.or_else(|| self.seen(env, &aside));
+        let standing = tail.and_then(|tail| learn::learn(&tail, log, newest));
+        match standing {
+            Some(Standing { generation, start, base, missed }) => {
+                (self.generation, self.start, self.base) = (generation, start, base);
+                if let Some(missed) = missed {
+                    self.happened(missed);
+                }
+            }
+            None => self.begin_unknown(env, copy),
+        }
+        let adopted = self.adopted(env);
+        self.happened(adopted);
+        self.say(env, now);
+    }
+
+    /// The lines from the last one on that says which generation is written.
+    fn read_tail(&self, env: &mut F) -> Result<Option<Vec<Record>>, LogError> {
+        let mut most = TAIL_CHUNK;
+        loop {
+            let bytes = self.read_events(env, most)?;
+            if let Some(tail) = learn::tail(&bytes) {
+                return Ok(Some(tail));
+            }
+            if most >= self.events.size || most >= READ_MAX {
+                return Ok(None);
+            }
+            most *= 4;
+        }
+    }
+
+    /// No line is of use: the oldest byte that is there has the offset 0, and if any is there that
+    /// is said.
+    fn begin_unknown(&mut self, env: &mut F, copy: Option<Seen>) {
+        let backups = self.raw_backups(env, copy);
+        let mut end = 0;
+        let count = backups.len() as u64;
+        (self.generation, self.start, self.base) = (count + 1, 0, 0);
+        if count == 0 && self.size == 0 {
+            return;
+        }
+        let inode = self.id.inode;
+        let oldest = backups.last().map_or(inode, |backup| backup.inode);
+        let why = "there is no events file that tells what was before".into();
+        self.happened_at(0, 0, What::Unknown { generation: 1, start: 0, inode: oldest, why });
+        for (at, backup) in (1..).zip(backups.into_iter().rev()) {
+            let start = end;
+            end += backup.size;
+            let (generation, bytes) = (at, backup.size);
+            let whole = Generation {
+                generation,
+                start,
+                end,
+                bytes,
+                inode: backup.inode,
+                next_inode: inode,
+            };
+            self.happened_at(end, 0, What::Rotated(whole));
+        }
+        (self.start, self.base) = (end, end);
+    }
+
+    /// The backups from the newest on, as far as they are what was written.
+    fn raw_backups(&self, env: &mut F, copy: Option<Seen>) -> Vec<Seen> {
+        let numbers = 1..=self.spec.keep;
+        let found = numbers.map_while(|number| self.seen(env, &self.names.backup(number)));
+        copy.into_iter().chain(found).collect()
+    }
+
+    /// The events file was removed or replaced while we wrote to it: what is known is written down
+    /// anew. What was lost in older generations is not.
+    fn rebuild_events(&mut self, env: &mut F) {
+        let backups = self.raw_backups(env, None);
+        let mut end = self.start;
+        let mut lines = Vec::new();
+        for (generation, backup) in (1..self.generation).rev().zip(backups) {
+            let Some(start) = end.checked_sub(backup.size) else { break };
+            let (bytes, inode) = (backup.size, backup.inode);
+            let next_inode = self.id.inode;
+            let whole = Generation { generation, start, end, bytes, inode, next_inode };
+            lines.push((end, 0, What::Rotated(whole)));
+            end = start;
+        }
+        let oldest = lines.last().map_or(self.generation, |(_, _, what)| match what {
+            What::Rotated(whole) => whole.generation,
+            _ => self.generation,
+        });
+        let why = "the events file was removed".into();
+        let inode = self.id.inode;
+        let unknown = What::Unknown { generation: oldest, start: end, inode, why };
+        self.happened_at(end, 0, unknown);
+        self.events.queue.extend(lines.into_iter().rev());
+        let adopted = self.adopted(env);
+        self.happened(adopted);
+    }
+
+    /// Looks whether the events file is still there.
+    pub(super) fn check_events(&mut self, env: &mut F) {
+        let Some(id) = self.events.id else { return };
+        match env.stat_at(&self.dir, &self.names.events()) {
+            Ok(stat) if stat.id == id => {
+                self.events.size = stat.size;
+                return;
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // A failure to look is no reason to write anew.
+            Err(_) => return,
+        }
+        ::log::info!("events of log {}: were moved, begun anew", self.spec.path.display());
+        (self.events.file, self.events.id) = (None, None);
+        self.rebuild_events(env);
+    }
+
+    /// The line by which a successor begins.
+    pub(super) fn adopted(&self, env: &mut F) -> What {
+        let newest = self.seen(env, &self.names.backup(1)).map(|seen| seen.inode);
+        let (generation, start) = (self.generation, self.start);
+        What::Adopted { generation, start, inode: self.id.inode, newest }
+    }
+
+    fn unknown(&self, why: String) -> What {
+        let (generation, start) = (self.generation, self.start);
+        What::Unknown { generation, start, inode: self.id.inode, why }
+    }
+
+    /// A file beside the log.
+    pub(super) fn seen(&self, env: &mut F, name: &str) -> Option<Seen> {
+        let stat = env.stat_at(&self.dir, name).ok().filter(|stat| stat.regular)?;
+        Some(Seen { inode: stat.id.inode, size: stat.size })
+    }
+
+    /// The generation that is written, as it would be if it ended here.
+    pub(super) fn whole(&self, bytes: u64, inode: u64, next_inode: u64) -> Generation {
+        let (generation, start) = (self.generation, self.start);
+        Generation { generation, start, end: self.base + bytes, bytes, inode, next_inode }
+    }
+
+    /// The next generation begins behind `whole`.
+    pub(super) fn begin_generation(&mut self, whole: &Generation) {
+        self.generation = whole.generation + 1;
+        (self.start, self.base) = (whole.end, whole.end);
+    }
+}
