@@ -63,8 +63,8 @@ enum Action {
     /// Rewrite logs without their runs of NUL bytes.
     ///
     /// DO NOT repair a log that Cloud Hypervisor still writes in mode File: it would write on to
-    /// the old file. Shut the VM down first, or turn it to mode Socket. What any process has open for
-    /// writing is refused where the kernel tells (to the file's owner, and to root).
+    /// the old file. Shut the VM down first, or turn it to mode Socket. What any process has open
+    /// for writing is refused where the kernel tells (the file's owner, and root).
     ///
     /// A new file FILE.repairing is written and brought to the disk, then takes FILE's place in one
     /// step, with its mode, time and, where possible, owner and group (not its ACLs); the old one
