@@ -148,12 +148,12 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_of_a_tebibyte_is_skipped_not_read() {
+    fn a_hole_of_many_gibibytes_is_skipped_not_read() {
         let file = tempfile::tempfile().expect("a file");
-        let far = 1 << 40;
+        let far = 1 << 34;
         file.write_all_at(b"after", far).expect("written");
         if !segment_at(&file, 0, far).expect("asked").hole {
-            return; // A file system without holes: this would take hours.
+            return; // A file system without holes: this would take a minute.
         }
         let (found, left) = scanned(&file, far + 5).expect("read");
         assert_eq!((found.len(), found[0].bytes, left.as_slice()), (1, far, b"after".as_slice()));
