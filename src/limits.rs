@@ -173,8 +173,8 @@ pub const LOG_DIR_MODE: u32 = 0o750;
 /// Logs that are overdue when they are opened are rotated within this time, not all at once.
 pub const AGE_SPREAD_MAX: Duration = Duration::from_secs(60);
 
-/// Longest file name of a log, in bytes: names beside it are up to 8 bytes longer (`.dropped`), and
-/// file systems end at 255.
+/// Longest file name of a log, in bytes: names beside it are up to 14 bytes longer
+/// (`.1000.abcdefgh`), and file systems end at 255.
 pub const LOG_NAME_MAX: usize = 240;
 
 /// Smallest `max_bytes`: less would rotate at every line.

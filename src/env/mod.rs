@@ -41,7 +41,9 @@ pub struct Stat {
     pub regular: bool,
     /// Number of hard links.
     pub links: u64,
-    /// Time since the last modification by the wall clock; zero if that lies in the future.
+    /// The last modification by the wall clock, since 1970.
+    pub modified: Duration,
+    /// Time since then; zero if that lies in the future.
     pub age: Duration,
 }
 
@@ -55,6 +57,8 @@ pub enum Open {
     New(u32),
     /// For reading and writing; it must exist.
     Existing,
+    /// For reading; it must exist.
+    Read,
 }
 
 /// Files, each reached by its name below a directory's descriptor.
@@ -101,6 +105,8 @@ pub trait Files {
     fn lock(&mut self, file: &Self::File) -> io::Result<bool>;
     /// Sets the permission bits (fchmod), whatever the umask.
     fn set_mode(&mut self, file: &Self::File, mode: u32) -> io::Result<()>;
+    /// Gives a file the time of the last modification of another.
+    fn set_modified_as(&mut self, file: &Self::File, other: &Self::File) -> io::Result<()>;
     /// Sets the group (fchown).
     fn set_group(&mut self, file: &Self::File, gid: u32) -> io::Result<()>;
     /// The number of a group; a decimal number stands for itself. `None`: there is no such group.

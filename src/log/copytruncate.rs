@@ -21,7 +21,7 @@ impl<F: Files> Log<F> {
     pub(super) fn start_copy(&mut self, env: &mut F) -> Result<Stage<F::File>, LogError> {
         if self.spec.keep == 0 {
             self.truncate_log(env)?;
-            self.counters.rotations += 1;
+            self.rotated();
             return Ok(Stage::Idle);
         }
         let name = self.names.copying();
@@ -101,7 +101,7 @@ impl<F: Files> Log<F> {
             self.shift(env)?;
             self.rename(env, &copied, &self.names.backup(1))?;
         }
-        self.counters.rotations += 1;
+        self.rotated();
         Ok(Stage::Idle)
     }
 

@@ -7,6 +7,7 @@
 //! No clock is read: `now` is always passed in.
 
 mod append;
+mod backups;
 mod copytruncate;
 mod cut;
 mod dropped;
@@ -17,6 +18,7 @@ mod open;
 mod reconfigure;
 pub mod record;
 mod recover;
+mod retention;
 mod retry;
 mod rotate;
 mod saved;
@@ -95,6 +97,8 @@ pub struct Log<F: Files> {
     begun_at: u64,
     /// Of the rotation.
     rotating: Retry,
+    /// When the oldest backup is looked at for its age.
+    backup_due: Option<Moment>,
     /// A file on its way out.
     dropped: Option<Box<Dropped<F::File>>>,
 }
@@ -166,7 +170,8 @@ impl<F: Files> Log<F> {
     pub fn deadline(&self) -> Option<Moment> {
         let age = self.age_due.filter(|_| self.stage.is_idle());
         let shrink = self.dropped.as_ref().and_then(|dropped| dropped.retry.due());
-        [age, self.writing.due(), self.rotating.due(), shrink].into_iter().flatten().min()
+        let due = [age, self.writing.due(), self.rotating.due(), shrink, self.backup_due];
+        due.into_iter().flatten().min()
     }
 
     /// Does what is due; before that it is a no-op. The next deadline is later than `now`.
@@ -176,6 +181,9 @@ impl<F: Files> Log<F> {
         }
         if self.stage.is_idle() && self.age_due.is_some_and(|due| due <= now) {
             self.begin(env, Why::Age, now);
+        }
+        if self.backup_due.is_some_and(|due| due <= now) {
+            self.check_retention();
         }
         if self.dropped.as_ref().is_some_and(|dropped| dropped.retry.is_due(now)) {
             self.shrink(env, now);

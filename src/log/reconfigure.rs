@@ -62,6 +62,7 @@ impl<F: Files> Log<F> {
         if keep_changed {
             self.change_keep(env);
         }
+        self.check_retention();
         Ok(())
     }
 

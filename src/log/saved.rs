@@ -251,11 +251,13 @@ impl<F: Files> Log<F> {
             writing: Retry::default(),
             stage,
             rotating: Retry::default(),
+            backup_due: None,
             dropped: None,
             spec,
         };
         let id = env.stat(&log.file).map(|stat| stat.id);
         log.id = id.map_err(|error| log.error(&log.names.log, super::Step::Examine, error))?;
+        log.clear_packing(env)?;
         log.find_leftovers(env)?;
         if !log.stage.is_idle() {
             log.advance(env, now);

@@ -66,11 +66,12 @@ impl Files for OsFiles {
 
     fn open(&mut self, dir: &OsDir, name: &str, how: Open) -> io::Result<OsFile> {
         // O_NONBLOCK: the open of a FIFO must not wait for its other end. Regular files ignore it.
-        let safe = libc::O_RDWR | libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NOCTTY;
+        let safe = libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NOCTTY;
         let (flags, mode) = match how {
-            Open::Append(mode) => (libc::O_APPEND | libc::O_CREAT, mode),
-            Open::New(mode) => (libc::O_CREAT | libc::O_EXCL, mode),
-            Open::Existing => (0, 0),
+            Open::Append(mode) => (libc::O_RDWR | libc::O_APPEND | libc::O_CREAT, mode),
+            Open::New(mode) => (libc::O_RDWR | libc::O_CREAT | libc::O_EXCL, mode),
+            Open::Existing => (libc::O_RDWR, 0),
+            Open::Read => (libc::O_RDONLY, 0),
         };
         let opened = open_at(Some(&dir.0), &c_name(name)?, safe | libc::O_NONBLOCK | flags, mode);
         opened.map(OsFile).map_err(|error| match error.raw_os_error() {
@@ -172,6 +173,18 @@ impl Files for OsFiles {
     fn set_mode(&mut self, file: &OsFile, mode: u32) -> io::Result<()> {
         // SAFETY: the descriptor is open; fchmod touches no memory of ours.
         retried(|| unsafe { libc::fchmod(file.0.as_raw_fd(), mode) })
+    }
+
+    fn set_modified_as(&mut self, file: &OsFile, other: &OsFile) -> io::Result<()> {
+        let modified = self.stat(other)?.modified;
+        let omitted = libc::timespec { tv_sec: 0, tv_nsec: libc::UTIME_OMIT };
+        let modified = libc::timespec {
+            tv_sec: libc::time_t::try_from(modified.as_secs()).unwrap_or(0),
+            tv_nsec: modified.subsec_nanos().into(),
+        };
+        let times = [omitted, modified];
+        // SAFETY: the descriptor is open, and the pointer is to two live timespecs.
+        retried(|| unsafe { libc::futimens(file.0.as_raw_fd(), times.as_ptr()) })
     }
 
     fn set_group(&mut self, file: &OsFile, gid: u32) -> io::Result<()> {
@@ -382,13 +395,14 @@ fn group_by_name(name: &CStr, room: usize) -> io::Result<Option<u32>> {
 fn stat_of(raw: &libc::stat) -> Stat {
     let seconds = Duration::from_secs(u64::try_from(raw.st_mtime).unwrap_or(0));
     let nanos = Duration::from_nanos(u64::try_from(raw.st_mtime_nsec).unwrap_or(0));
-    let modified = UNIX_EPOCH + seconds + nanos;
+    let modified = seconds + nanos;
     Stat {
         id: FileId { device: raw.st_dev, inode: raw.st_ino },
         size: u64::try_from(raw.st_size).unwrap_or(0),
         regular: raw.st_mode & libc::S_IFMT == libc::S_IFREG,
         links: raw.st_nlink,
-        age: SystemTime::now().duration_since(modified).unwrap_or_default(),
+        modified,
+        age: SystemTime::now().duration_since(UNIX_EPOCH + modified).unwrap_or_default(),
     }
 }
 

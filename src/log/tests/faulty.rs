@@ -131,6 +131,11 @@ impl Files for Faulty {
         self.os.set_mode(file, mode)
     }
 
+    fn set_modified_as(&mut self, file: &OsFile, other: &OsFile) -> io::Result<()> {
+        self.call("set_modified_as")?;
+        self.os.set_modified_as(file, other)
+    }
+
     fn set_group(&mut self, file: &OsFile, gid: u32) -> io::Result<()> {
         self.call("set_group")?;
         self.os.set_group(file, gid)

@@ -8,7 +8,9 @@ mod held;
 mod opening;
 mod outside;
 mod reconfigured;
+mod retention;
 mod rotation;
+mod suffixes;
 
 use super::*;
 use crate::config::RotateMode;
@@ -76,13 +78,16 @@ impl Place {
         names
     }
 
-    /// All generations, the oldest first; the log is the last.
+    /// All generations, the oldest first; the log is the last. What is packed here is not
+    /// compressed.
     fn generations(&self) -> Vec<Vec<u8>> {
         let names = Names { log: "app.log".into() };
-        let mut numbers: Vec<u32> =
-            self.names().iter().filter_map(|name| names.backup_number(name)).collect();
+        let found = self.names();
+        let mut numbers: Vec<(u32, &str)> =
+            found.iter().filter_map(|name| names.backup_number(name)).collect();
         numbers.sort_unstable();
-        let backups = numbers.iter().rev().map(|&k| self.read(&names.backup(k)));
+        assert!(numbers.windows(2).all(|two| two[0].0 != two[1].0), "twice a number: {found:?}");
+        let backups = numbers.iter().rev().map(|(k, suffix)| self.read(&names.packed(*k, suffix)));
         let log = fs::read(self.path("app.log")).unwrap_or_default();
         backups.chain([log]).collect()
     }
