@@ -159,6 +159,19 @@ pub const AFTER_ROTATE_PARALLEL_MAX: usize = 256;
 /// How nice they are (nice(2)).
 pub const AFTER_ROTATE_NICE: i32 = 10;
 
+/// Failures of a log's command after which it is left alone until the next rotation.
+pub const AFTER_ROTATE_ATTEMPTS: u32 = 4;
+/// How long a command may take: so long, and as long as this rate takes for the backup.
+pub const AFTER_ROTATE_DEADLINE: Duration = Duration::from_secs(600);
+/// See [`AFTER_ROTATE_DEADLINE`], in bytes a second.
+pub const AFTER_ROTATE_RATE_MIN: u64 = 256 * 1024;
+/// What a command may write beyond twice what it reads, in bytes: what packs makes it less.
+pub const AFTER_ROTATE_OUTPUT_SLACK: u64 = 1024 * 1024;
+/// How long no child is started after one could not be, for want of descriptors or memory.
+pub const SHORTAGE_PAUSE: Duration = Duration::from_secs(1);
+/// Logs that one turn asks for work for a child.
+pub const WORK_LOOKS: usize = 64;
+
 /// First and longest wait before a write or a rotation that failed is tried again.
 pub const LOG_RETRY_MIN: Duration = Duration::from_millis(100);
 /// See [`LOG_RETRY_MIN`].

@@ -6,6 +6,7 @@
 //! is counted in [`Counters::lost_bytes`], whatever call fails, at whatever step a crash comes.
 //! No clock is read: `now` is always passed in.
 
+mod after;
 mod append;
 mod backups;
 mod copytruncate;
@@ -26,6 +27,7 @@ mod saved;
 #[cfg(test)]
 mod tests;
 
+pub use after::Work;
 pub use error::{Cause, LogError, Step};
 pub use names::log_beside;
 pub use open::{id_at, size_at};
@@ -33,6 +35,7 @@ pub use saved::{OpenLog, Rotation, SavedLog};
 
 use crate::config::LogSpec;
 use crate::env::{FileId, Files, Moment};
+use after::After;
 use dropped::Dropped;
 use names::Names;
 use retry::Retry;
@@ -61,6 +64,14 @@ pub struct Counters {
     pub reopened: u64,
     /// Times that the log was found shorter than what we had written.
     pub truncated_outside: u64,
+    /// Backups that were replaced by what `after_rotate` made of them.
+    pub packed: u64,
+    /// Times that this failed; the backup then stays as it is.
+    pub after_rotate_failures: u64,
+    /// Times that backups were brought to the disk.
+    pub syncs: u64,
+    /// Times that this failed.
+    pub sync_failures: u64,
 }
 
 /// One VM's log.
@@ -101,6 +112,8 @@ pub struct Log<F: Files> {
     backup_due: Option<Moment>,
     /// A file on its way out.
     dropped: Option<Box<Dropped<F::File>>>,
+    /// What children do with the backups.
+    after: Option<Box<After<F::File>>>,
 }
 
 // Not derived: that would ask Debug of the whole environment.
@@ -170,7 +183,8 @@ impl<F: Files> Log<F> {
     pub fn deadline(&self) -> Option<Moment> {
         let age = self.age_due.filter(|_| self.stage.is_idle());
         let shrink = self.dropped.as_ref().and_then(|dropped| dropped.retry.due());
-        let due = [age, self.writing.due(), self.rotating.due(), shrink, self.backup_due];
+        let after = self.after.as_ref().and_then(|after| after.due());
+        let due = [age, self.writing.due(), self.rotating.due(), shrink, self.backup_due, after];
         due.into_iter().flatten().min()
     }
 
@@ -188,6 +202,7 @@ impl<F: Files> Log<F> {
         if self.dropped.as_ref().is_some_and(|dropped| dropped.retry.is_due(now)) {
             self.shrink(env, now);
         }
+        self.resume_work(now);
         if self.writing.is_due(now) {
             self.writing.resume();
         }
@@ -210,6 +225,7 @@ impl<F: Files> Log<F> {
         }
         self.writing.succeed();
         self.give_up_copy(env);
+        self.give_up_work(env);
         self.drop_at_once(env);
     }
 }

@@ -52,6 +52,11 @@ impl Names {
         format!("{}.packing", self.log)
     }
 
+    /// What has happened to the log.
+    pub fn events(&self) -> String {
+        format!("{}.events", self.log)
+    }
+
     /// The number of a backup's name, and its suffix: none, or any that is valid.
     pub fn backup_number<'n>(&self, name: &'n str) -> Option<(u32, &'n str)> {
         let rest = name.strip_prefix(&self.log)?.strip_prefix('.')?;

@@ -57,6 +57,7 @@ impl<F: Files> Log<F> {
             rotating: Retry::default(),
             backup_due: None,
             dropped: None,
+            after: None,
         };
         log.recover(env, now)?;
         log.resume_age(env, stat.age, now);

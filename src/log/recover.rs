@@ -31,6 +31,8 @@ impl<F: Files> Log<F> {
             self.begin_drop();
         }
         self.check_retention();
+        // A predecessor may have had no time for the newest.
+        self.want_work(1);
         self.find_excess(env)
     }
 

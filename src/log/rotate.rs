@@ -157,11 +157,13 @@ impl<F: Files> Log<F> {
     pub(super) fn rotated(&mut self) {
         self.counters.rotations += 1;
         self.check_retention();
+        self.want_work(1);
     }
 
     /// Makes `.1` free. Where a name is free below `.keep` the backups above it stay, so that a
     /// shift that was interrupted is taken up where it stopped.
     pub(super) fn shift(&mut self, env: &mut F) -> Result<(), LogError> {
+        self.settle_replaced(env)?;
         let mut moving = Vec::new();
         for number in 1..=self.spec.keep {
             let Some(backup) = self.backup(env, number)? else { break };

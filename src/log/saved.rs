@@ -253,6 +253,7 @@ impl<F: Files> Log<F> {
             rotating: Retry::default(),
             backup_due: None,
             dropped: None,
+            after: None,
             spec,
         };
         let id = env.stat(&log.file).map(|stat| stat.id);

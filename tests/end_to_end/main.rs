@@ -18,6 +18,7 @@ mod fleet;
 mod fleets;
 mod life;
 mod orderly;
+mod packed;
 mod resets;
 mod snapshots;
 mod watch;

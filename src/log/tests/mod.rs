@@ -1,5 +1,6 @@
 //! Tests of the whole log over real files, faults and crashes included.
 
+mod after;
 mod age;
 mod crash;
 mod faults;
