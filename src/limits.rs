@@ -171,6 +171,19 @@ pub const AFTER_ROTATE_PARALLEL_MAX: usize = 256;
 /// How nice they are (nice(2)).
 pub const AFTER_ROTATE_NICE: i32 = 10;
 
+/// Failures of a log's command after which it is left alone until the next rotation.
+pub const AFTER_ROTATE_ATTEMPTS: u32 = 4;
+/// How long a command may take: so long, and as long as this rate takes for the backup.
+pub const AFTER_ROTATE_DEADLINE: Duration = Duration::from_secs(600);
+/// See [`AFTER_ROTATE_DEADLINE`], in bytes a second.
+pub const AFTER_ROTATE_RATE_MIN: u64 = 256 * 1024;
+/// What a command may write beyond twice what it reads, in bytes: what packs makes it less.
+pub const AFTER_ROTATE_OUTPUT_SLACK: u64 = 1024 * 1024;
+/// How long no child is started after one could not be, for want of descriptors or memory.
+pub const SHORTAGE_PAUSE: Duration = Duration::from_secs(1);
+/// Logs that one turn asks for work for a child.
+pub const WORK_LOOKS: usize = 64;
+
 /// First and longest wait before a write or a rotation that failed is tried again.
 pub const LOG_RETRY_MIN: Duration = Duration::from_millis(100);
 /// See [`LOG_RETRY_MIN`].
@@ -185,8 +198,8 @@ pub const LOG_DIR_MODE: u32 = 0o750;
 /// Logs that are overdue when they are opened are rotated within this time, not all at once.
 pub const AGE_SPREAD_MAX: Duration = Duration::from_secs(60);
 
-/// Longest file name of a log, in bytes: names beside it are up to 9 bytes longer (`.boot.new`),
-/// and file systems end at 255.
+/// Longest file name of a log, in bytes: names beside it are up to 14 bytes longer
+/// (`.1000.abcdefgh`), and file systems end at 255.
 pub const LOG_NAME_MAX: usize = 240;
 
 /// Smallest `max_bytes`: less would rotate at every line.

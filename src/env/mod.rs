@@ -8,6 +8,7 @@
 pub mod os;
 mod watches;
 
+pub use os::is_shortage;
 pub use watches::{Change, WatchId, Watches};
 
 use std::ffi::OsString;
@@ -41,7 +42,9 @@ pub struct Stat {
     pub regular: bool,
     /// Number of hard links.
     pub links: u64,
-    /// Time since the last modification by the wall clock; zero if that lies in the future.
+    /// The last modification by the wall clock, since 1970.
+    pub modified: Duration,
+    /// Time since then; zero if that lies in the future.
     pub age: Duration,
 }
 
@@ -107,6 +110,8 @@ pub trait Files {
     fn lock(&mut self, file: &Self::File) -> io::Result<bool>;
     /// Sets the permission bits (fchmod), whatever the umask.
     fn set_mode(&mut self, file: &Self::File, mode: u32) -> io::Result<()>;
+    /// Gives a file the time of the last modification of another.
+    fn set_modified_as(&mut self, file: &Self::File, other: &Self::File) -> io::Result<()>;
     /// Sets the group (fchown).
     fn set_group(&mut self, file: &Self::File, gid: u32) -> io::Result<()>;
     /// The time by the wall clock, since 1970.
@@ -365,6 +370,10 @@ pub trait Processes: Sockets {
     fn signal(&mut self, process: &Self::Process, signal: Signal) -> io::Result<()>;
     /// How it ended, `None` while it runs. A child is reaped by this.
     fn exit(&mut self, process: &mut Self::Process) -> Option<Exit>;
+    /// Kills a child of ours that runs, and all of its process group.
+    fn kill_group(&mut self, process: &Self::Process) {
+        let _ = self.signal(process, Signal::Kill);
+    }
 }
 
 /// What a signal asks this process for.
@@ -410,6 +419,36 @@ pub trait Env: Processes + Remains + Notify + Watches {
     fn waker(&self) -> Self::Waker;
     /// The next signal that has come, once its token was announced; `None`: no more.
     fn next_signal(&mut self) -> Option<ProcessSignal>;
+    /// Starts a child as [`Processes::spawn`] does, nicer than we are, from one file to another. It
+    /// can write at most `most` bytes to any file; what it says (standard error) goes nowhere.
+    ///
+    /// # Errors
+    /// It can't be started or watched.
+    fn spawn_filter(
+        &mut self,
+        command: &[String],
+        input: &<Self::Files as Files>::File,
+        output: &<Self::Files as Files>::File,
+        most: u64,
+        token: u64,
+    ) -> io::Result<Self::Process> {
+        let _ = (command, input, output, most, token);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Starts a child that brings files, then a directory, to the disk: fsync(2) of each, in this
+    /// order. It has no other descriptor, and its exit code is 0 or an errno.
+    ///
+    /// # Errors
+    /// It can't be started or watched.
+    fn spawn_sync(
+        &mut self,
+        files: &[&<Self::Files as Files>::File],
+        dir: &<Self::Files as Files>::Dir,
+        token: u64,
+    ) -> io::Result<Self::Process> {
+        let _ = (files, dir, token);
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// How many descriptors this process may have.
     fn descriptors_max(&self) -> u64;
     /// A number that differs from start to start.
@@ -465,6 +504,8 @@ pub trait Heritage: Env {
 pub const NOTIFY_TOKEN: u64 = u64::MAX - 4;
 /// The token of a successor that is asked about itself: no other source has it.
 pub const CHECK_TOKEN: u64 = u64::MAX - 5;
+/// The token of every child that works on backups: no other source has it.
+pub const WORK_TOKEN: u64 = u64::MAX - 6;
 /// The token of the waker: no other source has it.
 pub const WAKE_TOKEN: u64 = u64::MAX;
 /// The token of the signals: no other source has it.

@@ -25,7 +25,7 @@ impl<F: Files> Log<F> {
             let whole = self.whole(self.size, 0, self.id.inode);
             self.truncate_log(env)?;
             self.end_generation(whole);
-            self.counters.rotations += 1;
+            self.rotated();
             return Ok(Stage::Idle);
         }
         let name = self.names.copying();
@@ -108,7 +108,7 @@ impl<F: Files> Log<F> {
             self.shift(env)?;
             self.rename(env, &copied, &self.names.backup(1))?;
         }
-        self.counters.rotations += 1;
+        self.rotated();
         Ok(Stage::Idle)
     }
 

@@ -17,6 +17,8 @@ pub(super) struct Dropped<File> {
     open: Option<(File, u64)>,
     /// Numbers of backups that are no longer kept, the lowest first: they go from the end.
     pub excess: Vec<u32>,
+    /// Backups may be too many bytes, or too old: see `retention`.
+    pub look: bool,
     /// Of the removal.
     pub retry: Retry,
 }
@@ -30,7 +32,12 @@ impl<F: Files> Log<F> {
     /// What is on its way out.
     pub(super) fn drop_state(&mut self) -> &mut Dropped<F::File> {
         self.dropped.get_or_insert_with(|| {
-            Box::new(Dropped { open: None, excess: Vec::new(), retry: Retry::default() })
+            Box::new(Dropped {
+                open: None,
+                excess: Vec::new(),
+                look: false,
+                retry: Retry::default(),
+            })
         })
     }
 
@@ -44,7 +51,7 @@ impl<F: Files> Log<F> {
     /// Shrinks by one slice, or unlinks the last one.
     pub(super) fn shrink(&mut self, env: &mut F, now: Moment) {
         let Some(mut dropped) = self.dropped.take() else { return };
-        let done = match self.shrink_slice(env, &mut dropped) {
+        let done = match self.shrink_slice(env, &mut dropped, now) {
             Ok(done) => {
                 dropped.retry.succeed();
                 done
@@ -62,7 +69,12 @@ impl<F: Files> Log<F> {
     }
 
     /// One slice. `true`: nothing is left to drop.
-    fn shrink_slice(&self, env: &mut F, dropped: &mut Dropped<F::File>) -> Result<bool, LogError> {
+    fn shrink_slice(
+        &mut self,
+        env: &mut F,
+        dropped: &mut Dropped<F::File>,
+        now: Moment,
+    ) -> Result<bool, LogError> {
         let name = self.names.dropped();
         if dropped.open.is_none() {
             dropped.open = self.open_to_shrink(env, &name);
@@ -76,11 +88,17 @@ impl<F: Files> Log<F> {
         }
         dropped.open = None;
         self.remove(env, &name)?;
-        let Some(&next) = dropped.excess.last() else { return Ok(true) };
-        if self.exists(env, &self.names.backup(next))? {
-            self.rename(env, &self.names.backup(next), &name)?;
+        let next = match dropped.excess.last() {
+            Some(&excess) => self.backup(env, excess)?,
+            None if dropped.look => self.next_to_go(env, now)?,
+            None => None,
+        };
+        match next {
+            // Its number may have another: with a suffix, or shifted there.
+            Some(backup) => self.send_off(env, &backup)?,
+            None if dropped.excess.pop().is_some() => {}
+            None => return Ok(true),
         }
-        dropped.excess.pop();
         Ok(false)
     }
 

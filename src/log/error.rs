@@ -29,6 +29,8 @@ pub enum Step {
     SetMode,
     /// Set its group.
     SetGroup,
+    /// Set the time of its last modification.
+    SetTime,
     /// Ask for its size and identity.
     Examine,
     /// Make a copy.
@@ -80,6 +82,7 @@ impl fmt::Display for LogError {
             Step::Open => "open log",
             Step::SetMode => "set the mode of",
             Step::SetGroup => "set the group of",
+            Step::SetTime => "set the time of",
             Step::Examine => "examine",
             Step::Create => "make",
             Step::Copy => "copy the log to",

@@ -349,6 +349,18 @@ impl<F: Files> Log<F> {
         self.happened(adopted);
     }
 
+    /// The number of the generation whose file, as it was completed, had this inode.
+    pub(super) fn generation_of(&self, env: &mut F, inode: u64) -> Option<u64> {
+        let whole = self.read_events(env, READ_MAX).ok()?;
+        let of_file = |record: Record| match record.what {
+            What::Rotated(whole) | What::Moved(whole) if whole.inode == inode => {
+                Some(whole.generation)
+            }
+            _ => None,
+        };
+        Record::decode_all(&whole).filter_map(of_file).last()
+    }
+
     /// Looks whether the events file is still there.
     pub(super) fn check_events(&mut self, env: &mut F) {
         let Some(id) = self.events.id else { return };

@@ -6,7 +6,9 @@
 //! is counted in [`Counters::lost_bytes`], whatever call fails, at whatever step a crash comes.
 //! No clock is read: `now` is always passed in.
 
+mod after;
 mod append;
+mod backups;
 pub mod boot;
 mod copytruncate;
 mod cut;
@@ -24,6 +26,7 @@ mod open;
 mod reconfigure;
 pub mod record;
 mod recover;
+mod retention;
 mod retry;
 mod rotate;
 mod saved;
@@ -32,6 +35,7 @@ mod thin;
 #[cfg(test)]
 mod tests;
 
+pub use after::Work;
 pub use error::{Cause, LogError, Step};
 pub use held::Gap;
 pub use history::{History, Missing, Part, Piece};
@@ -42,6 +46,7 @@ pub use saved::{OpenLog, Rotation, SavedLog};
 
 use crate::config::LogSpec;
 use crate::env::{FileId, Files, Moment};
+use after::After;
 use dropped::Dropped;
 use events::Events;
 use held::Held;
@@ -78,6 +83,14 @@ pub struct Counters {
     pub reopened: u64,
     /// Times that the log was found shorter than what we had written.
     pub truncated_outside: u64,
+    /// Backups that were replaced by what `after_rotate` made of them.
+    pub packed: u64,
+    /// Times that this failed; the backup then stays as it is.
+    pub after_rotate_failures: u64,
+    /// Times that backups were brought to the disk.
+    pub syncs: u64,
+    /// Times that this failed.
+    pub sync_failures: u64,
 }
 
 /// One VM's log.
@@ -126,10 +139,14 @@ pub struct Log<F: Files> {
     begun_at: u64,
     /// Of the rotation.
     rotating: Retry,
+    /// When the oldest backup is looked at for its age.
+    backup_due: Option<Moment>,
     /// A file on its way out.
     dropped: Option<Box<Dropped<F::File>>>,
     /// The present boot's beginning, while it is taken down.
     head: Option<Box<heads::Growing<F::File>>>,
+    /// What children do with the backups.
+    after: Option<Box<After<F::File>>>,
 }
 
 // Not derived: that would ask Debug of the whole environment.
@@ -214,8 +231,9 @@ impl<F: Files> Log<F> {
         let age = self.age_due.filter(|_| self.stage.is_idle());
         let shrink = self.dropped.as_ref().and_then(|dropped| dropped.retry.due());
         let (writing, rotating) = (self.writing.due(), self.rotating.due());
+        let after = self.after.as_ref().and_then(|after| after.due());
         let all = [age, writing, rotating, shrink, self.lost_due, self.events.retry.due()];
-        all.into_iter().flatten().min()
+        all.into_iter().chain([self.backup_due, after]).flatten().min()
     }
 
     /// Does what is due; before that it is a no-op. The next deadline is later than `now`.
@@ -226,9 +244,13 @@ impl<F: Files> Log<F> {
         if self.stage.is_idle() && self.age_due.is_some_and(|due| due <= now) {
             self.begin(env, Why::Age, now);
         }
+        if self.backup_due.is_some_and(|due| due <= now) {
+            self.check_retention();
+        }
         if self.dropped.as_ref().is_some_and(|dropped| dropped.retry.is_due(now)) {
             self.shrink(env, now);
         }
+        self.resume_work(now);
         if self.writing.is_due(now) {
             self.writing.resume();
         }
@@ -266,6 +288,7 @@ impl<F: Files> Log<F> {
         self.writing.succeed();
         self.end_head(env, now);
         self.give_up_copy(env);
+        self.give_up_work(env);
         self.drop_at_once(env);
         self.happened(record::What::Released);
         // The last attempt, whatever the back-off says.

@@ -3,6 +3,17 @@
 //! Owns the patterns.
 //! **Invariant:** a name is recognised only if this file would have written it: `.01` is no backup.
 
+use crate::config::is_valid_suffix;
+
+/// Suffixes that a backup may have though no command is configured that gives it: an earlier one
+/// did, or somebody by hand.
+pub(super) const SUFFIXES: [&str; 5] = [".gz", ".zst", ".xz", ".bz2", ".lz4"];
+
+/// What follows a log's name, for what is no backup. The first is made by a rotation, and so on;
+/// `.new` is what replaces the file of the name before it.
+const OTHERS: [&str; 8] =
+    [".dropped", ".copying", ".copied", ".packing", ".events", ".events.new", ".boot", ".boot.new"];
+
 /// The names beside one log, all made from the log's own.
 #[derive(Debug)]
 pub(super) struct Names {
@@ -14,6 +25,11 @@ impl Names {
     /// Backup number `k`: 1 is the newest.
     pub fn backup(&self, k: u32) -> String {
         format!("{}.{k}", self.log)
+    }
+
+    /// The same with a suffix, which may be empty.
+    pub fn packed(&self, k: u32, suffix: &str) -> String {
+        format!("{}.{k}{suffix}", self.log)
     }
 
     /// The oldest backup on its way out, shrunk step by step.
@@ -41,6 +57,11 @@ impl Names {
         format!("{}.boot.new", self.log)
     }
 
+    /// What a command makes of a backup, while it does: the backup still is there.
+    pub fn packing(&self) -> String {
+        format!("{}.packing", self.log)
+    }
+
     /// What happened to the log, and where.
     pub fn events(&self) -> String {
         format!("{}.events", self.log)
@@ -51,32 +72,28 @@ impl Names {
         format!("{}.events.new", self.log)
     }
 
-    /// The number of a backup's name.
-    pub fn backup_number(&self, name: &str) -> Option<u32> {
-        let digits = name.strip_prefix(&self.log)?.strip_prefix('.')?;
+    /// The number of a backup's name, and its suffix: none, or any that is valid.
+    pub fn backup_number<'n>(&self, name: &'n str) -> Option<(u32, &'n str)> {
+        let rest = name.strip_prefix(&self.log)?.strip_prefix('.')?;
+        let (digits, suffix) = rest.split_at(rest.find('.').unwrap_or(rest.len()));
         let number: u32 = digits.parse().ok()?;
-        (number > 0 && self.backup(number) == name).then_some(number)
+        let ours = number > 0 && self.packed(number, suffix) == name;
+        (ours && (suffix.is_empty() || is_valid_suffix(suffix))).then_some((number, suffix))
     }
 }
 
-/// The log beside which we may make, replace or remove this file name: `app.log` for `app.log.1`.
-/// `None`: no log's.
+/// The log whose rotation may make, replace or remove this file name: `app.log` for `app.log.1` and
+/// `app.log.1.zst`. `None`: no log's.
 pub fn log_beside(name: &str) -> Option<&str> {
-    let beside = [".boot", ".events"];
-    let whole = name.strip_suffix(".new").filter(|old| beside.iter().any(|end| old.ends_with(end)));
-    let (log, suffix) = whole.unwrap_or(name).rsplit_once('.')?;
-    let names = Names { log: log.to_string() };
-    let others = [
-        names.dropped(),
-        names.copying(),
-        names.copied(),
-        names.boot(),
-        names.boot_new(),
-        names.events(),
-        names.events_new(),
-    ];
-    let ours = names.backup_number(name).is_some() || others.iter().any(|other| other == name);
-    (ours && !suffix.is_empty() && !log.is_empty()).then_some(log)
+    let by_other = OTHERS.iter().find_map(|other| name.strip_suffix(other));
+    let log = by_other.or_else(|| {
+        let is_beside = |log: &&str| Names { log: (*log).to_owned() }.backup_number(name).is_some();
+        // `.1`, or `.1` and one suffix.
+        let (last, _) = name.rsplit_once('.')?;
+        let before = last.rsplit_once('.').map(|(log, _)| log);
+        [Some(last), before].into_iter().flatten().find(is_beside)
+    });
+    log.filter(|log| !log.is_empty())
 }
 
 #[cfg(test)]
@@ -85,13 +102,39 @@ mod tests {
 
     #[test]
     fn a_name_that_a_rotation_makes_belongs_to_its_log() {
-        for name in ["app.log.1", "app.log.12", "app.log.dropped", "app.log.copying"] {
-            assert_eq!(log_beside(name), Some("app.log"), "{name}");
+        for suffix in [
+            ".1",
+            ".12",
+            ".1.zst",
+            ".12.gz",
+            ".1000.a1b2c3d4",
+            ".dropped",
+            ".copying",
+            ".copied",
+            ".packing",
+            ".events",
+            ".events.new",
+            ".boot",
+            ".boot.new",
+        ] {
+            let name = format!("app.log{suffix}");
+            assert_eq!(log_beside(&name), Some("app.log"), "{name}");
         }
-        for name in ["app.log.boot", "app.log.boot.new", "app.log.events", "app.log.events.new"] {
-            assert_eq!(log_beside(name), Some("app.log"), "{name}");
-        }
-        for name in ["app.log", "app", ".1", "app.log.0", "app.log.1.zst", "copied"] {
+        for name in [
+            "app.log",
+            "app",
+            "",
+            ".1",
+            ".1.zst",
+            ".events",
+            "app.log.0",
+            "app.log.0.zst",
+            "app.log.01.zst",
+            "app.log.1.",
+            "app.log.1.zst.gz",
+            "app.log.new",
+            "copied",
+        ] {
             assert_eq!(log_beside(name), None, "{name}");
         }
     }
@@ -99,8 +142,10 @@ mod tests {
     #[test]
     fn a_backup_is_recognised_only_as_we_would_name_it() {
         let names = Names { log: "app.log".into() };
-        assert_eq!(names.backup_number("app.log.1"), Some(1));
-        assert_eq!(names.backup_number("app.log.1000"), Some(1000));
+        assert_eq!(names.backup_number("app.log.1"), Some((1, "")));
+        assert_eq!(names.backup_number("app.log.1000"), Some((1000, "")));
+        assert_eq!(names.backup_number("app.log.1.zst"), Some((1, ".zst")));
+        assert_eq!(names.backup_number("app.log.30.7z"), Some((30, ".7z")));
         for other in [
             "app.log",
             "app.log.",
@@ -108,7 +153,12 @@ mod tests {
             "app.log.01",
             "app.log.+1",
             "app.log.-1",
-            "app.log.1.zst",
+            "app.log.1.",
+            "app.log.01.zst",
+            "app.log.1.2",
+            "app.log.1.z-t",
+            "app.log.1.zst.gz",
+            "app.log.1.ninechars",
             "app.log.1 ",
             "xapp.log.1",
             "app.log.99999999999",
@@ -116,5 +166,13 @@ mod tests {
         ] {
             assert_eq!(names.backup_number(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn no_name_is_longer_than_a_file_system_takes() {
+        let names = Names { log: "x".repeat(crate::limits::LOG_NAME_MAX) };
+        let longest = names.packed(crate::limits::KEEP_MAX, ".12345678");
+        assert!(longest.len() <= 255);
+        assert!(OTHERS.iter().all(|other| names.log.len() + other.len() <= 255));
     }
 }

@@ -63,8 +63,10 @@ impl<F: Files> Log<F> {
             stage: Stage::Idle,
             begun_at: 0,
             rotating: Retry::default(),
+            backup_due: None,
             dropped: None,
             head: None,
+            after: None,
         };
         log.recover(env, now)?;
         log.resume_age(env, stat.age, now);
@@ -110,8 +112,8 @@ impl<F: Files> Log<F> {
     /// not later than its own last byte.
     fn resume_age(&mut self, env: &mut F, own_age: Duration, now: Moment) {
         let Some(max) = self.age_max.filter(|_| self.size > 0) else { return };
-        let newest = env.stat_at(&self.dir, &self.names.backup(1));
-        let age = newest.map_or(own_age, |stat| stat.age.max(own_age));
+        let newest = self.backup(env, 1).ok().flatten();
+        let age = newest.map_or(own_age, |newest| newest.stat.age.max(own_age));
         // After a long stop every log is overdue: not all in one turn.
         let spread = self.spec.max_age.unwrap_or(max).saturating_sub(max).min(AGE_SPREAD_MAX);
         self.age_due = Some(now + max.saturating_sub(age).max(spread));

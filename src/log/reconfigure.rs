@@ -57,11 +57,14 @@ impl<F: Files> Log<F> {
             let (old, begun_at) = (self.spec.max_bytes, self.begun_at);
             self.begun_at = (begun_at.max(old) + old).saturating_sub(max_bytes).max(begun_at);
         }
+        let syncs_now = spec.fsync != self.spec.fsync;
         let keep_changed = spec.keep != self.spec.keep;
         self.spec = LogSpec { path, max_bytes, ..spec.clone() };
         if keep_changed {
             self.change_keep(env);
         }
+        self.check_retention();
+        self.want_work(u32::from(syncs_now));
         Ok(())
     }
 

@@ -17,6 +17,7 @@ impl<F: Files> Log<F> {
     /// Finishes an interrupted rotation, and notes what is to be dropped.
     pub(super) fn recover(&mut self, env: &mut F, now: Moment) -> Result<(), LogError> {
         self.remove(env, &self.names.copying())?;
+        self.clear_packing(env)?;
         let stage = self.judge_copy(env)?;
         let truncated = matches!(stage, Some(Stage::Placing { .. }));
         let copy = self.names.copied();
@@ -35,7 +36,16 @@ impl<F: Files> Log<F> {
         if self.exists(env, &self.names.dropped())? {
             self.begin_drop();
         }
+        self.check_retention();
+        // A predecessor may have had no time for the newest.
+        self.want_work(1);
         self.find_excess(env)
+    }
+
+    /// Removes what a command that was not followed to its end has left.
+    pub(super) fn clear_packing(&mut self, env: &mut F) -> Result<(), LogError> {
+        self.remove(env, &self.names.packing())?;
+        self.remove_replaced(env)
     }
 
     /// How far the rotation had come whose complete copy is there.
@@ -80,14 +90,16 @@ impl<F: Files> Log<F> {
     /// Notes the backups beyond `keep`. They go from the highest number down, so that the first
     /// one, by which they are noticed, goes last.
     pub(super) fn find_excess(&mut self, env: &mut F) -> Result<(), LogError> {
-        if !self.exists(env, &self.names.backup(self.spec.keep + 1))? {
+        if self.backup(env, self.spec.keep + 1)?.is_none() {
             return Ok(());
         }
         let names = env.names(&self.dir);
         let names = names.map_err(|error| self.error(".", Step::Examine, error))?;
-        let numbers = names.iter().filter_map(|name| self.names.backup_number(name));
-        let mut excess: Vec<u32> = numbers.filter(|&k| k > self.spec.keep).collect();
+        let found = names.iter().filter_map(|name| self.names.backup_number(name));
+        let known = found.filter(|(_, suffix)| self.knows_suffix(suffix));
+        let mut excess: Vec<u32> = known.map(|(k, _)| k).filter(|&k| k > self.spec.keep).collect();
         excess.sort_unstable();
+        excess.dedup();
         self.drop_state().excess = excess;
         Ok(())
     }

@@ -46,6 +46,11 @@ impl Retry {
         std::mem::take(&mut self.told)
     }
 
+    /// Whether a failure was logged whose end was not.
+    pub fn is_told(&self) -> bool {
+        self.told
+    }
+
     /// When it is to be tried again, if it failed.
     pub fn due(&self) -> Option<Moment> {
         self.due

@@ -149,7 +149,7 @@ impl<F: Files> Log<F> {
         let whole = self.whole(bytes, inode, self.id.inode);
         self.begin_generation(&whole);
         if by_us {
-            self.counters.rotations += 1;
+            self.rotated();
             self.happened_at(whole.end, 0, What::Rotated(whole));
         } else {
             self.counters.reopened += 1;
@@ -159,23 +159,29 @@ impl<F: Files> Log<F> {
         Ok(Stage::Idle)
     }
 
+    /// A generation is complete.
+    pub(super) fn rotated(&mut self) {
+        self.counters.rotations += 1;
+        self.check_retention();
+        self.want_work(1);
+    }
+
     /// Makes `.1` free. Where a name is free below `.keep` the backups above it stay, so that a
     /// shift that was interrupted is taken up where it stopped.
     pub(super) fn shift(&mut self, env: &mut F) -> Result<(), LogError> {
-        let keep = self.spec.keep;
-        let mut top = 1;
-        while top <= keep && self.exists(env, &self.names.backup(top))? {
-            top += 1;
+        self.settle_replaced(env)?;
+        let mut moving = Vec::new();
+        for number in 1..=self.spec.keep {
+            let Some(backup) = self.backup(env, number)? else { break };
+            moving.push(backup);
         }
-        if top > keep {
-            let (oldest, dropped) = (self.names.backup(keep), self.names.dropped());
-            self.rename(env, &oldest, &dropped)?;
+        if let Some(oldest) = moving.pop_if(|oldest| oldest.number == self.spec.keep) {
+            self.send_off(env, &oldest)?;
             self.begin_drop();
-            top = keep;
         }
-        for k in (1..top).rev() {
-            let (from, to) = (self.names.backup(k), self.names.backup(k + 1));
-            self.rename(env, &from, &to)?;
+        for backup in moving.iter().rev() {
+            let to = self.names.packed(backup.number + 1, &backup.suffix);
+            self.rename(env, &self.name_of(backup), &to)?;
         }
         Ok(())
     }

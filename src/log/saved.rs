@@ -278,8 +278,10 @@ impl<F: Files> Log<F> {
             writing: Retry::default(),
             stage,
             rotating: Retry::default(),
+            backup_due: None,
             dropped: None,
             head: None,
+            after: None,
             spec,
         };
         let id = env.stat(&log.file).map(|stat| stat.id);
@@ -293,6 +295,7 @@ impl<F: Files> Log<F> {
             }
             None => log.begin_history(env, None, now),
         }
+        log.clear_packing(env)?;
         log.find_leftovers(env)?;
         if !log.stage.is_idle() {
             log.advance(env, now);

@@ -19,6 +19,9 @@ use crate::vm::{Next, Vm};
 /// Descriptors that one VM may need at once: log, its directory, stream, successor, pidfd, API,
 /// and two while it rotates.
 const DESCRIPTORS_PER_VM: u64 = 8;
+/// Descriptors that a child on an errand takes: nine generations and events that it syncs, or what
+/// starting it takes, and its pidfd.
+const DESCRIPTORS_PER_ERRAND: u64 = 12;
 /// Descriptors that the rest of the process is left.
 const DESCRIPTORS_RESERVED: u64 = 64;
 
@@ -68,7 +71,8 @@ impl<E: Env> Reactor<E> {
             return Err(AdoptError::Stopping(id.clone()));
         }
         let (vms, limit) = (self.table.len(), self.env.descriptors_max());
-        let needed = (vms as u64 + 1) * DESCRIPTORS_PER_VM + DESCRIPTORS_RESERVED;
+        let errands = self.config.after_rotate_parallel as u64 * DESCRIPTORS_PER_ERRAND;
+        let needed = (vms as u64 + 1) * DESCRIPTORS_PER_VM + errands + DESCRIPTORS_RESERVED;
         let refused = AdoptError::Descriptors { id: id.clone(), vms, limit };
         let Some(key) = self.table.next_key().filter(|_| needed <= limit) else {
             return Err(refused);
@@ -136,6 +140,7 @@ impl<E: Env> Reactor<E> {
             self.note_held(key);
         }
         self.count_held(key);
+        self.after_errands(key, &before);
         let Some(slot) = self.table.get_mut(key) else { return };
         let after = *slot.log.counters();
         let at = slot.log.deadline();

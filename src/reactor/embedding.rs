@@ -148,6 +148,7 @@ impl<E: Env> Drop for Reactor<E> {
                 break;
             }
         }
+        self.leave_errands();
         let keys: Vec<Key> = self.table.iter().map(|(key, _)| key).collect();
         for key in keys {
             self.kill_half_launched(key);

@@ -5,6 +5,7 @@
 //! closed; a VM that can't be taken over whole is dialed anew, and its log opened anew.
 
 use super::Reactor;
+use super::errands::Turn;
 use super::key::{Key, Kind};
 use super::report::{EventKind, VmId};
 use super::slot::{LaunchPart, Line, Slot};
@@ -24,7 +25,8 @@ use std::io;
 
 impl<E: Heritage> Reactor<E> {
     /// The first VM of which something is under way that no successor could take over (a launch, a
-    /// question to its API), and what; `None`: [`Reactor::save`] may be called.
+    /// question to its API, a child that works on its backups), and what; `None`:
+    /// [`Reactor::save`] may be called.
     pub fn unsettled(&self) -> Option<(VmId, String)> {
         self.table.iter().find_map(|(key, slot)| {
             let launching = slot.launch.as_ref().is_some_and(|part| !part.machine.is_settled());
@@ -34,6 +36,7 @@ impl<E: Heritage> Reactor<E> {
                 None if !slot.asked.is_empty() || slot.progress.is_draining() => {
                     "the orderly end of its guest"
                 }
+                None if slot.errand == Turn::Running => "the work on its backups",
                 None if slot.foreign => "the leaving of another's console",
                 None if slot.closing => "its end",
                 None => return None,

@@ -7,6 +7,7 @@
 mod adopt;
 mod embedding;
 mod ends;
+mod errands;
 mod error;
 mod exchange;
 mod handle;
@@ -42,7 +43,7 @@ pub use upgrade::Check;
 use crate::config::Config;
 use crate::env::{
     CHANGES_TOKEN, CHECK_TOKEN, Descriptor, Env, Moment, NOTIFY_TOKEN, ProcessSignal, SIGNAL_TOKEN,
-    WAKE_TOKEN,
+    WAKE_TOKEN, WORK_TOKEN,
 };
 use crate::limits;
 use crate::vm::Jitter;
@@ -66,6 +67,7 @@ pub struct Reactor<E: Env> {
     timers: Timers,
     queue: VecDeque<Key>,
     stepping: Vec<Key>,
+    errands: errands::Errands<E::Process>,
     /// Logs to be looked at on request.
     to_reopen: VecDeque<Key>,
     to_reap: Vec<Key>,
@@ -121,6 +123,7 @@ impl<E: Env> Reactor<E> {
             timers: Timers::default(),
             queue: VecDeque::new(),
             stepping: Vec::new(),
+            errands: errands::Errands::default(),
             to_reopen: VecDeque::new(),
             watching: watch::Watching::default(),
             patterns: patterns::Patterns::default(),
@@ -213,6 +216,7 @@ impl<E: Env> Reactor<E> {
                 NOTIFY_TOKEN => self.service_has_room = true,
                 // Whoever asked for it looks after each turn.
                 CHECK_TOKEN => {}
+                WORK_TOKEN => self.errands.ready = true,
                 CHANGES_TOKEN => self.watching.ready = true,
                 token => self.mark(token),
             }
@@ -286,16 +290,19 @@ impl<E: Env> Reactor<E> {
         debug_assert!(self.timers.next().is_none_or(|at| at > now), "a timer that is due again");
     }
 
-    /// Phase 6: one step of each rotation under way, and some of the logs to be looked at.
+    /// Phase 6: a step of some of the rotations under way, some of the logs to be looked at, and
+    /// the children that work on backups.
     fn flush(&mut self, now: Moment) {
         self.reopen_some(now);
-        for key in std::mem::take(&mut self.stepping) {
+        let some = self.stepping.len().min(limits::AGAIN_BATCH);
+        for key in self.stepping.drain(..some).collect::<Vec<_>>() {
             let Some(slot) = self.table.get_mut(key) else { continue };
             let before = *slot.log.counters();
             slot.log.step(self.env.files(), now);
             slot.stepping = false;
             self.after_log(key, before);
         }
+        self.run_errands(now);
     }
 
     fn end_turn(&mut self, began: Moment) -> Turn {
@@ -318,12 +325,13 @@ impl<E: Env> Reactor<E> {
     /// or changes in watched directories are yet to be looked at.
     pub fn next_wake(&self) -> Option<Duration> {
         let work = !self.queue.is_empty() || !self.stepping.is_empty() || !self.to_reap.is_empty();
-        let work = work || !self.to_reopen.is_empty() || self.has_changes();
+        let work = work || !self.to_reopen.is_empty() || self.has_changes() || self.has_errand();
         if work || self.batch_full || self.is_stopped() {
             return Some(Duration::ZERO);
         }
         let (service, rescan) = (self.service_deadline(), self.patterns.rescan_at);
-        let due = [self.timers.next(), self.upgrade_deadline(), service, rescan];
+        let errands = self.errands.deadline();
+        let due = [self.timers.next(), self.upgrade_deadline(), service, rescan, errands];
         due.into_iter().flatten().min().map(|at| at.saturating_sub(self.env.now()))
     }
 

@@ -94,8 +94,12 @@ impl<E: Env> Reactor<E> {
             let dial_timeout = slot.spec.dial_timeout.filter(|_| slot.counters.connects == 0);
             slot.vm.on_limits(slot.spec.on_exit, dial_timeout, now)
         });
+        let stale = slot.log.is_work_stale();
         self.set_limits(vm.0, now);
         self.after_log(vm.0, before);
+        if stale {
+            self.give_up_errand(vm.0);
+        }
         if let Some(next) = next {
             self.apply(vm.0, next, now);
         }

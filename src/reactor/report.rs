@@ -145,6 +145,14 @@ pub struct Stats {
     pub lost_rate_limit: u64,
     /// Those of `lost_bytes` that were above the host's rate.
     pub lost_host_rate_limit: u64,
+    /// Backups that were replaced by what `after_rotate` made of them.
+    pub packed: u64,
+    /// Times that this failed; the backup then stays as it is.
+    pub after_rotate_failures: u64,
+    /// Times that backups were brought to the disk.
+    pub syncs: u64,
+    /// Times that this failed.
+    pub sync_failures: u64,
     /// Bytes of another VM, read while leaving a console that turned out to be its.
     pub foreign_bytes: u64,
     /// Events that nobody took in time.

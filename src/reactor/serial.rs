@@ -380,6 +380,7 @@ impl<E: Env> Reactor<E> {
         slot.log.close(self.env.files(), now);
         self.after_log(key, before);
         self.tell_dropped(key);
+        self.give_up_errand(key);
         self.give_up_questions(key);
         self.remove_dead_sockets(key);
         ::log::debug!("VM {}: closed: {reason}", self.name(key));

@@ -3,6 +3,7 @@
 //! Owns the streams, the pidfd, the log and the question to the API of one VM.
 //! **Invariant:** each descriptor has one field here, and is closed by the drop of that field.
 
+use super::errands::Turn;
 use super::exchange::Exchange;
 use super::index::Places;
 use super::orderly::{Progress, Step};
@@ -88,6 +89,8 @@ pub(crate) struct Slot<E: Env> {
     pub queued: bool,
     /// The log has a rotation, or a file to shrink, under way.
     pub stepping: bool,
+    /// Whether a child works on its backups.
+    pub errand: Turn,
     pub closing: bool,
     pub armed: Armed,
     /// The directories that tell when its path comes, from the first time that it was absent on.
@@ -139,6 +142,7 @@ impl<E: Env> Slot<E> {
             ready: Ready::default(),
             queued: false,
             stepping: false,
+            errand: Turn::None,
             closing: false,
             armed: Armed::default(),
             watch: None,

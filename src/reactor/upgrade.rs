@@ -99,7 +99,13 @@ impl<E: Heritage> Reactor<E> {
         if self.stopping {
             return self.decide(Err("it was told to end".into()));
         }
+        let has_errands = !self.settle_errands();
         match self.unsettled() {
+            None if has_errands => {
+                if late {
+                    self.decide(Err("a child that works on backups did not end".into()));
+                }
+            }
             None => {
                 self.give_spares_back();
                 match self.owes_service() {

@@ -58,7 +58,9 @@ fn a_second_vm_with_the_same_id_serial_path_or_log_is_refused_naming_both() {
 #[test]
 fn a_log_that_another_logs_rotation_would_overwrite_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
-    for (first, second) in [("l", "l.1"), ("l.1", "l"), ("l.copying", "l")] {
+    for (first, second) in
+        [("l", "l.1"), ("l.1", "l"), ("l.copying", "l"), ("l.2.zst", "l"), ("l", "l.events")]
+    {
         let mut turns = Loop::new();
         let named = |id: &str, log: &str| {
             let mut spec = spec(id, dir.path(), 1 << 20);
@@ -66,7 +68,7 @@ fn a_log_that_another_logs_rotation_would_overwrite_is_refused() {
             spec
         };
         let vm = turns.reactor.adopt(named("first", first)).expect("adopted");
-        turns.reactor.adopt(named("third", "l.1.zst")).expect("nobody's backup");
+        turns.reactor.adopt(named("third", "l.0.zst")).expect("nobody's backup");
         let error = turns.reactor.adopt(named("second", second)).expect_err("a clash");
         assert!(error.to_string().contains("VM \"first\"'s log"), "{error}");
         turns.reactor.release(vm);

@@ -4,6 +4,7 @@
 mod support;
 
 mod adopting;
+mod after_rotate;
 mod boots;
 mod limits;
 mod losses;

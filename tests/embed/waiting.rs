@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use seriald::env::os::{OsEnv, OsFiles, OsProcess, OsStream, OsWaker};
+use seriald::config::AfterRotate;
+use seriald::env::os::{OsEnv, OsFile, OsFiles, OsProcess, OsStream, OsWaker};
 use seriald::env::{
     Change, Descriptor, Env, Exit, FileId, Interest, Moment, Notify, ProcessSignal, Processes,
     Remains, Signal, SocketId, Sockets, WatchId, Watches,
@@ -38,6 +39,8 @@ pub struct Pauses {
     pub reads_without_memory: u32,
     /// As many directories are watched as may be.
     pub watches_are_used_up: bool,
+    /// So many children can't be started yet: there is no descriptor for them.
+    pub starts_refused: usize,
 }
 
 /// The real world, and a note of its pauses.
@@ -182,6 +185,20 @@ impl Env for Noting {
     }
     fn next_signal(&mut self) -> Option<ProcessSignal> {
         self.world.next_signal()
+    }
+    fn spawn_filter(
+        &mut self,
+        command: &[String],
+        input: &OsFile,
+        output: &OsFile,
+        most: u64,
+        token: u64,
+    ) -> io::Result<OsProcess> {
+        if self.pauses.borrow().starts_refused > 0 {
+            self.pauses.borrow_mut().starts_refused -= 1;
+            return Err(io::Error::from_raw_os_error(24));
+        }
+        self.world.spawn_filter(command, input, output, most, token)
     }
     fn descriptors_max(&self) -> u64 {
         self.world.descriptors_max()
@@ -332,4 +349,29 @@ fn a_launch_without_a_connection_in_time_fails_ends_its_vmm_and_leaves_nothing()
     let why = "launch failed: connection to the serial socket: none in 0.2 s";
     assert_eq!(reason.as_deref(), Some(why));
     assert!(!serial.exists() && !api.exists(), "a path is left");
+}
+
+#[test]
+fn a_command_that_cannot_be_started_for_want_of_descriptors_waits_and_has_not_failed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut reactor, pauses, _peer) = busy_loop(dir.path(), Duration::ZERO);
+    pauses.borrow_mut().starts_refused = 2;
+    let vm = reactor.find("a").expect("in charge");
+    let mut spec = reactor.spec(vm).expect("in charge").clone();
+    spec.log.after_rotate =
+        Some(AfterRotate { command: vec!["cat".into()], suffix: ".cat".into() });
+    reactor.reconfigure(vm, spec).expect("valid");
+    reactor.rotate(vm);
+    let packed = dir.path().join("a.log.1.cat");
+    let mut turns = 0;
+    wait_until(PATIENCE, "the packed backup", || {
+        turns += 1;
+        reactor.turn(None).expect("a turn");
+        packed.exists()
+    });
+    let (stats, pauses) = (reactor.stats(), pauses.borrow());
+    assert_eq!((stats.packed, stats.after_rotate_failures, pauses.starts_refused), (1, 0, 0));
+    // It was slept in between, not asked again and again.
+    assert!(turns < 20, "{turns} turns");
+    assert!(!dir.path().join("a.log.packing").exists());
 }

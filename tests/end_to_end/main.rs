@@ -19,6 +19,7 @@ mod fleet;
 mod fleets;
 mod life;
 mod orderly;
+mod packed;
 mod rates;
 mod resets;
 mod snapshots;

@@ -186,6 +186,18 @@ impl Files for OsFiles {
         retried(|| unsafe { libc::fchmod(file.0.as_raw_fd(), mode) })
     }
 
+    fn set_modified_as(&mut self, file: &OsFile, other: &OsFile) -> io::Result<()> {
+        let modified = self.stat(other)?.modified;
+        let omitted = libc::timespec { tv_sec: 0, tv_nsec: libc::UTIME_OMIT };
+        let modified = libc::timespec {
+            tv_sec: libc::time_t::try_from(modified.as_secs()).unwrap_or(0),
+            tv_nsec: modified.subsec_nanos().into(),
+        };
+        let times = [omitted, modified];
+        // SAFETY: the descriptor is open, and the pointer is to two live timespecs.
+        retried(|| unsafe { libc::futimens(file.0.as_raw_fd(), times.as_ptr()) })
+    }
+
     fn set_group(&mut self, file: &OsFile, gid: u32) -> io::Result<()> {
         // SAFETY: the descriptor is open; the owner -1 stays as it is (chown(2)).
         retried(|| unsafe { libc::fchown(file.0.as_raw_fd(), u32::MAX, gid) })
@@ -394,13 +406,14 @@ fn group_by_name(name: &CStr, room: usize) -> io::Result<Option<u32>> {
 fn stat_of(raw: &libc::stat) -> Stat {
     let seconds = Duration::from_secs(u64::try_from(raw.st_mtime).unwrap_or(0));
     let nanos = Duration::from_nanos(u64::try_from(raw.st_mtime_nsec).unwrap_or(0));
-    let modified = UNIX_EPOCH + seconds + nanos;
+    let modified = seconds + nanos;
     Stat {
         id: FileId { device: raw.st_dev, inode: raw.st_ino },
         size: u64::try_from(raw.st_size).unwrap_or(0),
         regular: raw.st_mode & libc::S_IFMT == libc::S_IFREG,
         links: raw.st_nlink,
-        age: SystemTime::now().duration_since(modified).unwrap_or_default(),
+        modified,
+        age: SystemTime::now().duration_since(UNIX_EPOCH + modified).unwrap_or_default(),
     }
 }
 

@@ -5,6 +5,7 @@
 //! one owner, is never duplicated once it is watched, and is close-on-exec.
 #![allow(unsafe_code)]
 
+mod errands;
 mod files;
 pub mod folder;
 mod heritage;
@@ -20,6 +21,7 @@ mod socket;
 pub mod stopwatch;
 pub mod supervisor;
 
+pub use errands::is_shortage;
 pub use files::{OsDir, OsFile, OsFiles};
 pub use heritage::{Successor, copy_of_executable, let_go, memory_file, read_all};
 pub use process::OsProcess;
@@ -147,6 +149,26 @@ impl Env for OsEnv {
 
     fn next_signal(&mut self) -> Option<ProcessSignal> {
         self.signals.as_ref()?.next()
+    }
+
+    fn spawn_filter(
+        &mut self,
+        command: &[String],
+        input: &OsFile,
+        output: &OsFile,
+        most: u64,
+        watched_as: u64,
+    ) -> io::Result<OsProcess> {
+        self.start_filter(command, input, output, most, watched_as)
+    }
+
+    fn spawn_sync(
+        &mut self,
+        files: &[&OsFile],
+        dir: &OsDir,
+        watched_as: u64,
+    ) -> io::Result<OsProcess> {
+        self.start_sync(files, dir, watched_as)
     }
 
     fn descriptors_max(&self) -> u64 {

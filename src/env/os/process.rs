@@ -86,6 +86,10 @@ impl Processes for OsEnv {
         }
     }
 
+    fn kill_group(&mut self, process: &OsProcess) {
+        super::errands::kill_group(process);
+    }
+
     fn exit(&mut self, process: &mut OsProcess) -> Option<Exit> {
         if process.ended.is_none() {
             process.ended = match process.child.then(|| reap(&process.pidfd)) {

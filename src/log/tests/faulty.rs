@@ -17,6 +17,8 @@ pub struct Faulty {
     pub errno: i32,
     /// Only calls of this name fail; empty: any.
     pub only: &'static str,
+    /// So many of those that would fail don't.
+    pub skip: u64,
     /// Writes take all they get, and are not counted as calls.
     pub sound_writes: bool,
     /// Bytes that write(2) took.
@@ -33,6 +35,7 @@ impl Faulty {
             failing,
             errno,
             only: "",
+            skip: 0,
             sound_writes: false,
             written: 0,
             failed: Vec::new(),
@@ -42,6 +45,10 @@ impl Faulty {
     fn call(&mut self, name: &'static str) -> io::Result<()> {
         self.calls += 1;
         if !self.failing.contains(&self.calls) || !(self.only.is_empty() || self.only == name) {
+            return Ok(());
+        }
+        if self.skip > 0 {
+            self.skip -= 1;
             return Ok(());
         }
         self.failed.push(name);
@@ -138,6 +145,11 @@ impl Files for Faulty {
     fn set_mode(&mut self, file: &OsFile, mode: u32) -> io::Result<()> {
         self.call("set_mode")?;
         self.os.set_mode(file, mode)
+    }
+
+    fn set_modified_as(&mut self, file: &OsFile, other: &OsFile) -> io::Result<()> {
+        self.call("set_modified_as")?;
+        self.os.set_modified_as(file, other)
     }
 
     fn set_group(&mut self, file: &OsFile, gid: u32) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! Tests of the whole log over real files, faults and crashes included.
 
 mod accounting;
+mod after;
 mod age;
 mod boots;
 mod crash;
@@ -12,7 +13,9 @@ mod offsets;
 mod opening;
 mod outside;
 mod reconfigured;
+mod retention;
 mod rotation;
+mod suffixes;
 
 use super::record::{Record, What};
 use super::*;
@@ -82,13 +85,16 @@ impl Place {
         names
     }
 
-    /// All generations, the oldest first; the log is the last.
+    /// All generations, the oldest first; the log is the last. What is packed here is not
+    /// compressed.
     fn generations(&self) -> Vec<Vec<u8>> {
         let names = Names { log: "app.log".into() };
-        let mut numbers: Vec<u32> =
-            self.names().iter().filter_map(|name| names.backup_number(name)).collect();
+        let found = self.names();
+        let mut numbers: Vec<(u32, &str)> =
+            found.iter().filter_map(|name| names.backup_number(name)).collect();
         numbers.sort_unstable();
-        let backups = numbers.iter().rev().map(|&k| self.read(&names.backup(k)));
+        assert!(numbers.windows(2).all(|two| two[0].0 != two[1].0), "twice a number: {found:?}");
+        let backups = numbers.iter().rev().map(|(k, suffix)| self.read(&names.packed(*k, suffix)));
         let log = fs::read(self.path("app.log")).unwrap_or_default();
         backups.chain([log]).collect()
     }

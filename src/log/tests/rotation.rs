@@ -129,13 +129,13 @@ fn a_dropped_file_that_somebody_has_linked_is_not_shrunk() {
 #[test]
 fn what_is_no_longer_kept_and_what_was_being_dropped_goes_at_the_opening() {
     let mut place = Place::new(RotateMode::Rename);
-    for name in ["1", "2", "3", "4", "7", "07", "7.zst", "dropped"] {
+    for name in ["1", "2", "3", "4", "7", "07", "7.zst", "9.txt", "dropped"] {
         fs::write(place.path(&format!("app.log.{name}")), name).unwrap();
     }
     place.spec.keep = 2;
     let mut log = place.open();
     turn(&mut log, &mut OsFiles::default(), secs(1));
-    assert_eq!(place.names(), ["app.log", "app.log.07", "app.log.1", "app.log.2", "app.log.7.zst"]);
+    assert_eq!(place.names(), ["app.log", "app.log.07", "app.log.1", "app.log.2", "app.log.9.txt"]);
     assert_eq!(log.deadline(), None);
 }
 
