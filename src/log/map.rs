@@ -271,6 +271,11 @@ impl Reader {
 
     /// The generation is complete.
     fn complete(&mut self, ended: &Ended, gone: Absent) {
+        let floor = self.complete.last().map_or(0, |last| last.spans.end());
+        if ended.start < floor || ended.end < ended.start {
+            // Offsets never go back: no collector has written this.
+            return;
+        }
         let Some(mut last) = self.current.take() else { return };
         let spans = &mut last.spans;
         if self.guessed {

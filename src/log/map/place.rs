@@ -57,7 +57,7 @@ pub(super) fn place(
 ) -> Vec<Generation> {
     let mut free = match_plain(&mut complete, &current, &found.backups);
     match_packed(&mut complete, &mut free, found);
-    let newer = newer_than_recorded(&complete, newest, &free, found);
+    let newer = newer_than_recorded(&complete, &current, newest, &free, found);
     let goes_on = goes_on_at(&current, newest, &newer, found);
     let mut last = current;
     for backup in goes_on.map_or(&[][..], |at| &newer[at..]) {
@@ -186,13 +186,15 @@ fn number_of(generation: &Generation, found: &Found) -> Option<u32> {
 /// The backups that are newer than all that is recorded, the oldest of them first.
 fn newer_than_recorded<'a>(
     complete: &[Generation],
+    current: &Generation,
     newest: Newest,
     free: &[&'a Backup],
     found: &Found,
 ) -> Vec<&'a Backup> {
     let number = complete.last().and_then(|newest| number_of(newest, found));
-    // Where the newest recorded one is gone, so is what is older.
-    let border = number.unwrap_or(2);
+    // Where the newest recorded one is gone, so is what is older, but for what was the log since.
+    let own = free.iter().find(|backup| current.inode == Some(backup.file.inode));
+    let border = number.unwrap_or(own.map_or(2, |own| own.number + 1));
     let mut newer: Vec<&Backup> = Vec::new();
     for backup in free.iter().filter(|backup| !backup.packed && backup.number < border) {
         let follows = newer.last().is_none_or(|last| backup.number == last.number + 1);

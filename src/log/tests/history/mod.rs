@@ -1,5 +1,6 @@
 //! A console read back, against a model that knows of each byte what became of it.
 
+mod reading;
 mod real;
 mod writer;
 
