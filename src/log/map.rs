@@ -15,6 +15,7 @@ pub use place::{Backup, Found, Stood};
 pub use spans::{Absent, Held, Span};
 
 use super::record::{Generation as Ended, Record, What};
+use place::Newest;
 use spans::Spans;
 use std::time::Duration;
 
@@ -44,8 +45,8 @@ struct Generation {
     spans: Spans,
     /// The inode of its file, where it is known: of the log's while it is not complete.
     inode: Option<u64>,
-    /// The inode of what a command made of it.
-    packed: Option<u64>,
+    /// What a command made of it.
+    packed: Option<Stood>,
     /// Why it is absent if it is found nowhere.
     gone: Absent,
     /// Where it was found.
@@ -197,8 +198,8 @@ struct Reader {
     current: Option<Generation>,
     /// Whether the first offset of `current` is a guess.
     guessed: bool,
-    /// The inode of the newest backup, as far as a record said so.
-    newest: Option<u64>,
+    /// The newest backup, as far as a record said so.
+    newest: Newest,
     /// Whether something was said to be unknown before all that is known.
     is_unknown_before: bool,
     /// See [`Map::times`].
@@ -227,9 +228,7 @@ impl Reader {
             What::Rotated(ended) | What::Moved(ended) => Some(*ended),
             _ => None,
         });
-        // While the copy of a truncated log waits for its name, the next generation is written.
-        let is_next = |record: &&Record| ended.is_some_and(|ended| is_behind(record, &ended));
-        run.iter().filter(|record| !is_next(record)).for_each(|record| self.read(record));
+        run.iter().for_each(|record| self.read(record));
         let Some(end) = end else { return };
         match &end.what {
             What::Rotated(ended) => self.complete(ended, Absent::Removed),
@@ -239,7 +238,6 @@ impl Reader {
             }
             _ => {}
         }
-        run.iter().filter(is_next).for_each(|record| self.read(record));
         // The log is that of the next generation, whatever a record says of the last one's size.
         let of_the_last = ended.is_some_and(|e| (e.end, e.bytes) == (end.offset, end.size));
         if !of_the_last {
@@ -256,14 +254,14 @@ impl Reader {
         match &record.what {
             What::Adopted { generation, inode, newest, .. } => {
                 (current.number, current.inode) = (*generation, Some(*inode));
-                self.newest = newest.or(self.newest);
+                self.newest = Newest { inode: *newest, is_certain: true };
             }
             What::Lost(one) => loss = Some(one),
             What::Truncated { .. } => cut = Absent::Truncated,
-            What::Packed { generation, inode, .. } => {
+            What::Packed { generation, inode, packed_bytes } => {
                 let mut all = self.complete.iter_mut().rev();
                 if let Some(packed) = all.find(|one| one.number == *generation) {
-                    packed.packed = Some(*inode);
+                    packed.packed = Some(Stood { inode: *inode, size: *packed_bytes });
                 }
             }
             _ => {}
@@ -273,6 +271,11 @@ impl Reader {
 
     /// The generation is complete.
     fn complete(&mut self, ended: &Ended, gone: Absent) {
+        let floor = self.complete.last().map_or(0, |last| last.spans.end());
+        if ended.start < floor || ended.end < ended.start {
+            // Offsets never go back: no collector has written this.
+            return;
+        }
         let Some(mut last) = self.current.take() else { return };
         let spans = &mut last.spans;
         if self.guessed {
@@ -284,9 +287,11 @@ impl Reader {
         }
         spans.advance(ended.end, ended.bytes, None, Absent::Unknown);
         (last.number, last.inode, last.gone) = (ended.generation, Some(ended.inode), gone);
-        if last.gone == Absent::Removed {
-            self.newest = last.inode;
-        }
+        // Whoever moved the log may have made a backup of it, or of something else.
+        self.newest = match last.gone {
+            Absent::Removed => Newest { inode: last.inode, is_certain: true },
+            _ => Newest { is_certain: false, ..self.newest },
+        };
         self.complete.push(last);
         let next = Generation::begin(ended.generation + 1, ended.end, Some(ended.next_inode));
         (self.current, self.guessed) = (Some(next), false);
@@ -319,10 +324,4 @@ impl Reader {
         };
         Map { generations, known, before, times: self.times }
     }
-}
-
-/// Whether a record was made after the generation's last byte.
-fn is_behind(record: &Record, ended: &Ended) -> bool {
-    let after = record.offset > ended.end;
-    after || (record.offset == ended.end && record.size < ended.bytes)
 }

@@ -28,6 +28,15 @@ pub struct Backup {
     pub file: Stood,
 }
 
+/// The newest backup, by the records.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Newest {
+    /// Its inode, if there was one.
+    pub inode: Option<u64>,
+    /// Whether the records would tell of a newer one, but for the last rotation.
+    pub is_certain: bool,
+}
+
 /// What was found beside a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
@@ -43,13 +52,13 @@ pub struct Found {
 pub(super) fn place(
     mut complete: Vec<Generation>,
     current: Generation,
-    newest: Option<u64>,
+    newest: Newest,
     found: &Found,
 ) -> Vec<Generation> {
     let mut free = match_plain(&mut complete, &current, &found.backups);
-    match_packed(&mut complete, &mut free);
-    let newer = newer_than_recorded(&complete, newest, &free, found);
-    let goes_on = goes_on_at(&current, &newer, found);
+    match_packed(&mut complete, &mut free, found);
+    let newer = newer_than_recorded(&complete, &current, newest, &free, found);
+    let goes_on = goes_on_at(&current, newest, &newer, found);
     let mut last = current;
     for backup in goes_on.map_or(&[][..], |at| &newer[at..]) {
         last.inode = Some(backup.file.inode);
@@ -90,6 +99,16 @@ fn packed(backup: &Backup) -> Place {
     Place::Packed { name: backup.name.clone() }
 }
 
+impl Generation {
+    /// Whether it may be this file, which must have its size too: an inode is given anew. How one
+    /// ended whose record is missing is not known.
+    fn may_be(&self, file: Stood) -> bool {
+        let size = self.spans.size();
+        let fits = file.size == size || (self.gone == Absent::Unknown && file.size > size);
+        self.inode == Some(file.inode) && fits
+    }
+}
+
 /// Gives each generation its plain file. Returns the backups that are nobody's.
 fn match_plain<'a>(
     complete: &mut [Generation],
@@ -100,10 +119,8 @@ fn match_plain<'a>(
     let mut free = Vec::new();
     for backup in backups {
         let is_free = |at: &usize| pairs.iter().all(|(taken, _)| taken != at);
-        let same = |at: &usize| complete[*at].inode == Some(backup.file.inode) && is_free(at);
-        let whole = |at: &usize| same(at) && complete[*at].spans.size() == backup.file.size;
-        let newest_first = || (0..complete.len()).rev();
-        let best = newest_first().find(whole).or_else(|| newest_first().find(same));
+        let is_it = |at: &usize| complete[*at].may_be(backup.file) && is_free(at);
+        let best = (0..complete.len()).rev().find(is_it);
         // Whatever had the log's inode before is gone.
         let is_current = current.inode == Some(backup.file.inode);
         match best.filter(|_| !backup.packed && !is_current) {
@@ -113,7 +130,8 @@ fn match_plain<'a>(
     }
     // The newest backup can't be older than the others: its inode was another's before.
     let reused = |(at, backup): (usize, &Backup)| {
-        backup.number <= 1 && pairs.iter().any(|(other, _)| *other > at)
+        let is_behind = |(other, one): &(usize, &Backup)| *other > at && one.number > backup.number;
+        backup.number <= 1 && pairs.iter().any(is_behind)
     };
     for (at, backup) in pairs.iter().copied() {
         if reused((at, backup)) {
@@ -121,20 +139,24 @@ fn match_plain<'a>(
             continue;
         }
         complete[at].place = Some(plain(backup));
-        if backup.file.size < complete[at].spans.size() {
-            complete[at].spans.keep_first(backup.file.size, &Absent::Truncated);
-        }
     }
     free
 }
 
-/// Gives each generation that has none the file that a command made of it.
-fn match_packed(complete: &mut [Generation], free: &mut Vec<&Backup>) {
+/// Gives each generation that has none the file that a command made of it. One that is newer than
+/// an older backup by its number has an inode that was another's before.
+fn match_packed(complete: &mut [Generation], free: &mut Vec<&Backup>, found: &Found) {
+    // From the oldest on.
+    free.reverse();
     free.retain(|backup| {
-        let same = |one: &Generation| one.place.is_none() && one.packed == Some(backup.file.inode);
-        let at = complete.iter().rposition(same).filter(|_| backup.packed);
+        let same = |one: &Generation| one.place.is_none() && one.packed == Some(backup.file);
+        let best = complete.iter().rposition(same).filter(|_| backup.packed);
+        let is_behind = |one: &Generation| number_of(one, found) > Some(backup.number);
+        let is_first = |at: &usize| !complete[at + 1..].iter().any(is_behind);
+        let at = best.filter(is_first);
         at.map(|at| complete[at].place = Some(packed(backup))).is_none()
     });
+    free.reverse();
 }
 
 /// The same by its number, where no record of that is there yet: it follows a generation that was
@@ -142,10 +164,10 @@ fn match_packed(complete: &mut [Generation], free: &mut Vec<&Backup>) {
 fn follow_packed(all: &mut [Generation], free: &[&Backup], found: &Found) {
     for backup in free.iter().filter(|backup| backup.packed) {
         let Some(newer) = backup.number.checked_sub(1) else { continue };
-        let next = match newer {
-            0 => all.len().checked_sub(1),
-            _ => all.iter().position(|one| number_of(one, found) == Some(newer)),
-        };
+        let next = all.iter().position(|one| number_of(one, found) == Some(newer));
+        // Newer than number 1 is the log, unless a copy is on its way.
+        let is_log = newer == 0 && found.backups.iter().all(|one| one.number > 0);
+        let next = next.or(all.len().checked_sub(1).filter(|_| is_log));
         let Some(at) = next.and_then(|next| next.checked_sub(1)) else { continue };
         // One that was moved away may be no backup at all.
         if all[at].place.is_none() && all[at].gone == Absent::Removed {
@@ -164,17 +186,21 @@ fn number_of(generation: &Generation, found: &Found) -> Option<u32> {
 /// The backups that are newer than all that is recorded, the oldest of them first.
 fn newer_than_recorded<'a>(
     complete: &[Generation],
-    newest: Option<u64>,
+    current: &Generation,
+    newest: Newest,
     free: &[&'a Backup],
     found: &Found,
 ) -> Vec<&'a Backup> {
     let number = complete.last().and_then(|newest| number_of(newest, found));
-    // Where the newest recorded one is gone, so is what is older.
-    let border = number.unwrap_or(2);
+    // Where the newest recorded one is gone, so is what is older, but for what was the log since.
+    let own = free.iter().find(|backup| current.inode == Some(backup.file.inode));
+    let border = number.unwrap_or(own.map_or(2, |own| own.number + 1));
     let mut newer: Vec<&Backup> = Vec::new();
     for backup in free.iter().filter(|backup| !backup.packed && backup.number < border) {
         let follows = newer.last().is_none_or(|last| backup.number == last.number + 1);
-        if Some(backup.file.inode) == newest || !follows || (newer.is_empty() && backup.number > 1)
+        if Some(backup.file.inode) == newest.inode
+            || !follows
+            || (newer.is_empty() && backup.number > 1)
         {
             break;
         }
@@ -185,7 +211,12 @@ fn newer_than_recorded<'a>(
 }
 
 /// Which of the `newer` backups the current generation has become, if it is no longer the log.
-fn goes_on_at(current: &Generation, newer: &[&Backup], found: &Found) -> Option<usize> {
+fn goes_on_at(
+    current: &Generation,
+    newest: Newest,
+    newer: &[&Backup],
+    found: &Found,
+) -> Option<usize> {
     let own = |backup: &&Backup| current.inode == Some(backup.file.inode);
     if let Some(at) = newer.iter().position(own) {
         return Some(at);
@@ -194,8 +225,12 @@ fn goes_on_at(current: &Generation, newer: &[&Backup], found: &Found) -> Option<
     let was_copied = match (current.inode, found.log) {
         // Somebody moved it, but not to be a backup.
         (Some(inode), Some(log)) if log.inode != inode => false,
-        // The log is the same file, whatever was copied: it is known by its size.
-        (Some(_), Some(log)) => log.size < last.file.size,
+        // The log is the same file, whatever was copied: it is known by its size, and the copy
+        // by being new.
+        (Some(_), Some(log)) => {
+            let is_new = newest.is_certain || last.number == 0;
+            log.size < last.file.size && (is_new || log.size < current.spans.size())
+        }
         _ => true,
     };
     // Whoever cut the log may have made a copy that is not ours.

@@ -167,22 +167,6 @@ impl Spans {
         self.size = size;
     }
 
-    /// The file has only its first `size` bytes.
-    pub fn keep_first(&mut self, size: u64, why: &Absent) {
-        for span in std::mem::take(&mut self.list) {
-            let Held::File(position) = span.held else {
-                self.list.push_back(span);
-                continue;
-            };
-            let border = span.offset + size.saturating_sub(position).min(span.len);
-            let parts = [
-                span.part(span.offset, border),
-                Span { held: Held::Gap(why.clone()), ..span.part(border, span.end()) },
-            ];
-            self.list.extend(parts.into_iter().filter(|part| part.len > 0));
-        }
-    }
-
     /// It turned out to begin before what is known of it.
     pub fn begin_at(&mut self, start: u64) {
         let first = self.start();

@@ -1,1 +1,194 @@
-//! Rules of the map.
+//! Rules of the map that are seldom met, each by itself.
+
+use super::*;
+use crate::log::record::{Cause, Loss};
+
+fn at(second: u64, offset: u64, size: u64, what: What) -> Record {
+    Record { time: Duration::from_secs(second), offset, size, what }
+}
+
+fn lost(bytes: u64) -> What {
+    let time = Duration::from_secs(1);
+    What::Lost(Loss { bytes, cause: Cause::WriteFailed, from: time, until: time, merged: 0 })
+}
+
+fn rotated(generation: u64, start: u64, end: u64, inode: u64, next_inode: u64) -> What {
+    let bytes = end - start;
+    What::Rotated(Ended { generation, start, end, bytes, inode, next_inode })
+}
+
+fn adopted(start: u64, inode: u64) -> What {
+    What::Adopted { generation: 1, start, inode, newest: None }
+}
+
+fn backup(number: u32, inode: u64, size: u64) -> Backup {
+    let name = format!("app.log.{number}");
+    Backup { number, name, packed: false, file: Stood { inode, size } }
+}
+
+fn found(log: Option<(u64, u64)>, backups: Vec<Backup>) -> Found {
+    let log = log.map(|(inode, size)| Stood { inode, size });
+    Found { name: "app.log".into(), log, backups }
+}
+
+/// Offset, length, and where it is: inode and position, or why not.
+fn told(map: &Map) -> Vec<(u64, u64, Result<(u64, u64), Absent>)> {
+    let items = map.items(0, u64::MAX, 100).into_iter();
+    items
+        .map(|item| {
+            let place = match item.span.held {
+                Held::File(position) => Ok((item.inode.unwrap_or(0), position)),
+                Held::Gap(why) => Err(why),
+            };
+            (item.span.offset, item.span.len, place)
+        })
+        .collect()
+}
+
+#[test]
+fn without_events_the_oldest_plain_backup_begins_at_0() {
+    let packed = Backup { packed: true, name: "app.log.3.gz".into(), ..backup(3, 9, 5) };
+    let found = found(Some((1, 10)), vec![backup(1, 2, 20), backup(2, 3, 30), packed]);
+    let map = Map::new(&[], &found);
+    assert_eq!(told(&map), [(0, 30, Ok((3, 0))), (30, 20, Ok((2, 0))), (50, 10, Ok((1, 0)))]);
+    assert_eq!((map.is_known(), map.len(), map.oldest_offset()), (false, 60, 0));
+}
+
+#[test]
+fn before_what_is_unknown_nothing_is_told() {
+    let unknown = What::Unknown { generation: 5, start: 100, inode: 1, why: String::new() };
+    let map = Map::new(&[at(1, 130, 30, unknown)], &found(Some((1, 40)), vec![backup(1, 2, 20)]));
+    assert_eq!(told(&map), [(0, 100, Err(Absent::Unknown)), (100, 40, Ok((1, 0)))]);
+    assert_eq!((map.is_known(), map.oldest_offset(), map.len()), (true, 100, 140));
+}
+
+#[test]
+fn what_was_known_before_an_unknown_stays_known() {
+    let records = [
+        at(1, 0, 0, adopted(0, 7)),
+        at(2, 50, 0, rotated(1, 0, 50, 7, 8)),
+        at(3, 90, 40, What::Mark),
+        at(4, 95, 5, What::Unknown { generation: 3, start: 90, inode: 9, why: String::new() }),
+    ];
+    let map = Map::new(&records, &found(Some((9, 5)), vec![backup(1, 7, 50)]));
+    let gone = Err(Absent::Unknown);
+    assert_eq!(told(&map), [(0, 50, Ok((7, 0))), (50, 40, gone), (90, 5, Ok((9, 0)))]);
+}
+
+#[test]
+fn a_log_that_is_shorter_than_its_last_record_was_cut() {
+    let records = [at(1, 0, 0, adopted(0, 7)), at(2, 100, 100, What::Mark)];
+    let map = Map::new(&records, &found(Some((7, 30)), vec![]));
+    assert_eq!(told(&map), [(0, 100, Err(Absent::Truncated)), (100, 30, Ok((7, 0)))]);
+}
+
+#[test]
+fn bytes_of_somebody_else_have_no_offset() {
+    let records =
+        [at(1, 0, 0, adopted(0, 7)), at(2, 100, 100, What::Mark), at(3, 110, 150, What::Mark)];
+    let map = Map::new(&records, &found(Some((7, 150)), vec![]));
+    assert_eq!(told(&map), [(0, 100, Ok((7, 0))), (100, 10, Ok((7, 140)))]);
+}
+
+#[test]
+fn a_log_that_was_moved_away_is_told_to_be() {
+    let records = [at(1, 0, 0, adopted(0, 7)), at(2, 100, 100, What::Mark)];
+    let moved = (0, 100, Err(Absent::Moved));
+    assert_eq!(told(&Map::new(&records, &found(None, vec![]))), [moved.clone()]);
+    let map = Map::new(&records, &found(Some((8, 5)), vec![]));
+    assert_eq!(told(&map), [moved, (100, 5, Ok((8, 0)))]);
+}
+
+#[test]
+fn a_backup_that_has_another_size_is_another_file() {
+    let records = [at(1, 0, 0, adopted(0, 7)), at(2, 50, 0, rotated(1, 0, 50, 7, 8))];
+    for size in [49, 51] {
+        let map = Map::new(&records, &found(Some((8, 0)), vec![backup(3, 7, size)]));
+        assert_eq!(told(&map), [(0, 50, Err(Absent::Removed))]);
+    }
+    // Whatever its number is.
+    let map = Map::new(&records, &found(Some((8, 0)), vec![backup(3, 7, 50)]));
+    assert_eq!(told(&map), [(0, 50, Ok((7, 0)))]);
+}
+
+#[test]
+fn an_inode_that_was_given_anew_is_the_newer_generation() {
+    let records = [
+        at(1, 0, 0, adopted(0, 7)),
+        at(2, 50, 0, rotated(1, 0, 50, 7, 8)),
+        at(3, 100, 0, rotated(2, 50, 100, 8, 7)),
+        at(4, 150, 0, rotated(3, 100, 150, 7, 9)),
+    ];
+    let map = Map::new(&records, &found(Some((9, 0)), vec![backup(1, 7, 50)]));
+    assert_eq!(map.oldest_offset(), 100);
+    // Its record is missing: what is known of the old one is no reason to take it for that.
+    let backups = vec![backup(1, 7, 50), backup(2, 8, 50)];
+    let map = Map::new(&records[..3], &found(Some((9, 0)), backups));
+    assert_eq!(map.items(50, 100, 9)[1].inode, Some(7));
+    assert_eq!((map.oldest_offset(), map.len()), (50, 150));
+}
+
+#[test]
+fn several_rotations_may_be_without_a_record() {
+    let records = [at(1, 0, 0, adopted(0, 7)), at(2, 40, 40, What::Mark)];
+    let map = Map::new(&records, &found(Some((9, 5)), vec![backup(1, 8, 20), backup(2, 7, 60)]));
+    assert_eq!(told(&map), [(0, 60, Ok((7, 0))), (60, 20, Ok((8, 0))), (80, 5, Ok((9, 0)))]);
+    let backups = vec![backup(1, 7, 60)];
+    let map = Map::new(&records, &found(Some((9, 5)), backups));
+    assert_eq!(told(&map), [(0, 60, Ok((7, 0))), (60, 5, Ok((9, 0)))]);
+}
+
+#[test]
+fn a_time_leads_to_an_offset_and_back() {
+    let records = [
+        at(10, 0, 0, adopted(0, 7)),
+        at(20, 100, 100, What::Mark),
+        at(30, 150, 100, lost(50)),
+        at(30, 160, 110, What::Mark),
+    ];
+    let map = Map::new(&records, &found(Some((7, 110)), vec![]));
+    let offset = |second| map.offset_at(Duration::from_secs(second));
+    assert_eq!(
+        [9, 10, 19, 20, 30, 99].map(offset),
+        [None, Some(0), Some(0), Some(100), Some(160), Some(160)]
+    );
+    let time = |offset| map.time_at(offset).map(|time| time.as_secs());
+    assert_eq!(
+        [0, 99, 100, 155, 160].map(time),
+        [Some(10), Some(10), Some(20), Some(30), Some(30)]
+    );
+}
+
+#[test]
+fn no_records_and_no_files_are_too_odd() {
+    let mut seed = 1u64;
+    let mut next = |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    for _ in 0..20_000 {
+        let mut records = Vec::new();
+        for second in 0..next(8) {
+            let (offset, size, inode) = (next(60), next(60), next(4));
+            let what = match next(7) {
+                0 => What::Mark,
+                1 => lost(next(60)),
+                2 => rotated(next(4), next(30), 30 + next(30), inode, next(4)),
+                3 => What::Truncated { bytes: next(60) },
+                4 => adopted(next(60), inode),
+                5 => What::Packed { generation: next(4), inode, packed_bytes: next(9) },
+                _ => What::Unknown { generation: 1, start: next(60), inode, why: String::new() },
+            };
+            records.push(at(second, offset, size, what));
+        }
+        let backups = (0..next(4) as u32).map(|number| backup(number, next(4), next(60)));
+        let backups = backups.collect();
+        let map = Map::new(&records, &found(Some((next(4), next(60))), backups));
+        let items = map.items(0, u64::MAX, 1000);
+        let ends = items.iter().map(|item| item.span.end());
+        let starts = items.iter().map(|item| item.span.offset);
+        assert!(items.iter().all(|item| item.span.len > 0));
+        assert!(starts.skip(1).eq(ends.clone().take(items.len().saturating_sub(1))));
+        assert_eq!(ends.last().unwrap_or(0), map.len(), "{records:?}");
+    }
+}

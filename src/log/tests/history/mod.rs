@@ -1,5 +1,7 @@
 //! A console read back, against a model that knows of each byte what became of it.
 
+mod reading;
+mod real;
 mod writer;
 
 use super::*;
@@ -28,7 +30,7 @@ pub enum Op {
     Lose(usize, record::Cause),
     /// Time is noted.
     Mark,
-    /// The collector rotates; `copy`: by copytruncate, and the copy gets its name late, after so
+    /// The collector rotates; `copy`: by copytruncate, and the copy gets its name late, when so
     /// much was printed and as much lost.
     Rotate { copy: bool, late: usize },
     /// It is killed when a rotation is complete but for its line, which is torn after so many
@@ -119,7 +121,12 @@ fn assert_cells(got: &[Cell], want: &[Cell], what: &str) {
 }
 
 /// Reads what the map knows of, and compares.
-fn check_read(history: &mut History<OsFiles>, want: &[Cell], offset: u64, len: u64) {
+fn check_read(
+    history: &mut History<OsFiles>,
+    want: &[Cell],
+    (offset, len): (u64, u64),
+    what: &str,
+) {
     let known = history.len();
     let pieces = history.read_at(&mut OsFiles::default(), offset, len).unwrap();
     let got = cells_of(offset, &pieces);
@@ -129,7 +136,7 @@ fn check_read(history: &mut History<OsFiles>, want: &[Cell], offset: u64, len: u
     assert!(bytes as u64 <= len, "more than was asked for");
     let from = (offset as usize).min(want.len());
     let to = (from + got.len()).min(want.len());
-    assert_cells(&got, &want[from..to], &format!("from {offset}, {len} bytes"));
+    assert_cells(&got, &want[from..to], &format!("{what}, from {offset}, {len} bytes"));
 }
 
 /// All that can be asked of a history.
@@ -140,18 +147,19 @@ fn check(subject: &impl Subject, history: &mut History<OsFiles>, at: &[(u32, u32
     let old = history.len();
     for (offset, len) in at {
         let offset = if old == 0 { 0 } else { u64::from(*offset) % old };
-        check_read(history, want, offset, u64::from(*len).min(old - offset));
+        let len = u64::from(*len).min(old - offset);
+        check_read(history, want, (offset, len), "an old one");
     }
     let mut fresh = History::open(env, &subject.log(), None).unwrap();
     history.refresh(env).unwrap();
-    assert_eq!((fresh.len(), history.len()), (want.len() as u64, want.len() as u64));
+    assert_eq!((fresh.len(), history.len()), (want.len() as u64, want.len() as u64), "len");
     let here = |cell: &Cell| matches!(cell, Cell::Byte(_) | Cell::Packed(_));
     let oldest = want.iter().position(here).unwrap_or(want.len());
-    assert_eq!(fresh.oldest_offset(), oldest as u64);
-    check_read(&mut fresh, want, 0, u64::MAX);
+    assert_eq!(fresh.oldest_offset(), oldest as u64, "oldest");
+    check_read(&mut fresh, want, (0, u64::MAX), "whole");
     for (offset, len) in at {
         let offset = u64::from(*offset) % (want.len() as u64 + 1);
-        check_read(&mut fresh, want, offset, u64::from(*len));
+        check_read(&mut fresh, want, (offset, u64::from(*len)), "a new one");
     }
     assert_eq!(fresh.read_at(env, want.len() as u64, 1).unwrap(), []);
 }
@@ -162,9 +170,10 @@ proptest! {
     fn whatever_happens_each_byte_is_read_at_its_offset(
         ops in proptest::collection::vec(op(), 1..120),
         keep in prop_oneof![Just(1usize), 2..6usize, Just(25)],
+        on_disk: bool,
         reads in proptest::collection::vec((any::<u32>(), 0..600u32), 1..6),
     ) {
-        let mut subject = Writer::new(keep);
+        let mut subject = Writer::new(keep, on_disk && keep > 1);
         let mut history =
             History::open(&mut OsFiles::default(), &subject.log(), None).unwrap();
         for op in &ops {

@@ -31,10 +31,15 @@ enum Pending {
     Rotated(Generation),
     /// By the collector itself.
     Moved(Generation),
+    /// Not a line: the copy is to become `.1`.
+    Copied,
 }
 
 pub struct Writer {
     top: TempDir,
+    /// Where inodes are given anew soon. Then no stranger's file is there, as it could have a
+    /// generation's inode and size.
+    on_disk: bool,
     keep: usize,
     time: Duration,
     /// Offset of the first byte of the log, as a line says.
@@ -48,9 +53,11 @@ pub struct Writer {
     shelf: Vec<Shelved>,
     /// The lines that are in the events file.
     lines: Vec<Record>,
-    /// Somebody has cut the log.
-    was_cut: bool,
+    /// Somebody has cut the log, or moved the one before it: a backup that is new may be his.
+    is_unsure: bool,
     pending: Option<Pending>,
+    /// Lines about packed backups that were not written yet.
+    unnoted: Vec<What>,
     next_byte: u8,
 }
 
@@ -59,9 +66,13 @@ fn inode(path: &Path) -> u64 {
 }
 
 impl Writer {
-    pub fn new(keep: usize) -> Writer {
+    pub fn new(keep: usize, on_disk: bool) -> Writer {
+        let memory = Path::new("/dev/shm");
+        let on_disk = on_disk || !memory.is_dir();
+        let parent = if on_disk { std::env::temp_dir() } else { memory.to_owned() };
         let mut writer = Writer {
-            top: tempfile::tempdir().unwrap(),
+            top: tempfile::tempdir_in(parent).unwrap(),
+            on_disk,
             keep,
             time: Duration::from_secs(1_795_523_696),
             start: 0,
@@ -70,8 +81,9 @@ impl Writer {
             begun: vec![Begun { from: 0, gone: Cell::Removed }],
             shelf: Vec::new(),
             lines: Vec::new(),
-            was_cut: false,
+            is_unsure: false,
             pending: None,
+            unnoted: Vec::new(),
             next_byte: 0,
         };
         File::create(writer.log()).unwrap();
@@ -191,6 +203,20 @@ impl Writer {
         whole
     }
 
+    /// Rotates, but the copy keeps its own name for a while.
+    fn rotate_late(&mut self, late: usize) {
+        let (copied, most) = (self.path(".copied"), self.size as usize - 1);
+        fs::copy(self.log(), &copied).unwrap();
+        File::options().write(true).open(self.log()).unwrap().set_len(0).unwrap();
+        let whole = self.whole(inode(&copied), inode(&self.log()));
+        self.begin(&whole);
+        self.note(What::Rotated(whole));
+        // The log never becomes as long as the copy.
+        self.append_to(&self.log(), late.min(most));
+        self.lose(late, record::Cause::RotationFailed);
+        self.pending = Some(Pending::Copied);
+    }
+
     fn whole(&self, inode: u64, next_inode: u64) -> Generation {
         let (generation, start) = (self.number(), self.start);
         Generation { generation, start, end: self.offset(), bytes: self.size, inode, next_inode }
@@ -198,13 +224,13 @@ impl Writer {
 
     fn begin(&mut self, last: &Generation) {
         self.begun.push(Begun { from: self.cells.len(), gone: Cell::Removed });
-        (self.start, self.size, self.was_cut) = (last.end, 0, false);
+        (self.start, self.size, self.is_unsure) = (last.end, 0, false);
     }
 
     /// The log was cut, and is found to have so many bytes.
     fn notice_cut(&mut self, size: u64) {
         let bytes = self.size - size;
-        (self.size, self.start, self.was_cut) = (size, self.offset() - size, true);
+        (self.size, self.start, self.is_unsure) = (size, self.offset() - size, true);
         self.note(What::Truncated { bytes });
     }
 
@@ -228,6 +254,12 @@ impl Writer {
                 whole.next_inode = inode(&self.log());
                 self.begin(&whole);
                 self.note(What::Moved(whole));
+                self.is_unsure = true;
+            }
+            Some(Pending::Copied) => {
+                self.shelve(Some(self.begun.len() - 2));
+                fs::rename(self.path(".copied"), self.path(".1")).unwrap();
+                fs::remove_file(self.path(".dropped")).ok();
             }
             None => {}
         }
@@ -274,9 +306,16 @@ impl Writer {
         // Only where numbers are the whole truth a line can be spared.
         let clear = self.shelf.iter().all(|one| one.generation.is_some())
             && self.begun.iter().all(|one| one.gone == Cell::Removed);
+        let (generation, inode) = (generation as u64 + 1, inode(&path));
+        self.unnoted.push(What::Packed { generation, inode, packed_bytes: 6 });
         if noted || !clear {
-            let (generation, inode) = (generation as u64 + 1, inode(&path));
-            self.note(What::Packed { generation, inode, packed_bytes: 6 });
+            self.note_packed();
+        }
+    }
+
+    fn note_packed(&mut self) {
+        for packed in std::mem::take(&mut self.unnoted) {
+            self.note(packed);
         }
     }
 
@@ -301,7 +340,11 @@ impl Writer {
         if first.is_some() {
             // The last of those is known by its end alone.
             let last = &self.begun[oldest as usize - 2];
-            let (from, to, gone) = (last.from, self.begun[oldest as usize - 1].from, &last.gone);
+            let (to, gone) = (self.begun[oldest as usize - 1].from, &last.gone);
+            let from = match self.lines.first().map(|line| &line.what) {
+                Some(What::Rotated(last) | What::Moved(last)) => last.start as usize,
+                _ => 0,
+            };
             self.cells[..from].fill(Cell::Removed);
             let gone = gone.clone();
             self.cells[from..to].fill(gone);
@@ -312,6 +355,9 @@ impl Writer {
 impl Subject for Writer {
     fn apply(&mut self, op: &Op) {
         self.catch_up();
+        if matches!(op, Op::Move { .. } | Op::CopyAndTruncate { .. }) {
+            self.note_packed();
+        }
         let log = self.log();
         match op.clone() {
             Op::Append(len) => self.append_to(&log, len),
@@ -327,16 +373,14 @@ impl Subject for Writer {
             // An empty log is left alone.
             _ if self.size == 0 => {}
             Op::Rotate { copy, late } => {
-                let whole = self.rotate(copy);
                 if copy && late > 0 {
-                    self.append_to(&log, late);
-                    self.note(What::Mark);
-                    self.lose(late, record::Cause::RotationFailed);
+                    return self.rotate_late(late);
                 }
+                let whole = self.rotate(copy);
                 self.note(What::Rotated(whole));
             }
             Op::Crash { copy, torn } => {
-                let whole = self.rotate(copy && !self.was_cut);
+                let whole = self.rotate(copy && !self.is_unsure);
                 let line = self.record(What::Rotated(whole)).encode();
                 // All but the line's end would be a whole line.
                 self.append_line(&line[..torn.min(line.len() - 2)]);
@@ -350,8 +394,10 @@ impl Subject for Writer {
                 self.notice_cut((before + after) as u64);
             }
             Op::CopyAndTruncate { after } => {
-                self.shelve(None);
-                fs::copy(&log, self.path(".1")).unwrap();
+                if !self.on_disk {
+                    self.shelve(None);
+                    fs::copy(&log, self.path(".1")).unwrap();
+                }
                 self.cut();
                 self.append_to(&log, after);
                 self.notice_cut(after as u64);

@@ -1,0 +1,118 @@
+//! What is read, and what is not.
+
+use super::*;
+use crate::limits::HISTORY_READ_MAX;
+
+fn opened(place: &Place) -> History<OsFiles> {
+    History::open(&mut OsFiles::default(), &place.spec.path, None).unwrap()
+}
+
+#[test]
+fn one_read_brings_a_bounded_part() {
+    let place = Place::new(RotateMode::Rename);
+    let len = HISTORY_READ_MAX + 100;
+    fs::write(place.path("app.log"), vec![b'x'; len as usize]).unwrap();
+    let mut history = opened(&place);
+    assert_eq!((history.is_known(), history.len()), (false, len));
+    let pieces = history.read_at(&mut OsFiles::default(), 0, u64::MAX).unwrap();
+    assert_eq!(pieces.last().map(Piece::end), Some(HISTORY_READ_MAX));
+    let pieces = history.read_at(&mut OsFiles::default(), HISTORY_READ_MAX, u64::MAX).unwrap();
+    assert_eq!(pieces.last().map(Piece::end), Some(len));
+}
+
+#[test]
+fn a_link_and_a_file_with_two_names_are_not_read() {
+    let place = Place::new(RotateMode::Rename);
+    fs::write(place.path("secret"), b"secret").unwrap();
+    fs::write(place.path("app.log"), b"log").unwrap();
+    for how in [std::os::unix::fs::symlink::<PathBuf, PathBuf>, fs::hard_link] {
+        fs::remove_file(place.path("app.log.1")).ok();
+        how(place.path("secret"), place.path("app.log.1")).unwrap();
+        let mut history = opened(&place);
+        let pieces = history.read_at(&mut OsFiles::default(), 0, 100).unwrap();
+        assert_eq!(cells_of(0, &pieces), b"log".map(Cell::Byte));
+        // Nor if it comes in a backup's place after the map was made.
+        fs::remove_file(place.path("app.log.1")).unwrap();
+        fs::write(place.path("app.log.1"), b"backup").unwrap();
+        let mut history = opened(&place);
+        assert_eq!(history.len(), 9);
+        fs::remove_file(place.path("app.log.1")).unwrap();
+        how(place.path("secret"), place.path("app.log.1")).unwrap();
+        let read = history.read_at(&mut OsFiles::default(), 0, 6);
+        assert!(read.is_err() || !format!("{read:?}").contains("115, 101, 99"), "{read:?}");
+        // Nor in the place of the events.
+        how(place.path("secret"), place.path("app.log.events")).unwrap();
+        let opened = History::open(&mut OsFiles::default(), &place.spec.path, None);
+        assert!(opened.is_err(), "{opened:?}");
+        fs::remove_file(place.path("app.log.events")).unwrap();
+    }
+}
+
+#[test]
+fn a_reader_makes_no_directory_and_takes_no_lock() {
+    let place = Place::new(RotateMode::Rename);
+    let absent = place.path("nowhere/app.log");
+    assert!(History::open(&mut OsFiles::default(), &absent, None).is_err());
+    assert!(!place.path("nowhere").exists());
+    let history = opened(&place);
+    assert!(!place.path("app.log").exists() && history.is_empty());
+    let mut log = place.open();
+    log.append(&mut OsFiles::default(), b"some\n", usize::MAX, secs(1));
+    assert_eq!(opened(&place).len(), 5);
+}
+
+#[test]
+fn a_suffix_of_ones_own_is_found_as_told() {
+    let place = Place::new(RotateMode::Rename);
+    let env = &mut OsFiles::default();
+    let mut log = place.open();
+    log.append(env, b"some\n", usize::MAX, secs(1));
+    log.rotate(env, secs(1));
+    fs::rename(place.path("app.log.1"), place.path("app.log.1.own")).unwrap();
+    for (suffix, why) in
+        [(Some(".own"), Absent::Packed("app.log.1.own".into())), (None, Absent::Removed)]
+    {
+        let mut history = History::open(env, &place.spec.path, suffix).unwrap();
+        let missing = Part::Missing(Missing { bytes: 5, why });
+        assert_eq!(history.read_at(env, 0, 5).unwrap(), [Piece { offset: 0, part: missing }]);
+    }
+}
+
+#[test]
+fn what_is_read_while_another_rotates_is_never_at_a_wrong_offset() {
+    for mode in MODES {
+        let mut place = Place::in_memory(mode);
+        place.spec.keep = 3;
+        let bytes = stream(400_000);
+        let mut log = place.open();
+        log.append(&mut OsFiles::default(), &bytes[..100], usize::MAX, secs(1));
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                let mut env = OsFiles::default();
+                for chunk in bytes[100..].chunks(97) {
+                    log.append(&mut env, chunk, usize::MAX, secs(1));
+                    while log.step(&mut env, secs(1)) {}
+                }
+            });
+            let env = &mut OsFiles::default();
+            let mut read = 0;
+            let mut done = false;
+            while !done {
+                // Once more after its end, however soon that is.
+                done = writer.is_finished();
+                // Too many rotations in the time of a look are an error, and nothing else.
+                let Ok(mut history) = History::open(env, &place.spec.path, None) else { continue };
+                let from = history.len().saturating_sub(1500);
+                let Ok(pieces) = history.read_at(env, from, 2000) else { continue };
+                for piece in pieces {
+                    if let Part::Bytes(got) = piece.part {
+                        let at = piece.offset as usize;
+                        assert_same(&got, &bytes[at..at + got.len()], &format!("{mode:?} {at}"));
+                        read += got.len();
+                    }
+                }
+            }
+            assert!(read > 0);
+        });
+    }
+}
