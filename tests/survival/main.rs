@@ -13,6 +13,7 @@ mod support;
 mod crash;
 mod heritage;
 mod many;
+mod packing;
 mod real;
 mod running;
 mod service;
