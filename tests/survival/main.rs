@@ -14,6 +14,7 @@ mod boots;
 mod crash;
 mod heritage;
 mod many;
+mod packing;
 mod real;
 mod running;
 mod service;
