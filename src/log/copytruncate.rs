@@ -11,8 +11,9 @@
 
 use super::Log;
 use super::error::{LogError, Step};
+use super::ours::Purpose;
 use super::rotate::{Stage, Why};
-use crate::env::{Files, Open};
+use crate::env::Files;
 use crate::limits::ROTATION_SLICE;
 use std::io;
 
@@ -26,16 +27,7 @@ impl<F: Files> Log<F> {
         }
         let name = self.names.copying();
         self.remove(env, &name)?;
-        let fail = |step| {
-            let path = self.spec.path.with_file_name(&name);
-            move |error| LogError { path, step, cause: super::Cause::Io(error) }
-        };
-        let mode = self.spec.file_mode;
-        let to = env.open(&self.dir, &name, Open::New(mode)).map_err(fail(Step::Create))?;
-        env.set_mode(&to, mode).map_err(fail(Step::SetMode))?;
-        if let Some(gid) = self.group {
-            env.set_group(&to, gid).map_err(fail(Step::SetGroup))?;
-        }
+        let (to, _) = self.open_beside(env, &name, Purpose::Make)?;
         Ok(Stage::Copying { to, copied: 0 })
     }
 
@@ -67,6 +59,12 @@ impl<F: Files> Log<F> {
             return Ok(None);
         }
         let bytes = *copied;
+        if let Stage::Copying { to, .. } = &self.stage
+            && !self.is_still(env, &name, to)
+        {
+            self.remove(env, &name)?;
+            return Ok(Some(Stage::Wanted(Why::Asked)));
+        }
         self.rename(env, &name, &self.names.copied())?;
         Ok(Some(Stage::Copied { bytes }))
     }

@@ -14,6 +14,7 @@ mod error;
 mod hex;
 mod names;
 mod open;
+mod ours;
 mod reconfigure;
 pub mod record;
 mod recover;
@@ -33,6 +34,7 @@ use crate::config::LogSpec;
 use crate::env::{FileId, Files, Moment};
 use dropped::Dropped;
 use names::Names;
+use ours::Rights;
 use retry::Retry;
 use rotate::{Stage, Why};
 use std::fmt;
@@ -67,8 +69,8 @@ pub struct Log<F: Files> {
     spec: LogSpec,
     /// The names beside it.
     names: Names,
-    /// `spec.group` as a number.
-    group: Option<u32>,
+    /// Whose its files are, as numbers.
+    rights: Rights,
     /// Where all the names are.
     dir: F::Dir,
     /// The current generation, or the last one while its successor can't be opened.

@@ -124,14 +124,12 @@ impl<F: Files> Log<F> {
         if self.spec.mode == RotateMode::CopyTruncate {
             return self.start_copy(env);
         }
-        let to = if self.spec.keep == 0 { self.names.dropped() } else { self.names.backup(1) };
-        if self.spec.keep > 0 {
-            self.shift(env)?;
-        }
         let log = self.names.log.clone();
-        self.rename(env, &log, &to)?;
         if self.spec.keep == 0 {
-            self.begin_drop();
+            self.put_away(env, &log)?;
+        } else {
+            self.shift(env)?;
+            self.rename(env, &log, &self.names.backup(1))?;
         }
         Ok(Stage::Away { by_us: true })
     }
@@ -162,9 +160,7 @@ impl<F: Files> Log<F> {
             top += 1;
         }
         if top > keep {
-            let (oldest, dropped) = (self.names.backup(keep), self.names.dropped());
-            self.rename(env, &oldest, &dropped)?;
-            self.begin_drop();
+            self.put_away(env, &self.names.backup(keep))?;
             top = keep;
         }
         for k in (1..top).rev() {
@@ -214,8 +210,15 @@ impl<F: Files> Log<F> {
 
     /// Renames, with the error's path.
     pub(super) fn rename(&self, env: &mut F, from: &str, to: &str) -> Result<(), LogError> {
-        let renamed = env.rename(&self.dir, from, to);
-        renamed.map_err(|error| self.error(from, Step::Rename, error))
+        match env.rename(&self.dir, from, to) {
+            // Somebody has put a directory there: it goes if it is empty.
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                self.remove(env, to)?;
+                env.rename(&self.dir, from, to)
+            }
+            renamed => renamed,
+        }
+        .map_err(|error| self.error(from, Step::Rename, error))
     }
 
     /// Removes a name, which may be gone already.

@@ -9,6 +9,7 @@ use super::Log;
 use super::error::LogError;
 use super::names::Names;
 use super::open::spread;
+use super::ours::Rights;
 use super::retry::Retry;
 use super::rotate::{Stage, Why};
 use crate::config::{AfterRotate, Fsync, LogSpec, Overflow, RotateMode};
@@ -224,7 +225,7 @@ impl<F: Files> Log<F> {
     ) -> Result<Log<F>, LogError> {
         let spec = saved.spec();
         let name = spec.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let group = spec.group.as_ref().and_then(|group| env.group_id(group).ok().flatten());
+        let rights = Rights::of(env, &spec)?;
         let stage = match (saved.rotation, open.copy) {
             (Rotation::Idle, _) => Stage::Idle,
             // A copy that was not left is begun anew.
@@ -237,7 +238,7 @@ impl<F: Files> Log<F> {
         };
         let mut log = Log {
             names: Names { log: name.to_owned() },
-            group,
+            rights,
             dir: open.dir,
             file: open.file,
             id: FileId { device: 0, inode: 0 },

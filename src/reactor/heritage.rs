@@ -34,7 +34,9 @@ impl<E: Heritage> Reactor<E> {
                 None if !slot.asked.is_empty() || slot.progress.is_draining() => {
                     "the orderly end of its guest"
                 }
-                None if slot.foreign => "the leaving of another's console",
+                None if slot.foreign || slot.stranger.is_some() => {
+                    "the leaving of another's console"
+                }
                 None if slot.closing => "its end",
                 None => return None,
             };

@@ -132,7 +132,7 @@ fn what_is_held_is_written_by_the_program_that_takes_over() {
     let saved: SavedLog = serde_json::from_str(&serde_json::to_string(&saved).unwrap()).unwrap();
     // The successor has the same files open; the disk is still full, and then it is not.
     let open = |env: &mut Faulty, log: Log<Faulty>| OpenLog {
-        dir: env.open_dir(place.spec.path.parent().unwrap(), 0o750).unwrap(),
+        dir: env.open_dir(place.spec.path.parent().unwrap(), None, 0o750).unwrap(),
         file: log.file,
         copy: None,
     };
