@@ -17,7 +17,11 @@ const COMPARE_CHUNK: usize = 64 * 1024;
 impl<F: Files> Log<F> {
     /// Finishes an interrupted rotation, and notes what is to be dropped.
     pub(super) fn recover(&mut self, env: &mut F, now: Moment) -> Result<(), LogError> {
-        self.remove(env, &self.names.copying())?;
+        match self.remove(env, &self.names.copying()) {
+            // Nothing that we left: a copy is made once it is gone, the log goes on meanwhile.
+            Err(error) if matches!(error.cause, Cause::InTheWay) => ::log::warn!("{error}"),
+            removed => removed?,
+        }
         if let Some(stage) = self.judge_copy(env)? {
             self.stage = stage;
             self.run_stages(env, now)?;
