@@ -6,7 +6,7 @@
 
 use super::Counters;
 use super::Log;
-use super::error::LogError;
+use super::error::{Cause, LogError, Step};
 use super::names::Names;
 use super::open::spread;
 use super::ours::Rights;
@@ -225,7 +225,14 @@ impl<F: Files> Log<F> {
     ) -> Result<Log<F>, LogError> {
         let spec = saved.spec();
         let name = spec.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let rights = Rights::of(env, &spec)?;
+        let stat = env.stat(&open.file).map_err(|error| LogError {
+            path: spec.path.clone(),
+            step: Step::Examine,
+            cause: Cause::Io(error),
+        })?;
+        // A name that can't be looked up just now is no reason to lose the VM: the file was ours.
+        let own = Rights { uid: stat.uid, gid: None, mode: spec.file_mode };
+        let rights = Rights::of(env, &spec).unwrap_or(own);
         let stage = match (saved.rotation, open.copy) {
             (Rotation::Idle, _) => Stage::Idle,
             // A copy that was not left is begun anew.
@@ -241,7 +248,7 @@ impl<F: Files> Log<F> {
             rights,
             dir: open.dir,
             file: open.file,
-            id: FileId { device: 0, inode: 0 },
+            id: stat.id,
             size: saved.size,
             begun_at: saved.begun_at,
             counters: saved.counters,
@@ -255,8 +262,6 @@ impl<F: Files> Log<F> {
             dropped: None,
             spec,
         };
-        let id = env.stat(&log.file).map(|stat| stat.id);
-        log.id = id.map_err(|error| log.error(&log.names.log, super::Step::Examine, error))?;
         log.find_leftovers(env)?;
         if !log.stage.is_idle() {
             log.advance(env, now);

@@ -1,7 +1,7 @@
 //! Whose a log's files are.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -10,6 +10,7 @@ use seriald::VmSpec;
 
 use crate::scene::{MODES, Plant, Running, Scene, TENANT};
 use crate::support::embedded::Loop;
+use crate::support::process::Process;
 
 fn refusal(spec: VmSpec) -> String {
     Loop::new().reactor.adopt(spec).expect_err("it is refused").to_string()
@@ -62,23 +63,16 @@ fn an_owner_that_is_no_user_is_named() {
 #[test]
 fn who_is_not_root_cannot_give_files_away_and_is_told_so() {
     let Some(scene) = Scene::set() else { return };
-    // Where the tenant may run it.
-    let program = scene.top.path().join("seriald");
-    fs::copy(env!("CARGO_BIN_EXE_seriald"), &program).expect("a copy");
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let program = scene.program(env!("CARGO_BIN_EXE_seriald"));
     let spec = scene.spec(MODES[0]);
     let file = scene.top.path().join("seriald.json");
     let vm = json!({"id": "a", "serial": spec.serial, "log": spec.log.path});
     fs::write(&file, json!({"log": {"owner": "0"}, "vms": [vm]}).to_string()).expect("a file");
-    let run = Command::new(&program)
-        .args(["run", "--config"])
-        .arg(&file)
-        .uid(TENANT)
-        .gid(TENANT)
-        .current_dir(scene.top.path())
-        .output()
-        .expect("it ends");
-    let said = String::from_utf8_lossy(&run.stderr).into_owned();
-    assert!(!run.status.success(), "{said}");
+    let mut run = Command::new(&program);
+    run.args(["run", "--config"]).arg(&file).uid(TENANT).gid(TENANT);
+    let mut run = Process::start("seriald", scene.top.path(), &mut run);
+    let ended = run.wait_for_exit();
+    let said = run.output();
+    assert!(!ended.success(), "{said}");
     assert!(said.contains("only root can give a file to another user"), "{said}");
 }

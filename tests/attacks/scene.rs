@@ -15,6 +15,7 @@ use seriald::{LogSpec, RotateMode, VmId, VmSpec};
 use tempfile::TempDir;
 
 use crate::support::embedded::{Loop, Peer, send};
+use crate::support::process::run_to_success;
 use crate::support::skip;
 
 /// The tenant's user.
@@ -126,6 +127,14 @@ impl Scene {
         let mut run = Command::new(command[0]);
         run.args(&command[1..]).current_dir(&self.home).uid(TENANT).gid(TENANT);
         assert!(run.status().expect("a command").success(), "{command:?}");
+    }
+
+    /// A copy of a program where the tenant may run it. Not made by this process: a child that
+    /// another thread forks would hold it open for writing (ETXTBSY).
+    pub fn program(&self, program: &str) -> PathBuf {
+        let to = self.top.path().join(Path::new(program).file_name().expect("a name"));
+        run_to_success(Command::new("install").args(["-m", "755", program]).arg(&to));
+        to
     }
 
     /// Whether a name in the tenant's log directory stands for another's file.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::chown;
 use std::path::Path;
 
 use seriald::ch::api::Call;
@@ -122,9 +122,7 @@ fn a_strangers_api_is_not_asked() {
 /// A VMM that runs as the tenant, in his directory.
 fn tenants_launch(scene: &Scene) -> Option<LaunchSpec> {
     let setpriv = skip::program("setpriv")?;
-    let sim = scene.top.path().join("ch-sim");
-    fs::copy(env!("CARGO_BIN_EXE_ch-sim"), &sim).expect("a copy");
-    fs::set_permissions(&sim, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let sim = scene.program(env!("CARGO_BIN_EXE_ch-sim"));
     let mut launch = Vmm::sim("v53").launch("a", &scene.home, "lines=3");
     let tenant = TENANT.to_string();
     let command = ["--reuid", &tenant, "--regid", &tenant, "--clear-groups"];

@@ -63,7 +63,9 @@ fn open_below(root: &Path, path: &Path, mode: u32) -> io::Result<OwnedFd> {
     let Some(below) = below else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not below log.root"));
     };
-    let top = start_at(root, below)?;
+    let top = start_at(root, below).map_err(|error| {
+        io::Error::new(error.kind(), format!("log.root {}: {error}", root.display()))
+    })?;
     if below.as_os_str().is_empty() {
         return Ok(top);
     }

@@ -50,6 +50,9 @@ fn links_below_a_root_are_refused_and_the_root_is_taken_as_it_stands() {
     assert!(reached(top, "real/new/logs", Some("real")).is_ok());
     assert_eq!(reached(top, "real/link/new", Some("real")), Err("real/link".into()));
     assert!(!top.join("real/in/new").exists());
+    let error = open_log_dir(&top.join("no/logs"), Some(&top.join("no")), 0o750).unwrap_err();
+    assert!(error.to_string().starts_with("log.root "), "{error}");
+    assert!(!top.join("no").exists(), "a root is never made");
     let error = open_log_dir(&top.join("real/../x"), Some(&top.join("real")), 0o750).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
 }
