@@ -27,7 +27,7 @@ fn pair() -> Pair {
     let listener = UnixListener::bind(&path).expect("a listener");
     let mut env = OsEnv::new().expect("a world");
     env.open_remains(None).expect("memory for a successor");
-    let (stream, _) = env.connect(&path, 1, Interest::Read).expect("a stream");
+    let (stream, _) = env.connect(&path, None, 1, Interest::Read).expect("a stream");
     let (client, _) = listener.accept().expect("a client");
     Pair { env, stream, client, into: vec![0; 65536], _dir: dir }
 }

@@ -6,9 +6,11 @@
 //! these traits. (Reading a configuration or a snapshot, outside the loop, is `std::fs`' business.)
 
 pub mod os;
+mod refused;
 mod watches;
 
 pub use os::is_shortage;
+pub use refused::Refused;
 pub use watches::{Change, WatchId, Watches};
 
 use std::ffi::OsString;
@@ -40,8 +42,12 @@ pub struct Stat {
     pub size: u64,
     /// A regular file: not a link, FIFO, device, socket or directory.
     pub regular: bool,
+    /// A symbolic link: [`Files::stat_at`] tells, no descriptor stands for one.
+    pub link: bool,
     /// Number of hard links.
     pub links: u64,
+    /// The user that owns it.
+    pub uid: u32,
     /// The last modification by the wall clock, since 1970.
     pub modified: Duration,
     /// Time since then; zero if that lies in the future.
@@ -51,16 +57,16 @@ pub struct Stat {
 /// How [`Files::open`] opens a file. None follows a symbolic link, none is inherited by a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Open {
-    /// For reading and appending (O_APPEND), made with this mode if absent.
-    Append(u32),
+    /// For reading and appending (O_APPEND); it must exist.
+    Append,
+    /// The same; it must not exist yet, and is made with this mode.
+    NewToAppend(u32),
     /// For writing, without O_APPEND (copy_file_range refuses such a destination); it must not
     /// exist yet, and is made with this mode.
     New(u32),
-    /// The same for appending (O_APPEND).
-    NewAppend(u32),
     /// For reading and writing; it must exist.
     Existing,
-    /// For reading; it must exist.
+    /// For reading alone; it must exist.
     Read,
 }
 
@@ -71,8 +77,13 @@ pub trait Files {
     /// An open file, closed when dropped.
     type File;
 
-    /// Opens a directory; it and its parents are made with `mode` where they are absent.
-    fn open_dir(&mut self, path: &Path, mode: u32) -> io::Result<Self::Dir>;
+    /// Opens a directory; it and its parents are made with `mode` where they are absent. Below
+    /// `root`, which is taken as it stands, no symbolic link is followed; without one the directory
+    /// itself may be none.
+    ///
+    /// # Errors
+    /// [`Refused::LinkedDirectory`] among others.
+    fn open_dir(&mut self, path: &Path, root: Option<&Path>, mode: u32) -> io::Result<Self::Dir>;
     /// Whether the path leads to a directory.
     fn has_dir(&mut self, path: &Path) -> bool;
     /// Opens a file. Never blocks on a FIFO; the caller checks [`Stat::regular`]. A symbolic link
@@ -104,7 +115,7 @@ pub trait Files {
     fn truncate(&mut self, file: &Self::File, len: u64) -> io::Result<()>;
     /// Renames within the directory; an existing `to` is replaced.
     fn rename(&mut self, dir: &Self::Dir, from: &str, to: &str) -> io::Result<()>;
-    /// Removes a name that is not a directory.
+    /// Removes a name, a directory's only if it is empty.
     fn unlink(&mut self, dir: &Self::Dir, name: &str) -> io::Result<()>;
     /// Takes flock(LOCK_EX | LOCK_NB); `false` if another open file description has it.
     fn lock(&mut self, file: &Self::File) -> io::Result<bool>;
@@ -116,8 +127,14 @@ pub trait Files {
     fn set_group(&mut self, file: &Self::File, gid: u32) -> io::Result<()>;
     /// The time by the wall clock, since 1970.
     fn wall(&mut self) -> Duration;
+    /// Sets the owner (fchown), which only root may.
+    fn set_owner(&mut self, file: &Self::File, uid: u32) -> io::Result<()>;
     /// The number of a group; a decimal number stands for itself. `None`: there is no such group.
     fn group_id(&mut self, name: &str) -> io::Result<Option<u32>>;
+    /// The number of a user, in the same way.
+    fn user_id(&mut self, name: &str) -> io::Result<Option<u32>>;
+    /// The user as whom this process makes files.
+    fn own_user(&mut self) -> u32;
 }
 
 /// Which socket a path leads to: its file and that file's birth. The inode number alone is no
@@ -139,6 +156,15 @@ pub enum Interest {
     ReadWrite,
 }
 
+/// Who called listen(2) at the other end of a stream (SO_PEERCRED).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerId {
+    /// The process; `None` if it is not of our pid namespace.
+    pub pid: Option<u32>,
+    /// Its user at that time.
+    pub uid: u32,
+}
+
 /// Unix stream sockets, as a client.
 pub trait Sockets {
     /// A non-blocking socket; closed, and no longer watched, when dropped.
@@ -146,11 +172,12 @@ pub trait Sockets {
     /// A socket's file, held: what is connected to is what was looked at.
     type Target;
 
-    /// Looks for a socket. The last part of `path` may be no link.
+    /// Looks for a socket, which must be `owner`'s if that is given. Neither `path` nor the
+    /// directory that it is in may be a link; links above are followed.
     ///
     /// # Errors
-    /// NotFound; ENOTSOCK, ELOOP: something else is at the path.
-    fn find(&mut self, path: &Path) -> io::Result<(Self::Target, SocketId)>;
+    /// NotFound; ENOTSOCK, ELOOP: something else is at the path; [`Refused`].
+    fn find(&mut self, path: &Path, owner: Option<u32>) -> io::Result<(Self::Target, SocketId)>;
     /// A socket that is not connected yet, watched under `token`.
     ///
     /// # Errors
@@ -162,18 +189,19 @@ pub trait Sockets {
     /// ConnectionRefused, WouldBlock (the backlog is full), PermissionDenied: each can pass.
     fn connect_to(&mut self, stream: &Self::Stream, target: &Self::Target) -> io::Result<()>;
 
-    /// Connects and watches the stream under `token`. The last part of `path` may be no link.
+    /// Connects to what [`Sockets::find`] finds, and watches the stream under `token`.
     ///
     /// # Errors
-    /// NotFound, ConnectionRefused, WouldBlock (the backlog is full), PermissionDenied: each can
-    /// pass; ENOTSOCK, ELOOP: something else is at the path.
+    /// ConnectionRefused, WouldBlock (the backlog is full), PermissionDenied: each can pass; and
+    /// those of [`Sockets::find`].
     fn connect(
         &mut self,
         path: &Path,
+        owner: Option<u32>,
         token: u64,
         interest: Interest,
     ) -> io::Result<(Self::Stream, SocketId)> {
-        let (target, id) = self.find(path)?;
+        let (target, id) = self.find(path, owner)?;
         // Watched before it is connected: closing a connected console because it can't be watched
         // would harm the VMM, closing an unconnected socket harms nobody.
         let stream = self.open(token, interest)?;
@@ -190,9 +218,12 @@ pub trait Sockets {
     fn send(&mut self, stream: &Self::Stream, bytes: &[u8]) -> io::Result<usize>;
     /// shutdown(SHUT_WR): the peer reads an end of stream, and we can go on reading.
     fn shutdown_write(&mut self, stream: &Self::Stream) -> io::Result<()>;
-    /// The process that called listen(2) at the other end (SO_PEERCRED); `None` if it is not of
-    /// our pid namespace.
-    fn peer_pid(&mut self, stream: &Self::Stream) -> io::Result<Option<u32>>;
+    /// Who listens at the other end.
+    fn peer(&mut self, stream: &Self::Stream) -> io::Result<PeerId>;
+    /// The pid of that.
+    fn peer_pid(&mut self, stream: &Self::Stream) -> Option<u32> {
+        self.peer(stream).ok().and_then(|peer| peer.pid)
+    }
     /// Removes the path if a socket is there.
     fn unlink_socket(&mut self, path: &Path) -> io::Result<()>;
     /// How many one-byte messages fill a fresh socket: 278 by default (measured at start).

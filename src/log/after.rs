@@ -8,11 +8,12 @@
 use super::Log;
 use super::backups::Backup;
 use super::error::{Cause, LogError, Step};
+use super::ours::Purpose;
 use super::record::What;
 use super::retry::Retry;
 use super::rotate::Stage;
 use crate::config::{AfterRotate, Fsync};
-use crate::env::{FileId, Files, Moment, Open, Stat, is_shortage};
+use crate::env::{FileId, Files, Moment, Stat, is_shortage};
 use crate::limits::AFTER_ROTATE_ATTEMPTS;
 use std::io;
 
@@ -316,11 +317,7 @@ impl<F: Files> Log<F> {
             return Ok(None);
         }
         let events = self.names.events();
-        if let Ok(file) = env.open(&self.dir, &events, Open::Read)
-            && env.stat(&file).is_ok_and(|stat| stat.regular && stat.links == 1)
-        {
-            files.push(file);
-        }
+        files.extend(self.open_beside(env, &events, Purpose::Read).ok().map(|(file, _)| file));
         Ok(Some(Running::Sync { files, generations }))
     }
 
@@ -352,30 +349,17 @@ impl<F: Files> Log<F> {
         env: &mut F,
         backup: &Backup,
     ) -> Result<Option<(F::File, Stat)>, LogError> {
-        // MERGE: the owner is to be checked here too, by the one check of `open`.
-        let sound = |stat: &Stat| {
-            stat.regular && stat.links == 1 && stat.id != self.id && stat.id == backup.stat.id
-        };
-        if !sound(&backup.stat) {
+        if self.rights.check(&backup.stat).is_err() || backup.stat.id == self.id {
             return Ok(None);
         }
-        let name = self.name_of(backup);
-        let file = env.open(&self.dir, &name, Open::Read);
-        let file = file.map_err(|error| self.error(&name, Step::Open, error))?;
-        let stat = env.stat(&file).map_err(|error| self.error(&name, Step::Examine, error))?;
-        Ok(sound(&stat).then_some((file, stat)))
+        let (file, stat) = self.open_beside(env, &self.name_of(backup), Purpose::Read)?;
+        Ok((stat.id == backup.stat.id).then_some((file, stat)))
     }
 
     fn make_packing(&self, env: &mut F) -> Result<F::File, LogError> {
-        let (name, mode) = (self.names.packing(), self.spec.file_mode);
+        let name = self.names.packing();
         self.remove(env, &name)?;
-        let fail = |step| move |error| self.error(&self.names.packing(), step, error);
-        let file = env.open(&self.dir, &name, Open::New(mode)).map_err(fail(Step::Create))?;
-        env.set_mode(&file, mode).map_err(fail(Step::SetMode))?;
-        if let Some(gid) = self.group {
-            env.set_group(&file, gid).map_err(fail(Step::SetGroup))?;
-        }
-        Ok(file)
+        Ok(self.open_beside(env, &name, Purpose::Make)?.0)
     }
 
     /// Puts what the command wrote in the backup's place, wherever that is now. A backup that was

@@ -11,10 +11,10 @@
 
 use super::Log;
 use super::error::{LogError, Step};
-use super::open::open_ours;
+use super::ours::Purpose;
 use super::record::{Generation, What};
 use super::rotate::{Stage, Why};
-use crate::env::{Files, Open};
+use crate::env::Files;
 use crate::limits::ROTATION_SLICE;
 use std::io;
 
@@ -30,8 +30,7 @@ impl<F: Files> Log<F> {
         }
         let name = self.names.copying();
         self.remove(env, &name)?;
-        let how = Open::New(self.spec.file_mode);
-        let (to, _) = open_ours(env, &self.dir, &self.spec, &name, how, self.group)?;
+        let (to, _) = self.open_beside(env, &name, Purpose::Make)?;
         Ok(Stage::Copying { to, copied: 0 })
     }
 
@@ -63,6 +62,12 @@ impl<F: Files> Log<F> {
             return Ok(None);
         }
         let bytes = *copied;
+        if let Stage::Copying { to, .. } = &self.stage
+            && !self.is_still(env, &name, to)
+        {
+            self.remove(env, &name)?;
+            return Ok(Some(Stage::Wanted(Why::Asked)));
+        }
         self.rename(env, &name, &self.names.copied())?;
         Ok(Some(Stage::Copied { bytes }))
     }

@@ -5,9 +5,10 @@
 
 use super::Log;
 use super::error::LogError;
+use super::ours::Purpose;
 use super::retry::Retry;
 use super::rotate::Stage;
-use crate::env::{Files, Moment, Open};
+use crate::env::{Files, Moment};
 use crate::limits::ROTATION_SLICE;
 
 /// A file on its way out, and those that follow it.
@@ -104,9 +105,8 @@ impl<F: Files> Log<F> {
 
     /// The file, if it may be shrunk: otherwise it is just unlinked.
     fn open_to_shrink(&self, env: &mut F, name: &str) -> Option<(F::File, u64)> {
-        let file = env.open(&self.dir, name, Open::Existing).ok()?;
-        let stat = env.stat(&file).ok()?;
-        (stat.regular && stat.links == 1).then_some((file, stat.size))
+        let (file, stat) = self.open_beside(env, name, Purpose::Change).ok()?;
+        Some((file, stat.size))
     }
 
     /// Drops what is left without slices, as far as that goes: a successor does it otherwise.

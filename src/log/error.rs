@@ -31,6 +31,8 @@ pub enum Step {
     SetGroup,
     /// Set the time of its last modification.
     SetTime,
+    /// Set its owner.
+    SetOwner,
     /// Ask for its size and identity.
     Examine,
     /// Make a copy.
@@ -58,17 +60,38 @@ pub enum Cause {
     Io(io::Error),
     /// It is a FIFO, a device, a socket or a directory.
     NotRegular,
+    /// It is a symbolic link.
+    Link,
+    /// It is a directory that is not empty.
+    InTheWay,
     /// It has more than one name: somebody may have linked a file of another's here.
     Linked,
+    /// It is another user's file.
+    Owner {
+        /// Whose it is.
+        is: u32,
+        /// Whose it has to be.
+        wanted: u32,
+    },
     /// Another process holds its lock.
     Locked,
     /// There is no group of that name.
     NoGroup(String),
+    /// There is no user of that name.
+    NoUser(String),
+    /// Only root gives files away.
+    NotRoot,
     /// The path has no file name in UTF-8.
     NoName,
 }
 
 impl LogError {
+    /// The file is there and is not ours.
+    pub(super) fn is_refusal(&self) -> bool {
+        use Cause::{Link, Linked, NotRegular, Owner};
+        matches!(self.cause, Link | Linked | NotRegular | Owner { .. })
+    }
+
     /// Something on the way to the file is not there.
     pub(super) fn is_not_found(&self) -> bool {
         matches!(&self.cause, Cause::Io(error) if error.kind() == std::io::ErrorKind::NotFound)
@@ -83,6 +106,7 @@ impl fmt::Display for LogError {
             Step::SetMode => "set the mode of",
             Step::SetGroup => "set the group of",
             Step::SetTime => "set the time of",
+            Step::SetOwner => "set the owner of",
             Step::Examine => "examine",
             Step::Create => "make",
             Step::Copy => "copy the log to",
@@ -101,10 +125,23 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Cause::Io(error) => error.fmt(f),
-            Cause::NotRegular => f.write_str("not a regular file"),
-            Cause::Linked => f.write_str("it has more than one hard link"),
+            Cause::NotRegular => f.write_str("not a regular file: remove it"),
+            Cause::Link => f.write_str(
+                "it is a symbolic link, which is not followed: remove it, or name the real path",
+            ),
+            Cause::InTheWay => f.write_str("it is a directory that is not empty: remove it"),
+            Cause::Linked => f.write_str(
+                "it has more than one hard link, another's file perhaps: remove this name",
+            ),
+            Cause::Owner { is, wanted } => {
+                write!(f, "it belongs to user {is}, not to {wanted}: chown it, or set log.owner")
+            }
             Cause::Locked => f.write_str("another process holds its lock (a second seriald?)"),
             Cause::NoGroup(name) => write!(f, "there is no group {name:?}"),
+            Cause::NoUser(name) => write!(f, "there is no user {name:?}"),
+            Cause::NotRoot => f.write_str(
+                "only root can give a file to another user: run as root, or leave log.owner out",
+            ),
             Cause::NoName => f.write_str("it names no file in UTF-8"),
         }
     }

@@ -7,11 +7,11 @@
 use super::Log;
 use super::error::{LogError, Step};
 use super::learn::{self, Seen, Standing};
-use super::open::open_ours;
+use super::ours::Purpose;
 use super::record::{Generation, Record, What};
 use super::retry::Retry;
 use super::thin::thin;
-use crate::env::{FileId, Files, Moment, Open};
+use crate::env::{FileId, Files, Moment};
 use crate::limits::{EVENTS_BYTES, EVENTS_BYTES_PER_BACKUP, EVENTS_PENDING_MAX};
 use std::io;
 
@@ -172,11 +172,9 @@ impl<F: Files> Log<F> {
     /// Opens the file; whether it is of use is for the caller to find out.
     fn open_events(&mut self, env: &mut F) -> Result<(), LogError> {
         let name = self.names.events();
-        let how = Open::Append(self.spec.file_mode);
-        let (file, stat) = open_ours(env, &self.dir, &self.spec, &name, how, self.group)?;
+        let (file, stat) = self.open_beside(env, &name, Purpose::Append)?;
         let max = self.events_max();
         let size = stat.size;
-        // One that can't be thinned out below its limit is not written anew with every line.
         let thin_at = max.max(size + max / 4);
         let mut last = [0];
         let read = if size == 0 { Ok(0) } else { env.read_at(&file, size - 1, &mut last) };
@@ -201,8 +199,7 @@ impl<F: Files> Log<F> {
         let kept = thin(Record::decode_all(&whole).collect(), oldest, max / 2);
         let (name, new) = (self.names.events(), self.names.events_new());
         self.remove(env, &new)?;
-        let how = Open::New(self.spec.file_mode);
-        let (file, _) = open_ours(env, &self.dir, &self.spec, &new, how, self.group)?;
+        let (file, stat) = self.open_beside(env, &new, Purpose::MakeToAppend)?;
         let text: String = kept.iter().map(Record::encode).collect();
         let mut done = 0;
         while done < text.len() {
@@ -216,8 +213,10 @@ impl<F: Files> Log<F> {
             }
         }
         self.rename(env, &new, &name)?;
-        // The new one was opened without O_APPEND: the next line opens it with.
-        self.events.file = None;
+        let events = &mut self.events;
+        (events.file, events.id, events.size) = (Some(file), Some(stat.id), done as u64);
+        // One that can't be thinned out below its limit is not written anew with every line.
+        events.thin_at = max.max(events.size + max / 4);
         Ok(())
     }
 

@@ -12,9 +12,9 @@
 use super::Log;
 use super::boot::{HEADER_MAX, Head, heads};
 use super::error::{LogError, Step};
-use super::open::{open_checked, open_ours};
+use super::ours::Purpose;
 use super::retry::Retry;
-use crate::env::{Files, Moment, Open};
+use crate::env::{Files, Moment};
 use crate::limits::{BOOT_HEAD_MAX, BOOTS_KEPT};
 use std::io;
 use std::time::Duration;
@@ -166,8 +166,7 @@ impl<F: Files> Log<F> {
     fn make_boots(&self, env: &mut F, bytes: &[u8]) -> Result<F::File, LogError> {
         let (new, name) = (self.names.boot_new(), self.names.boot());
         self.remove(env, &new)?;
-        let how = Open::NewAppend(self.spec.file_mode);
-        let (file, _) = open_ours(env, &self.dir, &self.spec, &new, how, self.group)?;
+        let (file, _) = self.open_beside(env, &new, Purpose::MakeToAppend)?;
         let written = write_all(env, &file, bytes).1;
         written.map_err(|error| self.error(&new, Step::Write, error))?;
         self.rename(env, &new, &name)?;
@@ -177,7 +176,7 @@ impl<F: Files> Log<F> {
     /// The file as it is; nothing if there is none.
     fn read_boots(&self, env: &mut F) -> Result<Vec<u8>, LogError> {
         let name = self.names.boot();
-        let (file, stat) = match open_checked(env, &self.dir, &self.spec, &name, Open::Existing) {
+        let (file, stat) = match self.open_beside(env, &name, Purpose::Read) {
             Err(error) if error.is_not_found() => return Ok(Vec::new()),
             opened => opened?,
         };

@@ -11,7 +11,9 @@ use super::error::{Cause, LogError, Step};
 use super::map::{Absent, Backup, Found, Held, Item, Map, Stood};
 use super::names::Names;
 use super::open::directory;
+use super::ours::Rights;
 use super::record::Record;
+use crate::config::LogSpec;
 use crate::env::{FileId, Files, Open, Stat};
 use crate::limits::{
     HISTORY_EVENTS_MAX, HISTORY_HOLES_MAX, HISTORY_PARTS_MAX, HISTORY_READ_MAX, HISTORY_TRIES,
@@ -19,7 +21,7 @@ use crate::limits::{
 };
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What a backup's name may end with when a command has made it of one.
@@ -71,6 +73,8 @@ pub struct History<F: Files> {
     names: Names,
     /// Where they are.
     dir: F::Dir,
+    /// Whose they are.
+    rights: Rights,
     /// Another suffix of backups.
     suffix: Option<String>,
     /// Which byte is where.
@@ -104,12 +108,13 @@ impl<F: Files> fmt::Debug for History<F> {
 }
 
 impl<F: Files> History<F> {
-    /// Opens the history of the log at `path`. `suffix`: what `after_rotate` gives its backups, if
-    /// that is not one of the usual.
+    /// Opens the history of a log: of `spec` its path, root and owner count, and the suffix of
+    /// `after_rotate`, if that is not one of the usual.
     ///
     /// # Errors
     /// There is no directory, or what is in it can't be read.
-    pub fn open(env: &mut F, path: &Path, suffix: Option<&str>) -> Result<Self, LogError> {
+    pub fn open(env: &mut F, spec: &LogSpec) -> Result<Self, LogError> {
+        let path = &spec.path;
         let fail = |step, cause| LogError { path: path.to_owned(), step, cause };
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
             return Err(fail(Step::Open, Cause::NoName));
@@ -118,7 +123,7 @@ impl<F: Files> History<F> {
         let parent = directory(path);
         // Opening makes it where it is absent, which a reader should not.
         let dir = match env.has_dir(parent) {
-            true => env.open_dir(parent, LOG_DIR_MODE),
+            true => env.open_dir(parent, spec.root.as_deref(), LOG_DIR_MODE),
             false => Err(io::ErrorKind::NotFound.into()),
         };
         let dir = dir.map_err(|error| LogError {
@@ -127,8 +132,9 @@ impl<F: Files> History<F> {
             cause: Cause::Io(error),
         })?;
         let map = Map::new(&[], &Found::default());
-        let (path, suffix) = (path.to_owned(), suffix.map(str::to_owned));
-        let mut history = History { path, names, dir, suffix, map, state: State::default() };
+        let suffix = spec.after_rotate.as_ref().map(|after| after.suffix.clone());
+        let (path, rights, state) = (path.clone(), Rights::of(env, spec)?, State::default());
+        let mut history = History { path, names, dir, rights, suffix, map, state };
         history.refresh(env)?;
         Ok(history)
     }
@@ -291,7 +297,7 @@ impl<F: Files> History<F> {
 
     /// A file that may be read.
     fn find_file(&self, env: &mut F, name: &str) -> Result<Option<Stood>, LogError> {
-        let stat = self.stat(env, name)?.filter(|stat| stat.regular && stat.links == 1);
+        let stat = self.stat(env, name)?.filter(|stat| self.rights.check(stat).is_ok());
         Ok(stat.map(|stat| Stood { inode: stat.id.inode, size: stat.size }))
     }
 
@@ -308,13 +314,11 @@ impl<F: Files> History<F> {
         if stat.id.inode != inode {
             return Err(Failure::Changed);
         }
-        let refused = match stat {
-            Stat { regular: false, .. } => Cause::NotRegular,
-            Stat { links: 2.., .. } => Cause::Linked,
-            _ => return Ok(file),
-        };
-        let path = self.path.with_file_name(name);
-        Err(Failure::Error(LogError { path, step: Step::Open, cause: refused }))
+        self.rights.check(&stat).map_err(|cause| {
+            let path = self.path.with_file_name(name);
+            Failure::Error(LogError { path, step: Step::Open, cause })
+        })?;
+        Ok(file)
     }
 
     /// Reads what the map says.

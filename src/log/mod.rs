@@ -23,6 +23,7 @@ mod learn;
 mod map;
 mod names;
 mod open;
+mod ours;
 mod reconfigure;
 pub mod record;
 mod recover;
@@ -51,6 +52,7 @@ use dropped::Dropped;
 use events::Events;
 use held::Held;
 use names::Names;
+use ours::Rights;
 use retry::Retry;
 use rotate::{Stage, Why};
 use std::fmt;
@@ -99,8 +101,8 @@ pub struct Log<F: Files> {
     spec: LogSpec,
     /// The names beside it.
     names: Names,
-    /// `spec.group` as a number.
-    group: Option<u32>,
+    /// Whose its files are, as numbers.
+    rights: Rights,
     /// Where all the names are.
     dir: F::Dir,
     /// The current generation, or the last one while its successor can't be opened.

@@ -7,11 +7,12 @@ use super::error::{Cause, LogError, Step};
 use super::events::Events;
 use super::held::Held;
 use super::names::Names;
+use super::ours::{Purpose, Rights, open_ours};
 use super::retry::Retry;
 use super::rotate::Stage;
 use super::{Counters, Log};
 use crate::config::LogSpec;
-use crate::env::{FileId, Files, Moment, Open, Stat};
+use crate::env::{FileId, Files, Moment, Stat};
 use crate::limits::{AGE_SPREAD_MAX, LOG_DIR_MODE, MAX_BYTES_MIN};
 use std::io;
 use std::path::Path;
@@ -30,20 +31,15 @@ impl<F: Files> Log<F> {
             return Err(fail(Step::Open, Cause::NoName));
         };
         let names = Names { log: name.to_owned() };
-        let parent = directory(&spec.path);
-        let dir = env.open_dir(parent, LOG_DIR_MODE).map_err(|error| LogError {
-            path: parent.to_owned(),
-            step: Step::OpenDirectory,
-            cause: Cause::Io(error),
-        })?;
-        let group = resolve_group(env, spec)?;
-        let (file, stat) = open_generation(env, &dir, spec, &names, group)?;
+        let dir = open_directory(env, spec)?;
+        let rights = Rights::of(env, spec)?;
+        let (file, stat) = open_generation(env, &dir, spec, &names, &rights)?;
         // Whoever skipped `VmSpec::validate` shall not make a cut that takes nothing, for ever.
         let max_bytes = spec.max_bytes.max(MAX_BYTES_MIN);
         let mut log = Log {
             spec: LogSpec { max_bytes, ..spec.clone() },
             names,
-            group,
+            rights,
             dir,
             file,
             id: stat.id,
@@ -75,18 +71,14 @@ impl<F: Files> Log<F> {
 
     /// Opens what the log's name now stands for, and only then lets go of the old file.
     pub(super) fn reopen(&mut self, env: &mut F, now: Moment) -> Result<(), LogError> {
-        let mut opened = open_generation(env, &self.dir, &self.spec, &self.names, self.group);
-        let parent = directory(&self.spec.path).to_owned();
+        let mut opened = open_generation(env, &self.dir, &self.spec, &self.names, &self.rights);
+        let parent = directory(&self.spec.path);
         let above = parent.parent().is_some_and(|above| env.has_dir(above));
         if above && opened.as_ref().is_err_and(LogError::is_not_found) {
             // The directory itself was removed, and nothing can be made in it any more. It is made
             // anew where the one above is there: a VM's that was removed whole is not brought back.
-            let dir = env.open_dir(&parent, LOG_DIR_MODE).map_err(|error| LogError {
-                path: parent,
-                step: Step::OpenDirectory,
-                cause: Cause::Io(error),
-            })?;
-            opened = open_generation(env, &dir, &self.spec, &self.names, self.group);
+            let dir = open_directory(env, &self.spec)?;
+            opened = open_generation(env, &dir, &self.spec, &self.names, &self.rights);
             if opened.is_ok() {
                 self.dir = dir;
             }
@@ -121,37 +113,37 @@ impl<F: Files> Log<F> {
 
     /// An error about the file `name` beside the log.
     pub(super) fn error(&self, name: &str, step: Step, cause: io::Error) -> LogError {
-        LogError { path: self.spec.path.with_file_name(name), step, cause: Cause::Io(cause) }
+        let cause = match cause.kind() {
+            io::ErrorKind::DirectoryNotEmpty => Cause::InTheWay,
+            _ => Cause::Io(cause),
+        };
+        LogError { path: self.spec.path.with_file_name(name), step, cause }
     }
 }
 
-/// The number of the group that a log is to have.
-pub(super) fn resolve_group<F: Files>(
-    env: &mut F,
-    spec: &LogSpec,
-) -> Result<Option<u32>, LogError> {
-    let Some(group) = &spec.group else { return Ok(None) };
-    let cause = match env.group_id(group) {
-        Ok(Some(gid)) => return Ok(Some(gid)),
-        Ok(None) => Cause::NoGroup(group.clone()),
-        Err(error) => Cause::Io(error),
-    };
-    Err(LogError { path: spec.path.clone(), step: Step::SetGroup, cause })
-}
-
 /// The file at a log's path, if there is one. Makes the directory, as [`Log::open`] does.
-pub fn id_at<F: Files>(env: &mut F, path: &Path) -> Option<FileId> {
-    stat_log(env, path).map(|stat| stat.id)
+pub fn id_at<F: Files>(env: &mut F, spec: &LogSpec) -> Option<FileId> {
+    stat_log(env, spec).map(|stat| stat.id)
 }
 
 /// The size of the file at a log's path, if there is one; see [`id_at`].
-pub fn size_at<F: Files>(env: &mut F, path: &Path) -> Option<u64> {
-    stat_log(env, path).map(|stat| stat.size)
+pub fn size_at<F: Files>(env: &mut F, spec: &LogSpec) -> Option<u64> {
+    stat_log(env, spec).map(|stat| stat.size)
 }
 
-fn stat_log<F: Files>(env: &mut F, path: &Path) -> Option<Stat> {
-    let dir = env.open_dir(directory(path), LOG_DIR_MODE).ok()?;
-    env.stat_at(&dir, path.file_name()?.to_str()?).ok()
+fn stat_log<F: Files>(env: &mut F, spec: &LogSpec) -> Option<Stat> {
+    let dir = open_directory(env, spec).ok()?;
+    env.stat_at(&dir, spec.path.file_name()?.to_str()?).ok()
+}
+
+/// Opens a log's directory, and makes what is missing of it.
+fn open_directory<F: Files>(env: &mut F, spec: &LogSpec) -> Result<F::Dir, LogError> {
+    let path = directory(&spec.path);
+    env.open_dir(path, spec.root.as_deref(), LOG_DIR_MODE).map_err(|error| LogError {
+        path: path.to_owned(),
+        step: Step::OpenDirectory,
+        cause: Cause::Io(error),
+    })
 }
 
 pub(super) fn directory(path: &Path) -> &Path {
@@ -159,75 +151,23 @@ pub(super) fn directory(path: &Path) -> &Path {
     parent.unwrap_or(Path::new("."))
 }
 
-/// Opens the log's name to append, makes sure that it is ours, and takes its lock.
+/// Opens the log's name to append, makes sure that it is ours alone, and takes its lock.
 fn open_generation<F: Files>(
     env: &mut F,
     dir: &F::Dir,
     spec: &LogSpec,
     names: &Names,
-    group: Option<u32>,
+    rights: &Rights,
 ) -> Result<(F::File, Stat), LogError> {
-    let fail = |step, cause| LogError { path: spec.path.clone(), step, cause };
-    let (file, stat) = open_checked(env, dir, spec, &names.log, Open::Append(spec.file_mode))?;
-    if !env.lock(&file).map_err(|error| fail(Step::Open, Cause::Io(error)))? {
-        return Err(fail(Step::Open, Cause::Locked));
+    let fail = |(step, cause)| LogError { path: spec.path.clone(), step, cause };
+    let opened = open_ours(env, dir, &spec.path, &names.log, Purpose::Append, rights);
+    let (file, stat) = opened?;
+    let locked = env.lock(&file).map_err(|error| fail((Step::Open, Cause::Io(error))))?;
+    if !locked {
+        return Err(fail((Step::Open, Cause::Locked)));
     }
-    give_away(env, &file, spec, &names.log, group)?;
+    rights.set(env, &file).map_err(fail)?;
     Ok((file, stat))
-}
-
-/// Opens a file of ours beside the log, with the log's mode and group.
-pub(super) fn open_ours<F: Files>(
-    env: &mut F,
-    dir: &F::Dir,
-    spec: &LogSpec,
-    name: &str,
-    how: Open,
-    group: Option<u32>,
-) -> Result<(F::File, Stat), LogError> {
-    let (file, stat) = open_checked(env, dir, spec, name, how)?;
-    give_away(env, &file, spec, name, group)?;
-    Ok((file, stat))
-}
-
-/// Opens a file in the log's directory, if it is one of ours: what fails here was not changed.
-pub(super) fn open_checked<F: Files>(
-    env: &mut F,
-    dir: &F::Dir,
-    spec: &LogSpec,
-    name: &str,
-    how: Open,
-) -> Result<(F::File, Stat), LogError> {
-    let fail = |step, cause| LogError { path: spec.path.with_file_name(name), step, cause };
-    let io = |step| move |error| fail(step, Cause::Io(error));
-    let file = env.open(dir, name, how).map_err(io(Step::Open))?;
-    let stat = env.stat(&file).map_err(io(Step::Examine))?;
-    if !stat.regular {
-        return Err(fail(Step::Open, Cause::NotRegular));
-    }
-    if stat.links > 1 {
-        return Err(fail(Step::Open, Cause::Linked));
-    }
-    Ok((file, stat))
-}
-
-/// Gives a file the log's mode and group.
-fn give_away<F: Files>(
-    env: &mut F,
-    file: &F::File,
-    spec: &LogSpec,
-    name: &str,
-    group: Option<u32>,
-) -> Result<(), LogError> {
-    let fail = |step| {
-        let path = spec.path.with_file_name(name);
-        move |error| LogError { path, step, cause: Cause::Io(error) }
-    };
-    env.set_mode(file, spec.file_mode).map_err(fail(Step::SetMode))?;
-    if let Some(gid) = group {
-        env.set_group(file, gid).map_err(fail(Step::SetGroup))?;
-    }
-    Ok(())
 }
 
 /// `max` less up to a tenth of it.

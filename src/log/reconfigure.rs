@@ -5,6 +5,7 @@
 
 use super::Log;
 use super::error::{Cause, LogError, Step};
+use super::ours::Rights;
 use super::rotate::Stage;
 use crate::config::LogSpec;
 use crate::env::{Files, Moment};
@@ -22,8 +23,8 @@ impl<F: Files> Log<F> {
         spec: &LogSpec,
         now: Moment,
     ) -> Result<(), LogError> {
-        let group = super::open::resolve_group(env, spec)?;
-        let (old_mode, old_group) = (self.spec.file_mode, self.group);
+        let rights = Rights { uid: self.rights.uid, ..Rights::of(env, spec)? };
+        let (group, old_mode, old_group) = (rights.gid, self.rights.mode, self.rights.gid);
         let fail = |step| {
             let path = self.spec.path.clone();
             move |error| LogError { path, step, cause: Cause::Io(error) }
@@ -47,7 +48,7 @@ impl<F: Files> Log<F> {
                 let _ = env.set_group(to, gid);
             }
         }
-        self.group = group;
+        self.rights = rights;
         self.change_age(spec.max_age, now);
         self.check_at = self.check_at.min(now + spec.check_interval);
         let path = self.spec.path.clone();

@@ -6,8 +6,9 @@
 
 use super::Log;
 use super::error::{Cause, LogError, Step};
+use super::ours::Purpose;
 use super::rotate::Stage;
-use crate::env::{Files, Moment, Open};
+use crate::env::{Files, Moment};
 use std::io;
 
 /// What is read of the log and of the copy at once, to compare them, in bytes.
@@ -16,7 +17,11 @@ const COMPARE_CHUNK: usize = 64 * 1024;
 impl<F: Files> Log<F> {
     /// Finishes an interrupted rotation, and notes what is to be dropped.
     pub(super) fn recover(&mut self, env: &mut F, now: Moment) -> Result<(), LogError> {
-        self.remove(env, &self.names.copying())?;
+        match self.remove(env, &self.names.copying()) {
+            // Nothing that we left: a copy is made once it is gone, the log goes on meanwhile.
+            Err(error) if matches!(error.cause, Cause::InTheWay) => ::log::warn!("{error}"),
+            removed => removed?,
+        }
         self.clear_packing(env)?;
         let stage = self.judge_copy(env)?;
         let truncated = matches!(stage, Some(Stage::Placing { .. }));
@@ -54,18 +59,42 @@ impl<F: Files> Log<F> {
         if !self.exists(env, &name)? {
             return Ok(None);
         }
-        let fail = |step| {
-            let path = self.spec.path.with_file_name(&name);
-            move |error| LogError { path, step, cause: Cause::Io(error) }
+        let (copy, stat) = match self.open_beside(env, &name, Purpose::Read) {
+            Ok(opened) => opened,
+            Err(error) if error.is_refusal() => return self.set_aside(env, &name, &error),
+            Err(error) => return Err(error),
         };
-        let copy = env.open(&self.dir, &name, Open::Existing).map_err(fail(Step::Compare))?;
-        let bytes = env.stat(&copy).map_err(fail(Step::Compare))?.size;
-        let begins = self.begins_with(env, &copy, bytes).map_err(fail(Step::Compare))?;
+        let bytes = stat.size;
+        let begins = self.begins_with(env, &copy, bytes);
+        let begins = begins.map_err(|error| self.error(&name, Step::Compare, error))?;
         if bytes == 0 || (begins && self.size > bytes) {
             self.remove(env, &name)?;
             return Ok(None);
         }
         Ok(Some(if begins { Stage::Copied { bytes } } else { Stage::Placing { bytes } }))
+    }
+
+    /// What lies at the name of a copy and is not ours was no copy, as a rule: somebody has put it
+    /// there. A regular file may be one yet, of the time before `owner` was another: it becomes a
+    /// backup, unread. Whatever it is, the log goes on.
+    fn set_aside(
+        &mut self,
+        env: &mut F,
+        name: &str,
+        why: &LogError,
+    ) -> Result<Option<Stage<F::File>>, LogError> {
+        ::log::warn!("{why}; it is put aside");
+        let may_be_copy = matches!(why.cause, Cause::Owner { .. }) && self.spec.keep > 0;
+        let done = if may_be_copy {
+            let shifted = self.shift(env);
+            shifted.and_then(|()| self.rename(env, name, &self.names.backup(1)))
+        } else {
+            self.remove(env, name)
+        };
+        if let Err(error) = done {
+            ::log::warn!("{error}");
+        }
+        Ok(None)
     }
 
     /// Whether the log begins with the `bytes` bytes of `copy`.

@@ -125,14 +125,12 @@ impl<F: Files> Log<F> {
         if self.spec.mode == RotateMode::CopyTruncate {
             return self.start_copy(env);
         }
-        let to = if self.spec.keep == 0 { self.names.dropped() } else { self.names.backup(1) };
-        if self.spec.keep > 0 {
-            self.shift(env)?;
-        }
         let log = self.names.log.clone();
-        self.rename(env, &log, &to)?;
         if self.spec.keep == 0 {
-            self.begin_drop();
+            self.put_away(env, &log)?;
+        } else {
+            self.shift(env)?;
+            self.rename(env, &log, &self.names.backup(1))?;
         }
         Ok(Stage::Away { by_us: true })
     }
@@ -176,8 +174,7 @@ impl<F: Files> Log<F> {
             moving.push(backup);
         }
         if let Some(oldest) = moving.pop_if(|oldest| oldest.number == self.spec.keep) {
-            self.send_off(env, &oldest)?;
-            self.begin_drop();
+            self.put_away(env, &self.name_of(&oldest))?;
         }
         for backup in moving.iter().rev() {
             let to = self.names.packed(backup.number + 1, &backup.suffix);
@@ -244,8 +241,15 @@ impl<F: Files> Log<F> {
 
     /// Renames, with the error's path.
     pub(super) fn rename(&self, env: &mut F, from: &str, to: &str) -> Result<(), LogError> {
-        let renamed = env.rename(&self.dir, from, to);
-        renamed.map_err(|error| self.error(from, Step::Rename, error))
+        match env.rename(&self.dir, from, to) {
+            // Somebody has put a directory there: it goes if it is empty.
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                self.remove(env, to)?;
+                env.rename(&self.dir, from, to)
+            }
+            renamed => renamed,
+        }
+        .map_err(|error| self.error(from, Step::Rename, error))
     }
 
     /// Removes a name, which may be gone already.

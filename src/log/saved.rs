@@ -6,11 +6,12 @@
 
 use super::Counters;
 use super::Log;
-use super::error::LogError;
+use super::error::{Cause, LogError, Step};
 use super::events::Events;
 use super::held::{Gap, Held};
 use super::names::Names;
 use super::open::spread;
+use super::ours::Rights;
 use super::retry::Retry;
 use super::rotate::{Stage, Why};
 use crate::config::{AfterRotate, Fsync, LogSpec, Overflow, RotateMode};
@@ -245,7 +246,14 @@ impl<F: Files> Log<F> {
     ) -> Result<Log<F>, LogError> {
         let spec = saved.spec();
         let name = spec.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let group = spec.group.as_ref().and_then(|group| env.group_id(group).ok().flatten());
+        let stat = env.stat(&open.file).map_err(|error| LogError {
+            path: spec.path.clone(),
+            step: Step::Examine,
+            cause: Cause::Io(error),
+        })?;
+        // A name that can't be looked up just now is no reason to lose the VM: the file was ours.
+        let own = Rights { uid: stat.uid, gid: None, mode: spec.file_mode };
+        let rights = Rights::of(env, &spec).unwrap_or(own);
         let stage = match (saved.rotation, open.copy) {
             (Rotation::Idle, _) => Stage::Idle,
             // A copy that was not left is begun anew.
@@ -258,10 +266,10 @@ impl<F: Files> Log<F> {
         };
         let mut log = Log {
             names: Names { log: name.to_owned() },
-            group,
+            rights,
             dir: open.dir,
             file: open.file,
-            id: FileId { device: 0, inode: 0 },
+            id: stat.id,
             size: saved.size,
             begun_at: saved.begun_at,
             counters: saved.counters,
@@ -284,8 +292,6 @@ impl<F: Files> Log<F> {
             after: None,
             spec,
         };
-        let id = env.stat(&log.file).map(|stat| stat.id);
-        log.id = id.map_err(|error| log.error(&log.names.log, super::Step::Examine, error))?;
         log.events.pending = saved.events.into_bytes();
         match saved.base {
             Some(_) => {

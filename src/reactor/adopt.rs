@@ -83,7 +83,7 @@ impl<E: Env> Reactor<E> {
         let seed = self.roll();
         // Before a rotation that a crash interrupted is finished.
         let size = match self.has_flight(id) {
-            true => size_at(self.env.files(), &spec.log.path),
+            true => size_at(self.env.files(), &spec.log),
             false => None,
         };
         let log = Log::open(self.env.files(), &spec.log, seed, now)
@@ -118,7 +118,7 @@ impl<E: Env> Reactor<E> {
     fn check_alone(&mut self, spec: &VmSpec, places: &Places) -> Result<(), AdoptError> {
         let taken = self.index.taken(&spec.id, places).or_else(|| {
             // A hard link, or a path by another mount, is the same file under another name.
-            let log = id_at(self.env.files(), &spec.log.path)?;
+            let log = id_at(self.env.files(), &spec.log)?;
             Some((Taken::Log, self.index.owner_of(log)?))
         });
         let Some((what, other)) = taken else { return Ok(()) };

@@ -87,7 +87,7 @@ impl<E: Env> Reactor<E> {
         let Some(slot) = self.table.get_mut(key) else { return };
         let Some(Line { stream, .. }) = &slot.stream else { return };
         // The process that listens, not the one that was started: that may be a wrapper.
-        let Some(pid) = self.env.peer_pid(stream).ok().flatten() else { return };
+        let Some(pid) = self.env.peer_pid(stream) else { return };
         if self.env.thread_names(pid).is_ok_and(|names| serial_thread_is_gone(&names)) {
             slot.vm.on_thread_gone(now);
             self.tell_recognised(key, now);

@@ -12,6 +12,7 @@ use crate::ch::api::{self, Call};
 use crate::ch::http::{Fed, Response, ResponseParser};
 use crate::env::{Env, Interest, Moment};
 use crate::limits;
+use crate::vm::DialFailure;
 use std::io;
 
 pub(crate) struct Exchange<S> {
@@ -50,11 +51,20 @@ impl<E: Env> Reactor<E> {
             return Err(format!("{name}: no api path is known"));
         };
         let request = call.request().encode().map_err(|error| format!("{name}: {error}"))?;
-        let connected = self.env.connect(path, key.token(Kind::Api), Interest::ReadWrite);
+        let (expected, token) = (slot.spec.expect_uid, key.token(Kind::Api));
+        let connected = self.env.connect(path, expected, token, Interest::ReadWrite);
         let (stream, _) = connected
             .map_err(|error| format!("{name}: cannot connect to {}: {error}", path.display()))?;
+        if let Some(wanted) = expected
+            && let is = self.env.peer(&stream).map_or(u32::MAX, |peer| peer.uid)
+            && is != wanted
+        {
+            // A connection to an API may simply be closed.
+            let (path, failure) = (path.display(), DialFailure::Stranger { is, wanted });
+            return Err(format!("{name}: cannot connect to {path}: {failure}"));
+        }
         if let (Asker::Launch, Some(vmm), Some(part)) = (asker, &slot.process, &mut slot.launch)
-            && let Some(pid) = self.env.peer_pid(&stream).ok().flatten()
+            && let Some(pid) = self.env.peer_pid(&stream)
             && !self.env.is_of(vmm, pid)
         {
             // Somebody bound the path before our VMM could: his VM is not ours to configure.

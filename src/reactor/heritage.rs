@@ -37,7 +37,9 @@ impl<E: Heritage> Reactor<E> {
                     "the orderly end of its guest"
                 }
                 None if slot.errand == Turn::Running => "the work on its backups",
-                None if slot.foreign => "the leaving of another's console",
+                None if slot.foreign || slot.stranger.is_some() => {
+                    "the leaving of another's console"
+                }
                 None if slot.closing => "its end",
                 None => return None,
             };

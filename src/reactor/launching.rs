@@ -76,8 +76,8 @@ impl<E: Env> Reactor<E> {
     fn probe_api(&mut self, key: Key) -> Probe {
         let Some(slot) = self.table.get_mut(key) else { return Probe::Absent };
         let Some(path) = slot.spec.api.as_deref() else { return Probe::Absent };
-        let probe = match self.env.connect(path, key.token(Kind::Api), Interest::ReadWrite) {
-            Ok((stream, _)) => Probe::Alive(self.env.peer_pid(&stream).ok().flatten()),
+        let probe = match self.env.connect(path, None, key.token(Kind::Api), Interest::ReadWrite) {
+            Ok((stream, _)) => Probe::Alive(self.env.peer_pid(&stream)),
             Err(error) => refusal(path, DialFailure::from(&error)),
         };
         if let Some(part) = &mut slot.launch {
@@ -91,9 +91,9 @@ impl<E: Env> Reactor<E> {
     fn probe_serial(&mut self, key: Key, now: Moment) -> Probe {
         let Some(slot) = self.table.get_mut(key) else { return Probe::Absent };
         let path = &slot.spec.serial;
-        match self.env.connect(path, key.token(Kind::Serial), Interest::Read) {
+        match self.env.connect(path, None, key.token(Kind::Serial), Interest::Read) {
             Ok((stream, _)) => {
-                let pid = self.env.peer_pid(&stream).ok().flatten();
+                let pid = self.env.peer_pid(&stream);
                 slot.stream = Some(Line { stream, berth: None });
                 slot.foreign = true;
                 slot.vm.on_dialed(Reached::Other, now);

@@ -32,7 +32,12 @@ impl<E: Env> Reactor<E> {
     /// A connection to a VM's serial socket; in the store, where there is one, before it stands.
     pub(super) fn connect_line(&mut self, key: Key) -> Result<(Line<E::Stream>, SocketId), NoLine> {
         let Some(slot) = self.table.get_mut(key) else { return Err(NoLine::StoreBusy) };
-        let (target, socket) = self.env.find(&slot.spec.serial)?;
+        let expected = slot.spec.expect_uid;
+        let (target, socket) = self.env.find(&slot.spec.serial, expected)?;
+        if let Some(failure) = self.refused_before(key, socket) {
+            return Err(NoLine::Failed(failure));
+        }
+        let Some(slot) = self.table.get_mut(key) else { return Err(NoLine::StoreBusy) };
         let line = match slot.spare.take() {
             Some(line) => {
                 if let Some(berth) = line.berth {
@@ -46,7 +51,7 @@ impl<E: Env> Reactor<E> {
             }
         };
         match self.env.connect_to(&line.stream, &target) {
-            Ok(()) => Ok((line, socket)),
+            Ok(()) => self.check_peer(key, line, socket),
             Err(error) => {
                 let failure = DialFailure::from(&error);
                 match (line.berth, self.table.get_mut(key)) {

@@ -28,6 +28,7 @@ mod serial;
 mod service;
 mod slot;
 mod store;
+mod stranger;
 mod table;
 mod timers;
 mod upgrade;
@@ -255,6 +256,7 @@ impl<E: Env> Reactor<E> {
             }
             if ready.serial {
                 self.pump(key, now);
+                self.read_stranger(key);
             }
             if self.table.get(key).is_some_and(|slot| slot.ready.any() && !slot.closing) {
                 self.enqueue(key);

@@ -88,6 +88,9 @@ impl<E: Env> Reactor<E> {
         let before = *slot.log.counters();
         let changed = slot.log.reconfigure(self.env.files(), &spec.log, now);
         changed.map_err(ReconfigureError::Log)?;
+        if slot.spec.expect_uid != spec.expect_uid {
+            slot.strange = None;
+        }
         slot.spec = spec;
         // A launched VM ends with its VMM, and its launch bounds the first connection.
         let next = slot.launch.is_none().then(|| {

@@ -112,6 +112,8 @@ impl<E: Env> Reactor<E> {
             );
         }
         let watched = match failure {
+            // The end of a stranger's connection is waited for by the timer.
+            _ if slot.stranger.is_some() => Watched::No,
             DialFailure::Absent | DialFailure::Refused => self.watch_path(key),
             _ => Watched::No,
         };
@@ -131,7 +133,7 @@ impl<E: Env> Reactor<E> {
         if slot.launch.is_some() {
             return false;
         }
-        let pid = self.env.peer_pid(stream).ok().flatten();
+        let pid = self.env.peer_pid(stream);
         let watched = slot.process.as_mut().is_some_and(|process| {
             Some(self.env.pid(process)) == pid && self.env.exit(process).is_none()
         });
@@ -360,8 +362,11 @@ impl<E: Env> Reactor<E> {
         if slot.closing {
             return;
         }
+        self.read_stranger(key);
+        let Some(slot) = self.table.get_mut(key) else { return };
         let successor = slot.successor.take().map(|(line, _)| line);
-        let lines = [slot.stream.take(), slot.spare.take(), successor];
+        let stranger = slot.stranger.take().map(|(line, _)| line);
+        let lines = [slot.stream.take(), slot.spare.take(), successor, stranger];
         for line in lines.into_iter().flatten() {
             self.hang_up(line);
         }

@@ -74,6 +74,10 @@ pub(crate) struct Slot<E: Env> {
     pub spare: Option<Line<E::Stream>>,
     /// The connection that displaces `stream`, which is read to its end first, and its socket.
     pub successor: Option<(Line<E::Stream>, SocketId)>,
+    /// A connection to a process that is not whose it has to be, and until when it is being left.
+    pub stranger: Option<(Line<E::Stream>, Moment)>,
+    /// The socket on which such a one listens: it is not connected to again.
+    pub strange: Option<(SocketId, DialFailure)>,
     /// The socket that `stream` is, or was, connected to.
     pub socket: Option<SocketId>,
     /// `stream` is another VM's, and is only being left.
@@ -131,6 +135,8 @@ impl<E: Env> Slot<E> {
             stream: None,
             spare: None,
             successor: None,
+            stranger: None,
+            strange: None,
             socket: None,
             foreign: false,
             process: None,

@@ -272,6 +272,7 @@ impl<E: Env> Reactor<E> {
                 return self.give_berth_back(left.berth);
             }
         };
+        let Ok(line) = self.leave_if_strange(key, line, left.socket) else { return };
         let Some(slot) = self.table.get_mut(key) else { return };
         if slot.stream.is_some() {
             slot.successor = Some((line, left.socket));

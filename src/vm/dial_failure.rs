@@ -3,6 +3,7 @@
 //! Owns the meaning of an errno of connect(2), and the words for it.
 //! **Invariant:** every error is one of these; what a person has to mend says so.
 
+use crate::env::Refused;
 use std::fmt;
 use std::io;
 
@@ -19,6 +20,17 @@ pub enum DialFailure {
     Denied,
     /// Something that is no socket is at the path, a symbolic link perhaps.
     NotASocket,
+    /// The directory of the path is a symbolic link.
+    LinkedDirectory,
+    /// The socket has another name too: it may be another VM's.
+    LinkedSocket,
+    /// The socket, or the process that listens on it, is another user's than `expect_uid`.
+    Stranger {
+        /// Whose it is.
+        is: u32,
+        /// Whose it has to be.
+        wanted: u32,
+    },
     /// EMFILE, ENFILE, ENOMEM: this process is short of something.
     Exhausted,
     /// Anything else: the errno.
@@ -27,6 +39,14 @@ pub enum DialFailure {
 
 impl From<&io::Error> for DialFailure {
     fn from(error: &io::Error) -> Self {
+        let refused = error.get_ref().and_then(|inner| inner.downcast_ref::<Refused>());
+        if let Some(refused) = refused {
+            return match *refused {
+                Refused::LinkedDirectory(_) => DialFailure::LinkedDirectory,
+                Refused::LinkedSocket => DialFailure::LinkedSocket,
+                Refused::SocketOwner { is, wanted } => DialFailure::Stranger { is, wanted },
+            };
+        }
         match error.kind() {
             io::ErrorKind::NotFound => DialFailure::Absent,
             io::ErrorKind::ConnectionRefused => DialFailure::Refused,
@@ -61,6 +81,15 @@ impl fmt::Display for DialFailure {
                  on the way must be passable"
             }
             DialFailure::NotASocket => "what is at the path is no socket",
+            DialFailure::LinkedDirectory => {
+                "its directory is a symbolic link, which is not followed: name the real path"
+            }
+            DialFailure::LinkedSocket => {
+                "the socket has more than one hard link, and may be another VM's"
+            }
+            DialFailure::Stranger { is, wanted } => {
+                return write!(f, "it is user {is}'s, not user {wanted}'s (expect_uid)");
+            }
             DialFailure::Exhausted => "out of descriptors or memory: raise LimitNOFILE",
             DialFailure::Other(errno) => {
                 return write!(f, "{}", io::Error::from_raw_os_error(*errno));

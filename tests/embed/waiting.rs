@@ -13,8 +13,8 @@ use std::time::Duration;
 use seriald::config::AfterRotate;
 use seriald::env::os::{OsEnv, OsFile, OsFiles, OsProcess, OsStream, OsWaker};
 use seriald::env::{
-    Change, Descriptor, Env, Exit, FileId, Interest, Moment, Notify, ProcessSignal, Processes,
-    Remains, Signal, SocketId, Sockets, WatchId, Watches,
+    Change, Descriptor, Env, Exit, FileId, Interest, Moment, Notify, PeerId, ProcessSignal,
+    Processes, Remains, Signal, SocketId, Sockets, WatchId, Watches,
 };
 use seriald::{Config, EventKind, Reactor};
 
@@ -55,11 +55,11 @@ impl Sockets for Noting {
     type Stream = OsStream;
     type Target = OwnedFd;
 
-    fn find(&mut self, path: &Path) -> io::Result<(OwnedFd, SocketId)> {
+    fn find(&mut self, path: &Path, owner: Option<u32>) -> io::Result<(OwnedFd, SocketId)> {
         if self.absent.as_deref() == Some(path) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        self.world.find(path)
+        self.world.find(path, owner)
     }
     fn open(&mut self, token: u64, interest: Interest) -> io::Result<OsStream> {
         self.world.open(token, interest)
@@ -87,8 +87,8 @@ impl Sockets for Noting {
     fn shutdown_write(&mut self, stream: &OsStream) -> io::Result<()> {
         self.world.shutdown_write(stream)
     }
-    fn peer_pid(&mut self, stream: &OsStream) -> io::Result<Option<u32>> {
-        self.world.peer_pid(stream)
+    fn peer(&mut self, stream: &OsStream) -> io::Result<PeerId> {
+        self.world.peer(stream)
     }
     fn unlink_socket(&mut self, path: &Path) -> io::Result<()> {
         self.world.unlink_socket(path)

@@ -5,6 +5,8 @@
 //! isn't there is a failure, never a skip.
 
 use std::env;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -45,6 +47,12 @@ pub fn cloud_hypervisor() -> Option<PathBuf> {
 /// Something that this machine does not allow, and why.
 pub fn needs<T>(what: &str, why: &str) -> Option<T> {
     found_or_skipped(&format!("{what} ({why})"), None)
+}
+
+/// Root, who alone can act as another user.
+pub fn root() -> Option<()> {
+    let is_root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
+    found_or_skipped("root", is_root.then_some(()))
 }
 
 fn named_by(variable: &str) -> Option<PathBuf> {

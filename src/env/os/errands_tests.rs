@@ -59,8 +59,8 @@ fn a_forked_child_has_no_descriptor_but_those_that_it_was_handed() {
 fn a_child_that_syncs_says_whether_it_could() {
     let mut env = OsEnv::new().unwrap();
     let top = tempfile::tempdir().unwrap();
-    let dir = env.files.open_dir(top.path(), 0o750).unwrap();
-    let file = env.files.open(&dir, "f", Open::Append(0o640)).unwrap();
+    let dir = env.files.open_dir(top.path(), None, 0o750).unwrap();
+    let file = env.files.open(&dir, "f", Open::NewToAppend(0o640)).unwrap();
     let mut process = env.start_sync(&[&file, &file], &dir, 7).unwrap();
     let mut exit = None;
     while exit.is_none() {

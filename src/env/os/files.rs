@@ -4,22 +4,19 @@
 //! **Invariant:** no call follows a symbolic link in a file's place, blocks on a FIFO, hands a
 //! descriptor to a child, or leaves a permission to the umask.
 
+use super::accounts;
+use super::dirs::{open_directory, open_log_dir};
 use super::remains::Kept;
 use crate::env::{FileId, Files, Open, Stat};
 use std::ffi::{CStr, CString, c_int};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path};
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What [`Files::copy`] moves at once where the kernel can't copy by itself, in bytes.
 const COPY_CHUNK: usize = 64 * 1024;
-
-/// Room for a group's entry, at first and at most, in bytes: a group may have many members.
-const GROUP_ENTRY_MIN: usize = 1024;
-/// See [`GROUP_ENTRY_MIN`].
-const GROUP_ENTRY_MAX: usize = 1024 * 1024;
 
 /// The file system of the machine.
 #[derive(Default)]
@@ -50,13 +47,8 @@ impl Files for OsFiles {
     type Dir = OsDir;
     type File = OsFile;
 
-    fn open_dir(&mut self, path: &Path, mode: u32) -> io::Result<OsDir> {
-        let whole = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        match open_directory(None, &c_path(whole)?, 0) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => make_directories(whole, mode),
-            opened => opened,
-        }
-        .map(OsDir)
+    fn open_dir(&mut self, path: &Path, root: Option<&Path>, mode: u32) -> io::Result<OsDir> {
+        open_log_dir(path, root, mode).map(OsDir)
     }
 
     fn has_dir(&mut self, path: &Path) -> bool {
@@ -67,12 +59,11 @@ impl Files for OsFiles {
     fn open(&mut self, dir: &OsDir, name: &str, how: Open) -> io::Result<OsFile> {
         // O_NONBLOCK: the open of a FIFO must not wait for its other end. Regular files ignore it.
         let safe = libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NOCTTY;
+        let new = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL;
         let (flags, mode) = match how {
-            Open::Append(mode) => (libc::O_RDWR | libc::O_APPEND | libc::O_CREAT, mode),
-            Open::New(mode) => (libc::O_RDWR | libc::O_CREAT | libc::O_EXCL, mode),
-            Open::NewAppend(mode) => {
-                (libc::O_RDWR | libc::O_APPEND | libc::O_CREAT | libc::O_EXCL, mode)
-            }
+            Open::Append => (libc::O_RDWR | libc::O_APPEND, 0),
+            Open::NewToAppend(mode) => (new | libc::O_APPEND, mode),
+            Open::New(mode) => (new, mode),
             Open::Existing => (libc::O_RDWR, 0),
             Open::Read => (libc::O_RDONLY, 0),
         };
@@ -167,8 +158,13 @@ impl Files for OsFiles {
 
     fn unlink(&mut self, dir: &OsDir, name: &str) -> io::Result<()> {
         let name = c_name(name)?;
+        let fd = dir.0.as_raw_fd();
         // SAFETY: the descriptor is open and the name ends with NUL.
-        retried(|| unsafe { libc::unlinkat(dir.0.as_raw_fd(), name.as_ptr(), 0) })
+        let remove = |how| retried(|| unsafe { libc::unlinkat(fd, name.as_ptr(), how) });
+        match remove(0) {
+            Err(error) if error.raw_os_error() == Some(libc::EISDIR) => remove(libc::AT_REMOVEDIR),
+            removed => removed,
+        }
     }
 
     fn lock(&mut self, file: &OsFile) -> io::Result<bool> {
@@ -203,21 +199,22 @@ impl Files for OsFiles {
         retried(|| unsafe { libc::fchown(file.0.as_raw_fd(), u32::MAX, gid) })
     }
 
+    fn set_owner(&mut self, file: &OsFile, uid: u32) -> io::Result<()> {
+        // SAFETY: the descriptor is open; the group -1 stays as it is (chown(2)).
+        retried(|| unsafe { libc::fchown(file.0.as_raw_fd(), uid, u32::MAX) })
+    }
+
     fn group_id(&mut self, name: &str) -> io::Result<Option<u32>> {
-        if let Ok(number) = name.parse() {
-            return Ok(Some(number));
-        }
-        let name = c_name(name)?;
-        let mut room = GROUP_ENTRY_MIN;
-        loop {
-            match group_by_name(&name, room) {
-                Err(error) if error.raw_os_error() == Some(libc::ERANGE) => room *= 4,
-                found => return found,
-            }
-            if room > GROUP_ENTRY_MAX {
-                return Err(io::Error::other("its entry in the group database is too long"));
-            }
-        }
+        accounts::group_id(name)
+    }
+
+    fn user_id(&mut self, name: &str) -> io::Result<Option<u32>> {
+        accounts::user_id(name)
+    }
+
+    fn own_user(&mut self) -> u32 {
+        // SAFETY: geteuid takes nothing and always succeeds.
+        unsafe { libc::geteuid() }
     }
 }
 
@@ -274,51 +271,13 @@ fn kernel_cannot_copy(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| refusals.contains(&code))
 }
 
-/// Makes the directories of `path` that are absent, and opens the last one.
-fn make_directories(path: &Path, mode: u32) -> io::Result<OwnedFd> {
-    let start = if path.is_absolute() { c"/" } else { c"." };
-    let mut at = open_directory(None, start, libc::O_PATH)?;
-    let mut parts = path.components().peekable();
-    while let Some(part) = parts.next() {
-        if matches!(part, Component::RootDir | Component::CurDir) && parts.peek().is_some() {
-            continue;
-        }
-        // Only the last one is read; those on the way may be searchable and no more.
-        let how = if parts.peek().is_some() { libc::O_PATH } else { 0 };
-        let name = c_path(Path::new(part.as_os_str()))?;
-        at = match open_directory(Some(&at), &name, how) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                make_directory(&at, &name, mode)?
-            }
-            opened => opened?,
-        };
-    }
-    Ok(at)
-}
-
-/// Makes one directory and opens it. One that another made meanwhile keeps its mode.
-fn make_directory(parent: &OwnedFd, name: &CStr, mode: u32) -> io::Result<OwnedFd> {
-    // SAFETY: the descriptor is open and the name ends with NUL.
-    let made = retried(|| unsafe { libc::mkdirat(parent.as_raw_fd(), name.as_ptr(), mode) });
-    match made {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            return open_directory(Some(parent), name, 0);
-        }
-        made => made?,
-    }
-    let opened = open_directory(Some(parent), name, libc::O_NOFOLLOW)?;
-    // SAFETY: the descriptor is open; fchmod touches no memory of ours.
-    retried(|| unsafe { libc::fchmod(opened.as_raw_fd(), mode) })?;
-    Ok(opened)
-}
-
-/// Opens a directory by its name below `parent`, or by its path.
-fn open_directory(parent: Option<&OwnedFd>, name: &CStr, how: c_int) -> io::Result<OwnedFd> {
-    open_at(parent, name, libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC | how, 0)
-}
-
 /// openat(2).
-fn open_at(dir: Option<&OwnedFd>, name: &CStr, flags: c_int, mode: u32) -> io::Result<OwnedFd> {
+pub(super) fn open_at(
+    dir: Option<&OwnedFd>,
+    name: &CStr,
+    flags: c_int,
+    mode: u32,
+) -> io::Result<OwnedFd> {
     let dir = dir.map_or(libc::AT_FDCWD, AsRawFd::as_raw_fd);
     loop {
         // SAFETY: `dir` is open or AT_FDCWD, and the name ends with NUL.
@@ -377,31 +336,6 @@ impl Drop for Stream {
     }
 }
 
-/// getgrnam_r(3) with `room` bytes for the entry; ERANGE if that is too little.
-fn group_by_name(name: &CStr, room: usize) -> io::Result<Option<u32>> {
-    let mut entry = std::mem::MaybeUninit::<libc::group>::uninit();
-    let mut strings = vec![0; room];
-    let mut found = std::ptr::null_mut();
-    // SAFETY: the name ends with NUL; entry, strings (with their length) and found are writable
-    // and outlive the call.
-    let code = unsafe {
-        libc::getgrnam_r(
-            name.as_ptr(),
-            entry.as_mut_ptr(),
-            strings.as_mut_ptr(),
-            strings.len(),
-            &mut found,
-        )
-    };
-    match code {
-        // SAFETY: a result that is not null points to `entry`, which is filled then.
-        0 if !found.is_null() => Ok(Some(unsafe { (*found).gr_gid })),
-        // What getgrnam(3) lists as "not found" besides 0.
-        0 | libc::ENOENT | libc::ESRCH | libc::EBADF | libc::EPERM => Ok(None),
-        code => Err(io::Error::from_raw_os_error(code)),
-    }
-}
-
 /// Our part of a kernel's stat.
 fn stat_of(raw: &libc::stat) -> Stat {
     let seconds = Duration::from_secs(u64::try_from(raw.st_mtime).unwrap_or(0));
@@ -411,7 +345,9 @@ fn stat_of(raw: &libc::stat) -> Stat {
         id: FileId { device: raw.st_dev, inode: raw.st_ino },
         size: u64::try_from(raw.st_size).unwrap_or(0),
         regular: raw.st_mode & libc::S_IFMT == libc::S_IFREG,
+        link: raw.st_mode & libc::S_IFMT == libc::S_IFLNK,
         links: raw.st_nlink,
+        uid: raw.st_uid,
         modified,
         age: SystemTime::now().duration_since(UNIX_EPOCH + modified).unwrap_or_default(),
     }
@@ -424,7 +360,7 @@ fn write_once(file: &OsFile, bytes: &[u8]) -> io::Result<usize> {
 }
 
 /// A call that returns 0 or -1, repeated while a signal interrupts it.
-fn retried(mut call: impl FnMut() -> c_int) -> io::Result<()> {
+pub(super) fn retried(mut call: impl FnMut() -> c_int) -> io::Result<()> {
     loop {
         if call() == 0 {
             return Ok(());
@@ -447,7 +383,7 @@ fn offset_of(offset: u64) -> io::Result<libc::off_t> {
 }
 
 /// A file name: one component, or a tenant could lead us out of the directory.
-fn c_name(name: &str) -> io::Result<CString> {
+pub(super) fn c_name(name: &str) -> io::Result<CString> {
     if name.contains('/') {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "a file name with a slash"));
     }
@@ -455,7 +391,7 @@ fn c_name(name: &str) -> io::Result<CString> {
 }
 
 /// A path.
-fn c_path(path: &Path) -> io::Result<CString> {
+pub(super) fn c_path(path: &Path) -> io::Result<CString> {
     Ok(CString::new(path.as_os_str().as_bytes())?)
 }
 

@@ -5,6 +5,8 @@
 //! one owner, is never duplicated once it is watched, and is close-on-exec.
 #![allow(unsafe_code)]
 
+mod accounts;
+mod dirs;
 mod errands;
 mod files;
 pub mod folder;

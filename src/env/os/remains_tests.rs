@@ -51,7 +51,7 @@ fn a_read_is_found_until_it_landed_and_so_is_how_much_of_it_was_written() {
     let path = dir.path().join("socket");
     let listener = UnixListener::bind(&path).unwrap();
     let (mut env, number) = a_world_with_remains();
-    let (stream, _) = env.connect(&path, 1, Interest::Read).unwrap();
+    let (stream, _) = env.connect(&path, None, 1, Interest::Read).unwrap();
     let (mut client, _) = listener.accept().unwrap();
     let mut into = [0; 100];
     let nothing = env.read_for_successor(&stream, 5, &mut into).unwrap_err();

@@ -1,18 +1,20 @@
 //! Unix stream sockets.
 //!
 //! Owns nothing but what it returns.
-//! **Invariant:** a path is opened without following a link at its end and checked to be a socket
-//! before it is connected to; the connection goes to what was checked.
+//! **Invariant:** a path is opened without following a link at its end, or at its directory's, and
+//! checked to be a socket before it is connected to; the connection goes to what was checked.
 
+use super::dirs::open_unlinked;
+use super::files::{c_path, open_at, retried};
 use super::{OsEnv, cvt, token};
-use crate::env::{Descriptor, FileId, Interest, SocketId, Sockets};
+use crate::env::{Descriptor, FileId, Interest, PeerId, Refused, SocketId, Sockets};
 use mio::unix::SourceFd;
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsString};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -26,10 +28,16 @@ impl Sockets for OsEnv {
     type Stream = OsStream;
     type Target = OwnedFd;
 
-    fn find(&mut self, path: &Path) -> io::Result<(OwnedFd, SocketId)> {
+    fn find(&mut self, path: &Path, owner: Option<u32>) -> io::Result<(OwnedFd, SocketId)> {
         let target = open_socket_path(path)?;
-        let id = identify(&target)?;
-        Ok((target, id))
+        let seen = examine(&target)?;
+        if seen.links > 1 {
+            return Err(io::Error::other(Refused::LinkedSocket));
+        }
+        match owner.filter(|owner| *owner != seen.owner) {
+            Some(wanted) => Err(io::Error::other(Refused::SocketOwner { is: seen.owner, wanted })),
+            None => Ok((target, seen.id)),
+        }
     }
 
     fn open(&mut self, watched_as: u64, interest: Interest) -> io::Result<OsStream> {
@@ -57,7 +65,7 @@ impl Sockets for OsEnv {
     }
 
     fn socket_id(&mut self, path: &Path) -> io::Result<SocketId> {
-        identify(&open_socket_path(path)?)
+        examine(&open_socket_path(path)?).map(|seen| seen.id)
     }
 
     fn read(&mut self, stream: &OsStream, into: &mut [u8]) -> io::Result<usize> {
@@ -91,7 +99,7 @@ impl Sockets for OsEnv {
         cvt(unsafe { libc::shutdown(stream.fd.as_raw_fd(), libc::SHUT_WR) }).map(drop)
     }
 
-    fn peer_pid(&mut self, stream: &OsStream) -> io::Result<Option<u32>> {
+    fn peer(&mut self, stream: &OsStream) -> io::Result<PeerId> {
         let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
         let mut len = size_of::<libc::ucred>() as libc::socklen_t;
         // SAFETY: both pointers are to live values, and len is the size of the first.
@@ -101,14 +109,15 @@ impl Sockets for OsEnv {
             libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, into, &mut len)
         })?;
         // Pid 0: the peer lives in a pid namespace that we can't see (unix(7)).
-        Ok(u32::try_from(peer.pid).ok().filter(|pid| *pid != 0))
+        let pid = u32::try_from(peer.pid).ok().filter(|pid| *pid != 0);
+        Ok(PeerId { pid, uid: peer.uid })
     }
 
     fn unlink_socket(&mut self, path: &Path) -> io::Result<()> {
-        if std::fs::symlink_metadata(path)?.file_type().is_socket() {
-            return std::fs::remove_file(path);
-        }
-        Err(io::Error::from_raw_os_error(libc::ENOTSOCK))
+        let (dir, name) = directory_of(path)?;
+        examine(&open_in(&dir, &name)?)?;
+        // SAFETY: the descriptor is open and the name ends with NUL.
+        retried(|| unsafe { libc::unlinkat(dir.as_raw_fd(), name.as_ptr(), 0) })
     }
 
     fn messages_that_fill(&mut self) -> io::Result<usize> {
@@ -150,20 +159,33 @@ fn retry_if_interrupted() -> io::Result<()> {
     }
 }
 
-fn c_path(path: &OsStr) -> io::Result<CString> {
-    CString::new(path.as_bytes()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
+/// A path's directory, which is no link, and the last part of the path.
+fn directory_of(path: &Path) -> io::Result<(OwnedFd, CString)> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let dir = open_unlinked(path.parent().unwrap_or(Path::new("")), libc::O_PATH)?;
+    Ok((dir, c_path(Path::new(name))?))
+}
+
+/// Opens a name itself (O_PATH), a link's too.
+fn open_in(dir: &OwnedFd, name: &CStr) -> io::Result<OwnedFd> {
+    open_at(Some(dir), name, libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC, 0)
 }
 
 /// Opens the path itself (O_PATH), without following a link at its end.
 fn open_socket_path(path: &Path) -> io::Result<OwnedFd> {
-    let path = c_path(path.as_os_str())?;
-    let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
-    // SAFETY: the path is a live C string; the result is a new descriptor that we own.
-    Ok(unsafe { OwnedFd::from_raw_fd(cvt(libc::open(path.as_ptr(), flags))?) })
+    let (dir, name) = directory_of(path)?;
+    open_in(&dir, &name)
+}
+
+/// What a socket's file says of it.
+struct Seen {
+    id: SocketId,
+    links: u32,
+    owner: u32,
 }
 
 /// What was opened; ENOTSOCK (ELOOP for a link) if it is no socket.
-fn identify(target: &OwnedFd) -> io::Result<SocketId> {
+fn examine(target: &OwnedFd) -> io::Result<Seen> {
     let mut stat = MaybeUninit::<libc::statx>::zeroed();
     // SAFETY: the empty path is a live C string and the result goes into a live statx, which is
     // plain memory, so that zeroes are valid where the kernel fills nothing.
@@ -182,10 +204,11 @@ fn identify(target: &OwnedFd) -> io::Result<SocketId> {
     let has_birth = stat.stx_mask & libc::STATX_BTIME != 0;
     let born = if has_birth { stat.stx_btime } else { stat.stx_ctime };
     let device = libc::makedev(stat.stx_dev_major, stat.stx_dev_minor);
-    Ok(SocketId {
+    let id = SocketId {
         file: FileId { device, inode: stat.stx_ino },
         born: Duration::new(u64::try_from(born.tv_sec).unwrap_or(0), born.tv_nsec),
-    })
+    };
+    Ok(Seen { id, links: stat.stx_nlink, owner: stat.stx_uid })
 }
 
 /// connect(2): on a non-blocking Unix socket it succeeds or fails at once, EAGAIN meaning that the

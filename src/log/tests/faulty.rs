@@ -60,9 +60,9 @@ impl Files for Faulty {
     type Dir = OsDir;
     type File = OsFile;
 
-    fn open_dir(&mut self, path: &Path, mode: u32) -> io::Result<OsDir> {
+    fn open_dir(&mut self, path: &Path, root: Option<&Path>, mode: u32) -> io::Result<OsDir> {
         self.call("open_dir")?;
-        self.os.open_dir(path, mode)
+        self.os.open_dir(path, root, mode)
     }
 
     fn has_dir(&mut self, path: &Path) -> bool {
@@ -157,8 +157,22 @@ impl Files for Faulty {
         self.os.set_group(file, gid)
     }
 
+    fn set_owner(&mut self, file: &OsFile, uid: u32) -> io::Result<()> {
+        self.call("set_owner")?;
+        self.os.set_owner(file, uid)
+    }
+
     fn group_id(&mut self, name: &str) -> io::Result<Option<u32>> {
         self.call("group_id")?;
         self.os.group_id(name)
+    }
+
+    fn user_id(&mut self, name: &str) -> io::Result<Option<u32>> {
+        self.call("user_id")?;
+        self.os.user_id(name)
+    }
+
+    fn own_user(&mut self) -> u32 {
+        self.os.own_user()
     }
 }

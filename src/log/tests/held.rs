@@ -136,7 +136,7 @@ fn what_is_held_is_written_by_the_program_that_takes_over() {
     let saved: SavedLog = serde_json::from_str(&serde_json::to_string(&saved).unwrap()).unwrap();
     // The successor has the same files open; the disk is still full, and then it is not.
     let open = |env: &mut Faulty, log: Log<Faulty>| OpenLog {
-        dir: env.open_dir(place.spec.path.parent().unwrap(), 0o750).unwrap(),
+        dir: env.open_dir(place.spec.path.parent().unwrap(), None, 0o750).unwrap(),
         file: log.file,
         copy: None,
     };
@@ -160,7 +160,7 @@ fn losses_and_offsets_are_handed_to_the_program_that_takes_over() {
     assert_eq!((log.offset(), log.held_bytes(), log.unrecorded_bytes()), (14, 8, 14));
     let saved = log.save(|_| 11, |_| 10);
     let saved: SavedLog = serde_json::from_str(&serde_json::to_string(&saved).unwrap()).unwrap();
-    let dir = env.open_dir(place.spec.path.parent().unwrap(), 0o750).unwrap();
+    let dir = env.open_dir(place.spec.path.parent().unwrap(), None, 0o750).unwrap();
     let files = OpenLog { dir, file: log.file, copy: None };
     let mut log = Log::take_over(&mut env, saved, files, 0, secs(2)).unwrap();
     assert_eq!((log.offset(), log.counters().lost_bytes), (14, 6));

@@ -150,7 +150,7 @@ fn check(subject: &impl Subject, history: &mut History<OsFiles>, at: &[(u32, u32
         let len = u64::from(*len).min(old - offset);
         check_read(history, want, (offset, len), "an old one");
     }
-    let mut fresh = History::open(env, &subject.log(), None).unwrap();
+    let mut fresh = History::open(env, &LogSpec::new(subject.log())).unwrap();
     history.refresh(env).unwrap();
     assert_eq!((fresh.len(), history.len()), (want.len() as u64, want.len() as u64), "len");
     let here = |cell: &Cell| matches!(cell, Cell::Byte(_) | Cell::Packed(_));
@@ -175,7 +175,7 @@ proptest! {
     ) {
         let mut subject = Writer::new(keep, on_disk && keep > 1);
         let mut history =
-            History::open(&mut OsFiles::default(), &subject.log(), None).unwrap();
+            History::open(&mut OsFiles::default(), &LogSpec::new(subject.log())).unwrap();
         for op in &ops {
             subject.apply(op);
             check(&subject, &mut history, &reads);

@@ -1,10 +1,11 @@
 //! What is read, and what is not.
 
 use super::*;
+use crate::config::AfterRotate;
 use crate::limits::HISTORY_READ_MAX;
 
 fn opened(place: &Place) -> History<OsFiles> {
-    History::open(&mut OsFiles::default(), &place.spec.path, None).unwrap()
+    History::open(&mut OsFiles::default(), &place.spec).unwrap()
 }
 
 #[test]
@@ -42,7 +43,7 @@ fn a_link_and_a_file_with_two_names_are_not_read() {
         assert!(read.is_err() || !format!("{read:?}").contains("115, 101, 99"), "{read:?}");
         // Nor in the place of the events.
         how(place.path("secret"), place.path("app.log.events")).unwrap();
-        let opened = History::open(&mut OsFiles::default(), &place.spec.path, None);
+        let opened = History::open(&mut OsFiles::default(), &place.spec);
         assert!(opened.is_err(), "{opened:?}");
         fs::remove_file(place.path("app.log.events")).unwrap();
     }
@@ -52,7 +53,7 @@ fn a_link_and_a_file_with_two_names_are_not_read() {
 fn a_reader_makes_no_directory_and_takes_no_lock() {
     let place = Place::new(RotateMode::Rename);
     let absent = place.path("nowhere/app.log");
-    assert!(History::open(&mut OsFiles::default(), &absent, None).is_err());
+    assert!(History::open(&mut OsFiles::default(), &LogSpec::new(&absent)).is_err());
     assert!(!place.path("nowhere").exists());
     let history = opened(&place);
     assert!(!place.path("app.log").exists() && history.is_empty());
@@ -72,7 +73,12 @@ fn a_suffix_of_ones_own_is_found_as_told() {
     for (suffix, why) in
         [(Some(".own"), Absent::Packed("app.log.1.own".into())), (None, Absent::Removed)]
     {
-        let mut history = History::open(env, &place.spec.path, suffix).unwrap();
+        let after_rotate = suffix.map(|suffix: &str| AfterRotate {
+            command: vec!["pack".into()],
+            suffix: suffix.into(),
+        });
+        let spec = LogSpec { after_rotate, ..place.spec.clone() };
+        let mut history = History::open(env, &spec).unwrap();
         let missing = Part::Missing(Missing { bytes: 5, why });
         assert_eq!(history.read_at(env, 0, 5).unwrap(), [Piece { offset: 0, part: missing }]);
     }
@@ -101,7 +107,7 @@ fn what_is_read_while_another_rotates_is_never_at_a_wrong_offset() {
                 // Once more after its end, however soon that is.
                 done = writer.is_finished();
                 // Too many rotations in the time of a look are an error, and nothing else.
-                let Ok(mut history) = History::open(env, &place.spec.path, None) else { continue };
+                let Ok(mut history) = History::open(env, &place.spec) else { continue };
                 let from = history.len().saturating_sub(1500);
                 let Ok(pieces) = history.read_at(env, from, 2000) else { continue };
                 for piece in pieces {

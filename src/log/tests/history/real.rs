@@ -33,7 +33,7 @@ fn something() -> impl Strategy<Value = Do> {
 /// All that came: a byte, or none where it was lost.
 fn compare(place: &Place, came: &[Option<u8>], what: &str) {
     let env = &mut OsFiles::default();
-    let mut history = History::open(env, &place.spec.path, None).unwrap();
+    let mut history = History::open(env, &place.spec).unwrap();
     assert!(history.is_known(), "{what}");
     let mut at = history.oldest_offset();
     let mut read = 0;
