@@ -166,14 +166,16 @@ impl<F: Files> History<F> {
         self.map.offset_at(time)
     }
 
-    /// When a byte was printed, or shortly before: the last record at or before it. `None`: there is
+    /// When a byte was printed, or shortly before: the last record at or before it. `None`: there
+    /// is
     /// no record that old.
     pub fn time_at(&self, offset: u64) -> Option<Duration> {
         self.map.time_at(offset)
     }
 
     /// What there is from `offset` on: at most `len` bytes, and at most
-    /// [`HISTORY_READ_MAX`]. It may be less, and is nothing only at the end. What is missing is told whole,
+    /// [`HISTORY_READ_MAX`]. It may be less, and is nothing only at the end. What is missing is
+    /// told whole,
     /// even if it reaches further than was asked for. To read on, take the last piece's end.
     ///
     /// # Errors
