@@ -3,7 +3,7 @@
 //! Owns nothing. A crash may have come between a rotation and its line, and others may have moved
 //! or cut the log meanwhile: the inodes of the log and of the newest backup tell which.
 //! **Invariant:** pure; an offset that is not certain is said to be unknown, and never lies below
-//! one that was given before.
+//! one that was noted before.
 
 use super::record::{Generation, Record, What};
 

@@ -254,6 +254,11 @@ impl<F: Files> Log<F> {
         }
         self.record_losses();
         self.lost_due = None;
+        if self.stage.is_idle()
+            && let Err(error) = self.look(env)
+        {
+            ::log::debug!("{error}");
+        }
         self.writing.succeed();
         self.end_head(env, now);
         self.give_up_copy(env);

@@ -92,6 +92,8 @@ pub struct Reactor<E: Env> {
     held_total: usize,
     /// A read of this turn found a socket at least half full.
     filling: bool,
+    /// The kernel had no memory for a read of this turn.
+    short_of_memory: bool,
     /// The last wait took as many events as it could: there may be more, which make no new edge
     /// for a loop outside that is edge-triggered.
     batch_full: bool,
@@ -138,6 +140,7 @@ impl<E: Env> Reactor<E> {
             turn_bytes: 0,
             held_total: 0,
             filling: false,
+            short_of_memory: false,
             batch_full: false,
             busy_since: None,
             stopping: false,
@@ -298,7 +301,8 @@ impl<E: Env> Reactor<E> {
     fn end_turn(&mut self, began: Moment) -> Turn {
         let read_bytes = std::mem::take(&mut self.turn_bytes);
         let filling = std::mem::take(&mut self.filling);
-        self.busy_since = (read_bytes > 0 && !filling).then_some(began);
+        let short = std::mem::take(&mut self.short_of_memory);
+        self.busy_since = (short || (read_bytes > 0 && !filling)).then_some(began);
         let took = self.env.now().saturating_sub(began).as_micros() as u64;
         self.stats.turns += 1;
         if self.is_stopped() {

@@ -217,6 +217,11 @@ impl<E: Env> Reactor<E> {
                     slot.cut_short = 0;
                     return;
                 }
+                Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
+                    // What lies in the socket stays there: this is no end of it.
+                    self.short_of_memory = true;
+                    return;
+                }
                 Err(error) => {
                     // ECONNRESET: CH had unread input of ours, or never accepted us.
                     ::log::debug!("VM {}: read: {error}", slot.spec.id);

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -33,6 +34,8 @@ pub struct Pauses {
     pub made_in_between: Option<PathBuf>,
     /// A directory that may be passed through, not read.
     pub unreadable: Option<PathBuf>,
+    /// Reads that are yet to fail, as the kernel has no memory for them.
+    pub reads_without_memory: u32,
     /// As many directories are watched as may be.
     pub watches_are_used_up: bool,
 }
@@ -68,6 +71,11 @@ impl Sockets for Noting {
         self.world.socket_id(path)
     }
     fn read(&mut self, stream: &OsStream, into: &mut [u8]) -> io::Result<usize> {
+        let mut pauses = self.pauses.borrow_mut();
+        if let Some(left) = pauses.reads_without_memory.checked_sub(1) {
+            pauses.reads_without_memory = left;
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
         self.world.read(stream, into)
     }
     fn send(&mut self, stream: &OsStream, bytes: &[u8]) -> io::Result<usize> {
@@ -187,7 +195,7 @@ impl Env for Noting {
 fn busy_loop(
     dir: &Path,
     coalesce: Duration,
-) -> (Reactor<Noting>, Rc<RefCell<Pauses>>, impl Sized + use<>) {
+) -> (Reactor<Noting>, Rc<RefCell<Pauses>>, (Peer, UnixStream)) {
     busy_with(dir, coalesce, b"busy\n")
 }
 
@@ -195,7 +203,7 @@ fn busy_with(
     dir: &Path,
     coalesce: Duration,
     bytes: &[u8],
-) -> (Reactor<Noting>, Rc<RefCell<Pauses>>, impl Sized + use<>) {
+) -> (Reactor<Noting>, Rc<RefCell<Pauses>>, (Peer, UnixStream)) {
     let pauses = Rc::new(RefCell::new(Pauses::default()));
     let world = OsEnv::new().expect("a world");
     let noting = Noting { world, pauses: pauses.clone(), absent: None };
@@ -228,6 +236,24 @@ fn a_turn_with_no_time_to_wait_never_sleeps_also_after_a_busy_one() {
     }
     assert_eq!(pauses.borrow().sleeps, []);
     assert_eq!(pauses.borrow().waits, vec![Some(Duration::ZERO); 100]);
+}
+
+#[test]
+fn a_read_that_the_kernel_has_no_memory_for_is_tried_again_and_ends_no_console() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut reactor, pauses, peer) = busy_loop(dir.path(), Duration::from_millis(1));
+    pauses.borrow_mut().reads_without_memory = 20;
+    let (_, mut client) = peer;
+    client.write_all(b"more\n").expect("room");
+    wait_until(PATIENCE, "the bytes", || {
+        reactor.turn(Some(Duration::from_millis(5))).expect("a turn").read_bytes > 0
+    });
+    assert_eq!(pauses.borrow().reads_without_memory, 0);
+    let sleeps = pauses.borrow().sleeps.len();
+    assert!(sleeps >= 10, "it spins: {sleeps} sleeps in 20 attempts");
+    let vm = reactor.vms().next().expect("the VM");
+    let status = reactor.status(vm).expect("a status");
+    assert_eq!((status.state, status.connects, status.read_bytes), ("streaming", 1, 10));
 }
 
 #[test]

@@ -1,8 +1,16 @@
-//! The real logrotate over a log that seriald is writing to.
+//! The real logrotate over logs that seriald is writing to.
 //!
-//! The guest is a thread that prints numbered lines into the relay.
+//! The guest is a thread that prints numbered lines into the relay; for many logs, ch-sim.
 //! **Invariant:** seriald's own rotation never gets in between: its `max_bytes` is out of reach.
 
+// ch-sim's own code reads its ledgers.
+#[path = "../../tools/ch-sim/mod.rs"]
+#[allow(dead_code, unused_imports)]
+mod ch_sim;
+#[path = "../support/fleet.rs"]
+#[allow(dead_code, reason = "this target uses its own part")]
+mod fleets;
+mod many;
 #[path = "../support/mod.rs"]
 mod support;
 

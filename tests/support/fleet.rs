@@ -7,6 +7,7 @@ use std::process::Command;
 
 use super::ch_sim::ledger::Ledger;
 use super::ch_sim::transcript;
+use super::support::account::assert_all_accounted_for;
 use super::support::guest::expected_output;
 use super::support::logs::{assert_no_hole, assert_same, whole};
 use super::support::process::Process;
@@ -45,8 +46,10 @@ impl Fleet {
         for home in &self.homes {
             let ledger = Ledger::read(&home.join("ledger.json")).expect("a ledger");
             let log = home.join("logs/app.log");
-            assert_same(&whole(&log), &transcript::bytes(&ledger), &log.display().to_string());
+            let came = transcript::bytes(&ledger);
+            assert_same(&whole(&log), &came, &log.display().to_string());
             assert_no_hole(&log);
+            assert_all_accounted_for(&log, came.len());
         }
     }
 

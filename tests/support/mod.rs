@@ -7,6 +7,7 @@
 // Each test binary compiles all of this and uses its own part.
 #![allow(dead_code)]
 
+pub mod account;
 pub mod embedded;
 pub mod guest;
 pub mod linux;

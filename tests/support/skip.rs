@@ -42,6 +42,11 @@ pub fn cloud_hypervisor() -> Option<PathBuf> {
     found
 }
 
+/// Something that this machine does not allow, and why.
+pub fn needs<T>(what: &str, why: &str) -> Option<T> {
+    found_or_skipped(&format!("{what} ({why})"), None)
+}
+
 fn named_by(variable: &str) -> Option<PathBuf> {
     let path = PathBuf::from(env::var_os(variable).filter(|value| !value.is_empty())?);
     assert!(Path::exists(&path), "{variable} names {}, which isn't there", path.display());

@@ -149,3 +149,44 @@ fn what_is_held_is_written_by_the_program_that_takes_over() {
     log.append(&mut env, b"after\n", usize::MAX, due);
     assert_same(&place.bytes(), b"held\nafter\n", "held first");
 }
+
+#[test]
+fn losses_and_offsets_are_handed_to_the_program_that_takes_over() {
+    let mut place = Place::new(RotateMode::Rename);
+    place.spec.hold_bytes = 8;
+    let mut env = failing("write");
+    let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
+    log.append(&mut env, b"lost and held\n", usize::MAX, secs(1));
+    assert_eq!((log.offset(), log.held_bytes(), log.unrecorded_bytes()), (14, 8, 14));
+    let saved = log.save(|_| 11, |_| 10);
+    let saved: SavedLog = serde_json::from_str(&serde_json::to_string(&saved).unwrap()).unwrap();
+    let dir = env.open_dir(place.spec.path.parent().unwrap(), 0o750).unwrap();
+    let files = OpenLog { dir, file: log.file, copy: None };
+    let mut log = Log::take_over(&mut env, saved, files, 0, secs(2)).unwrap();
+    assert_eq!((log.offset(), log.counters().lost_bytes), (14, 6));
+    env.failing = 0..0;
+    let due = log.deadline().unwrap();
+    log.on_timer(&mut env, due);
+    assert_eq!((place.bytes(), log.offset()), (b"nd held\n".to_vec(), 14));
+    let lost = place.records().into_iter().filter_map(|record| match record.what {
+        What::Lost(loss) => Some((record.offset, record.size, loss.bytes, loss.cause)),
+        _ => None,
+    });
+    assert_eq!(lost.collect::<Vec<_>>(), [(6, 0, 6, record::Cause::WriteFailed)]);
+}
+
+#[test]
+fn all_logs_together_hold_no_more_than_the_host_allows() {
+    let place = Place::new(RotateMode::Rename);
+    let mut env = failing("write");
+    let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
+    log.append(&mut env, b"0123456789", 4, secs(1));
+    assert_eq!((log.held_bytes(), log.counters().lost_bytes), (4, 6));
+    // With nothing more to be had the newest bytes take the place of the oldest.
+    log.append(&mut env, b"ab", 0, secs(1));
+    assert_eq!((log.held_bytes(), log.counters().lost_bytes), (4, 8));
+    env.failing = 0..0;
+    let due = log.deadline().unwrap();
+    log.on_timer(&mut env, due);
+    assert_eq!(place.bytes(), b"89ab");
+}

@@ -1,0 +1,296 @@
+//! The offset of the next byte: how many came before it, whatever happened meanwhile.
+
+use super::faulty::Faulty;
+use super::*;
+use crate::limits::{EVENTS_BYTES, MARK_INTERVAL};
+
+fn count(place: &Place, is: impl Fn(&What) -> bool) -> usize {
+    place.records().iter().filter(|record| is(&record.what)).count()
+}
+
+fn unknowns(place: &Place) -> usize {
+    count(place, |what| matches!(what, What::Unknown { .. }))
+}
+
+/// The generations that are recorded as complete: number, first and last offset.
+fn complete(place: &Place) -> Vec<(u64, u64, u64)> {
+    let records = place.records().into_iter();
+    let whole = records.filter_map(|record| match record.what {
+        What::Rotated(whole) | What::Moved(whole) => {
+            Some((whole.generation, whole.start, whole.end))
+        }
+        _ => None,
+    });
+    whole.collect()
+}
+
+/// What the records must say of the files that are there.
+fn expected(place: &Place) -> Vec<(u64, u64, u64)> {
+    let mut generations = place.generations();
+    generations.pop();
+    let mut at = 0;
+    let numbered = (1..).zip(generations);
+    numbered
+        .map(|(number, bytes)| {
+            let start = at;
+            at += bytes.len() as u64;
+            (number, start, at)
+        })
+        .collect()
+}
+
+#[test]
+fn the_offset_goes_on_over_rotations_and_restarts() {
+    for mode in MODES {
+        let place = Place::new(mode);
+        let (bytes, mut env, mut done) = (stream(20_000), OsFiles::default(), 0);
+        for (n, chunk) in bytes.chunks(500).enumerate() {
+            let mut log = place.open();
+            assert_eq!(log.offset(), done as u64);
+            log.append(&mut env, chunk, usize::MAX, secs(1));
+            while log.step(&mut env, secs(1)) {}
+            done += chunk.len();
+            if n % 3 == 0 {
+                log.close(&mut env, secs(1));
+            }
+        }
+        assert_eq!(complete(&place), expected(&place));
+        assert_eq!(unknowns(&place), 0);
+    }
+}
+
+/// Appends until the n-th call, after which nothing happens any more.
+fn crashes(place: &Place, n: u64, bytes: &[u8]) -> Option<usize> {
+    let mut env = Faulty::new(n..u64::MAX, 5);
+    let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).ok()?;
+    for chunk in bytes.chunks(300) {
+        log.append(&mut env, chunk, usize::MAX, secs(1));
+        while log.step(&mut env, secs(1)) {}
+    }
+    (env.calls >= n).then_some(env.written)
+}
+
+#[test]
+fn after_a_crash_at_any_call_the_offset_is_what_was_written() {
+    let bytes = stream(5000);
+    let same = b"0123456789abcdef0123456789abcde\n".repeat(150);
+    for mode in MODES {
+        for bytes in [&bytes, &same] {
+            let mut reached = 0;
+            for n in 1..=250 {
+                let place = Place::in_memory(mode);
+                let Some(written) = crashes(&place, n, bytes) else { continue };
+                reached += 1;
+                let what = format!("{mode:?}, stopped at call {n}");
+                let mut env = OsFiles::default();
+                let mut log = place.open();
+                assert_eq!(log.offset(), written as u64, "{what}");
+                log.append(&mut env, &bytes[written..], usize::MAX, secs(1));
+                while log.step(&mut env, secs(1)) {}
+                assert_eq!(log.offset(), bytes.len() as u64, "{what}");
+                assert_eq!(complete(&place), expected(&place), "{what}: {:?}", place.records());
+                assert_eq!(unknowns(&place), 0, "{what}");
+            }
+            assert!(reached > 100, "{reached} calls");
+        }
+    }
+}
+
+#[test]
+fn a_lost_events_file_is_written_anew_and_that_is_recorded() {
+    for mode in MODES {
+        let place = Place::new(mode);
+        let (bytes, mut env) = (stream(5000), OsFiles::default());
+        let mut log = place.open();
+        log.append(&mut env, &bytes, usize::MAX, secs(1));
+        while log.step(&mut env, secs(1)) {}
+        let before = complete(&place);
+        assert_eq!(before, expected(&place));
+        fs::remove_file(place.path("app.log.events")).unwrap();
+        let later = secs(1) + place.spec.check_interval;
+        log.append(&mut env, b"more\n", usize::MAX, later);
+        assert_eq!((unknowns(&place), log.offset()), (1, 5005));
+        assert_eq!(complete(&place), before);
+        // While nobody was there: the oldest byte that is left is the first that is known.
+        drop(log);
+        fs::remove_file(place.path("app.log.events")).unwrap();
+        fs::remove_file(place.path(&format!("app.log.{}", before.len()))).unwrap();
+        let log = place.open();
+        let left: usize = place.generations().iter().map(Vec::len).sum();
+        assert_eq!((unknowns(&place), log.offset()), (1, left as u64));
+        assert_eq!(complete(&place), expected(&place));
+    }
+}
+
+#[test]
+fn a_torn_last_line_spoils_no_other() {
+    let place = Place::new(RotateMode::Rename);
+    let mut env = OsFiles::default();
+    let mut log = place.open();
+    log.append(&mut env, b"some bytes\n", usize::MAX, secs(1));
+    drop(log);
+    let whole = place.read("app.log.events");
+    for torn in [1, 2, 30] {
+        fs::write(place.path("app.log.events"), &whole[..whole.len() - torn]).unwrap();
+        let log = place.open();
+        assert_eq!((log.offset(), unknowns(&place)), (11, 0), "{torn}");
+        drop(log);
+        let log = place.open();
+        assert_eq!((log.offset(), unknowns(&place)), (11, 0), "{torn}");
+    }
+}
+
+#[test]
+fn a_truncation_by_somebody_is_recorded_and_the_offset_goes_on() {
+    for mode in MODES {
+        let place = Place::new(mode);
+        let mut env = OsFiles::default();
+        let mut log = place.open();
+        let truncate = || {
+            let file = fs::File::options().write(true).open(&place.spec.path).unwrap();
+            file.set_len(0).unwrap();
+        };
+        log.append(&mut env, b"0123456789", usize::MAX, secs(1));
+        truncate();
+        log.append(&mut env, b"abc", usize::MAX, secs(1) + place.spec.check_interval);
+        assert_eq!((log.offset(), place.bytes()), (13, b"abc".to_vec()));
+        // Bytes that came before it was noticed: they are the log's last ones.
+        truncate();
+        log.append(&mut env, b"de", usize::MAX, secs(2) + place.spec.check_interval);
+        log.append(&mut env, b"f", usize::MAX, secs(9) + place.spec.check_interval);
+        assert_eq!((log.offset(), log.size()), (16, 3));
+        log.close(&mut env, secs(9) + place.spec.check_interval);
+        drop(log);
+        truncate();
+        let mut log = place.open();
+        log.append(&mut env, b"ghij", usize::MAX, secs(1));
+        // One that no append comes after is noticed at the end.
+        truncate();
+        log.close(&mut env, secs(1));
+        drop(log);
+        let log = place.open();
+        assert_eq!((log.offset(), log.size()), (20, 0));
+        let cut: Vec<(u64, u64, u64)> = place
+            .records()
+            .into_iter()
+            .filter_map(|record| match record.what {
+                What::Truncated { bytes } => Some((record.offset, record.size, bytes)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(cut, [(10, 0, 10), (15, 2, 3), (16, 0, 3), (20, 0, 4)]);
+        assert_eq!(unknowns(&place), 0);
+    }
+}
+
+#[test]
+fn a_log_that_somebody_moved_is_a_generation_of_its_own() {
+    let place = Place::new(RotateMode::Rename);
+    let mut env = OsFiles::default();
+    let mut log = place.open();
+    log.append(&mut env, b"0123456789", usize::MAX, secs(1));
+    fs::rename(&place.spec.path, place.path("elsewhere")).unwrap();
+    log.append(&mut env, b"abc", usize::MAX, secs(1) + place.spec.check_interval);
+    assert_eq!((log.offset(), place.bytes()), (13, b"abc".to_vec()));
+    assert_eq!(complete(&place), [(1, 0, 10)]);
+    // While nobody was there nobody knows what else was appended to it.
+    log.close(&mut env, secs(9));
+    drop(log);
+    fs::rename(&place.spec.path, place.path("elsewhere")).unwrap();
+    let log = place.open();
+    assert_eq!((log.offset(), unknowns(&place)), (13, 1));
+}
+
+#[test]
+fn the_time_is_noted_once_a_second_while_bytes_flow() {
+    let mut place = Place::new(RotateMode::Rename);
+    place.spec.max_bytes = 1 << 20;
+    let mut env = OsFiles::default();
+    let mut log = place.open();
+    let marks = || count(&place, |what| *what == What::Mark);
+    for n in 0..40 {
+        log.append(&mut env, b"x", usize::MAX, secs(1) + MARK_INTERVAL / 4 * n);
+    }
+    assert_eq!(marks(), 10);
+    assert_eq!(log.deadline(), None);
+}
+
+#[test]
+fn the_events_file_is_bounded_and_keeps_what_the_generations_need() {
+    let mut place = Place::in_memory(RotateMode::Rename);
+    place.spec.keep = 3;
+    let mut env = OsFiles::default();
+    let mut log = place.open();
+    let (mut now, mut longest) = (secs(1), 0);
+    for n in 0..4000u32 {
+        now += MARK_INTERVAL;
+        log.append(&mut env, b"0123456789abcdef\n", usize::MAX, now);
+        log.note(&mut env, What::Disconnected { cause: format!("{n}") }, now);
+        if n % 5 == 0 {
+            log.lose(&mut env, 10, record::Cause::RateLimit, now);
+        }
+        longest = longest.max(fs::metadata(place.path("app.log.events")).unwrap().len());
+    }
+    assert!(longest <= EVENTS_BYTES + 3 * 512 + 400, "{longest}");
+    assert!(longest > EVENTS_BYTES / 2, "{longest}");
+    while log.step(&mut env, now) {}
+    assert_eq!(log.offset(), 4000 * 17 + 800 * 10);
+    // The generations that are there have their ends, and what was lost in them.
+    let ends = complete(&place);
+    let sizes: Vec<u64> = place.generations().iter().map(|g| g.len() as u64).collect();
+    for (at, (number, start, end)) in ends.iter().rev().take(3).rev().enumerate() {
+        let lost: u64 = place
+            .records()
+            .iter()
+            .filter(|record| (start + 1..=*end).contains(&record.offset))
+            .map(|record| if let What::Lost(loss) = &record.what { loss.bytes } else { 0 })
+            .sum();
+        assert_eq!(end - start - lost, sizes[at], "generation {number}");
+    }
+    assert_eq!(unknowns(&place), 0);
+}
+
+#[test]
+fn events_that_cannot_be_written_wait_and_hold_nothing_up() {
+    let mut place = Place::new(RotateMode::Rename);
+    place.spec.keep = 3;
+    fs::create_dir(place.path("app.log.events")).unwrap();
+    let (mut env, bytes) = (OsFiles::default(), stream(9000));
+    let mut log = place.open();
+    let mut now = secs(1);
+    for chunk in bytes.chunks(100) {
+        log.append(&mut env, chunk, usize::MAX, now);
+        now += MARK_INTERVAL;
+        turn(&mut log, &mut env, now);
+    }
+    assert_same(&place.bytes(), &bytes[bytes.len() - place.bytes().len()..], "the log goes on");
+    assert_eq!(log.counters().rotations, 9);
+    assert!(log.deadline().is_some_and(|due| due > now));
+    fs::remove_dir(place.path("app.log.events")).unwrap();
+    turn(&mut log, &mut env, now + secs(10));
+    assert_eq!(log.deadline(), None);
+    assert_eq!(log.offset(), 9000);
+    let rotated = complete(&place);
+    assert_eq!((rotated.len(), rotated[8].2 + log.size()), (9, 9000));
+}
+
+#[test]
+fn events_that_were_dropped_for_want_of_room_are_told_as_unknown() {
+    let mut place = Place::in_memory(RotateMode::Rename);
+    place.spec.keep = 2;
+    fs::create_dir(place.path("app.log.events")).unwrap();
+    let (mut env, bytes) = (OsFiles::default(), stream(150_000));
+    let mut log = place.open();
+    for chunk in bytes.chunks(1000) {
+        log.append(&mut env, chunk, usize::MAX, secs(1));
+        while log.step(&mut env, secs(1)) {}
+    }
+    assert!(log.counters().rotations > 120);
+    fs::remove_dir(place.path("app.log.events")).unwrap();
+    turn(&mut log, &mut env, secs(20));
+    assert_eq!((log.deadline(), unknowns(&place)), (None, 1));
+    assert_eq!(log.offset(), 150_000);
+    drop(log);
+    let log = place.open();
+    assert_eq!((log.offset(), unknowns(&place)), (150_000, 1));
+}
