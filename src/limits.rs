@@ -144,6 +144,18 @@ pub const EVENTS_PENDING_MAX: usize = 8 * 1024;
 /// While bytes flow, the time is noted this often.
 pub const MARK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What one read of a log's history brings at most, in bytes.
+pub const HISTORY_READ_MAX: u64 = 1024 * 1024;
+/// And in how many parts.
+pub const HISTORY_PARTS_MAX: usize = 1024;
+/// Longest events file that is read for it, in bytes: ours is far shorter.
+pub const HISTORY_EVENTS_MAX: u64 = 64 * 1024 * 1024;
+/// How often it is begun anew because a rotation came in between.
+pub const HISTORY_TRIES: u32 = 16;
+/// So many numbers without a backup in a row end the search for more. A shift that is under way, or
+/// was interrupted, leaves one.
+pub const HISTORY_HOLES_MAX: u32 = 8;
+
 /// Smallest limit of a rate, in bytes a second.
 pub const RATE_BYTES_MIN: u64 = 128;
 /// Largest limit of a rate, in bytes a second.

@@ -10,6 +10,7 @@ mod handover;
 mod json_file;
 mod launch;
 mod launch_file;
+mod log;
 mod log_keys;
 mod notice;
 mod roster;
@@ -45,6 +46,7 @@ enum Command {
     Run(run::Args),
     Launch(launch::Args),
     Snapshot(snapshot::Args),
+    Log(log::Args),
     Supervise(supervise::Args),
     Upgrade(upgrade::Args),
     #[cfg(feature = "demo")]
@@ -97,6 +99,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Launch(args) => launch::launch(args),
         Command::Snapshot(args) => snapshot::snapshot(args),
+        Command::Log(args) => log::log(&args),
         Command::Supervise(args) => supervise::supervise(args),
         Command::Upgrade(args) => upgrade::upgrade(&args),
         #[cfg(feature = "demo")]

@@ -57,6 +57,8 @@ pub enum Open {
     NewAppend(u32),
     /// For reading and writing; it must exist.
     Existing,
+    /// For reading; it must exist.
+    Read,
 }
 
 /// Files, each reached by its name below a directory's descriptor.

@@ -43,6 +43,8 @@ pub enum Step {
     Rename,
     /// Remove it.
     Remove,
+    /// Read it.
+    Read,
     /// Write to it.
     Write,
 }
@@ -85,6 +87,7 @@ impl fmt::Display for LogError {
             Step::Truncate => "truncate",
             Step::Rename => "rename",
             Step::Remove => "remove",
+            Step::Read => "read",
             Step::Write => "write",
         };
         write!(f, "cannot {what} {}: {}", self.path.display(), self.cause)

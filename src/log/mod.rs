@@ -16,7 +16,9 @@ mod events;
 mod heads;
 mod held;
 mod hex;
+mod history;
 mod learn;
+mod map;
 mod names;
 mod open;
 mod reconfigure;
@@ -32,6 +34,8 @@ mod tests;
 
 pub use error::{Cause, LogError, Step};
 pub use held::Gap;
+pub use history::{History, Missing, Part, Piece};
+pub use map::Absent;
 pub use names::log_beside;
 pub use open::{id_at, size_at};
 pub use saved::{OpenLog, Rotation, SavedLog};

@@ -152,7 +152,7 @@ fn stat_log<F: Files>(env: &mut F, path: &Path) -> Option<Stat> {
     env.stat_at(&dir, path.file_name()?.to_str()?).ok()
 }
 
-fn directory(path: &Path) -> &Path {
+pub(super) fn directory(path: &Path) -> &Path {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     parent.unwrap_or(Path::new("."))
 }

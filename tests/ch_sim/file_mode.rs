@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output};
 
 use serde_json::json;
 
@@ -52,6 +53,52 @@ fn copytruncate_leaves_a_hole_of_nuls() {
         let nuls = bytes.iter().take_while(|byte| **byte == 0).count();
         assert!(nuls > 20_000, "{program:?}: {nuls}");
         assert!(bytes[nuls..].iter().all(|byte| *byte != 0));
+    }
+}
+
+/// Runs `seriald log` on the log.
+fn seriald_log(vmm: &Vmm, words: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_seriald"));
+    command.arg("log").args(words).arg(vmm.path("log"));
+    command.output().expect("it runs")
+}
+
+#[test]
+fn seriald_finds_what_a_copytruncate_left_and_repairs_it_to_exactly_the_text() {
+    for program in Program::all() {
+        let mut vmm = boot(program, "lines=1000");
+        vmm.done("vm.boot");
+        wait_until("some output", || size(&vmm) > 20_000);
+        // Paused, so that nothing is lost between the copy and the truncation.
+        vmm.done("vm.pause");
+        let copy = fs::read(vmm.path("log")).expect("copied");
+        let log = OpenOptions::new().write(true).open(vmm.path("log")).expect("open");
+        log.set_len(0).expect("truncated");
+        drop(log);
+        vmm.done("vm.resume");
+        wait_until("more output", || size(&vmm) > copy.len() as u64);
+        // The VM would write on to the old file.
+        let refused = seriald_log(&vmm, &["repair"]);
+        assert_eq!(refused.status.code(), Some(1), "{program:?}: {refused:?}");
+        let why = String::from_utf8(refused.stderr).expect("text");
+        assert!(why.contains("a process has it open for writing (a VM in mode File?)"), "{why}");
+        assert!(vmm.exit().success());
+
+        let found = seriald_log(&vmm, &["check", "--json"]);
+        assert_eq!(found.status.code(), Some(1), "{program:?}: {found:?}");
+        let first = found.stdout.split(|byte| *byte == b'\n').next().expect("a line");
+        let run: serde_json::Value = serde_json::from_slice(first).expect("JSON");
+        assert_eq!((&run["run"]["offset"], &run["run"]["bytes"]), (&json!(0), &json!(copy.len())));
+        // Another test's child may have our own descriptor a moment longer, up to its exec.
+        wait_until("the repair", || {
+            let repaired = seriald_log(&vmm, &["repair"]);
+            let why = String::from_utf8_lossy(&repaired.stderr);
+            assert!(repaired.status.success() || why.contains("open for writing"), "{why}");
+            repaired.status.success()
+        });
+        let text = fs::read(vmm.path("log")).expect("read");
+        assert!([copy, text].concat() == whole("lines=1000"), "{program:?}: other text");
+        assert_eq!(seriald_log(&vmm, &["check"]).status.code(), Some(0));
     }
 }
 

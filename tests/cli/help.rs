@@ -11,6 +11,9 @@ fn help_says_what_each_subcommand_does_with_an_example() {
         (&["snapshot", "show", "--help"], "serial section", "seriald snapshot show "),
         (&["snapshot", "upgrade", "--help"], "mode Socket", "seriald snapshot upgrade "),
         (&["snapshot", "fork", "--help"], "instance directory", "seriald snapshot fork "),
+        (&["log", "--help"], "mode File left in logs", "repair"),
+        (&["log", "check", "--help"], "runs of NUL bytes", "seriald log check "),
+        (&["log", "repair", "--help"], "DO NOT repair a log that", "seriald log repair "),
         #[cfg(feature = "demo")]
         (&["demo", "--help"], "prove that no byte is missing", "seriald demo --vms"),
     ];
@@ -39,6 +42,8 @@ fn what_is_not_understood_is_exit_code_2_and_named() {
     ended(&["walk"]).has(2, "seriald: unrecognized subcommand 'walk'");
     ended(&["launch"]).has(2, "seriald: the following required arguments were not provided");
     ended(&["snapshot", "fork", "d", "--from", "/a"]).has(2, "--to <NEW>");
+    ended(&["log", "check"]).has(2, "<FILE>...");
+    ended(&["log", "repair", "a", "--min-run", "0"]).has(2, "'--min-run <N>': 0 is not in 1..");
     assert_eq!(ended(&[]).code, Some(2));
 }
 

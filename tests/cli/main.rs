@@ -7,6 +7,7 @@ mod demo;
 mod help;
 #[cfg(feature = "demo")]
 mod launch;
+mod log;
 mod program;
 mod reload;
 mod run;

@@ -62,6 +62,11 @@ impl Running {
         Running(Some(command.spawn().expect("it starts")))
     }
 
+    /// Its pid.
+    pub fn id(&self) -> u32 {
+        self.0.as_ref().expect("running").id()
+    }
+
     /// Sends a signal, `TERM` or `INT`.
     pub fn signal(&self, name: &str) {
         let pid = self.0.as_ref().expect("running").id().to_string();

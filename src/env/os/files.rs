@@ -66,12 +66,15 @@ impl Files for OsFiles {
 
     fn open(&mut self, dir: &OsDir, name: &str, how: Open) -> io::Result<OsFile> {
         // O_NONBLOCK: the open of a FIFO must not wait for its other end. Regular files ignore it.
-        let safe = libc::O_RDWR | libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NOCTTY;
+        let safe = libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NOCTTY;
         let (flags, mode) = match how {
-            Open::Append(mode) => (libc::O_APPEND | libc::O_CREAT, mode),
-            Open::New(mode) => (libc::O_CREAT | libc::O_EXCL, mode),
-            Open::NewAppend(mode) => (libc::O_APPEND | libc::O_CREAT | libc::O_EXCL, mode),
-            Open::Existing => (0, 0),
+            Open::Append(mode) => (libc::O_RDWR | libc::O_APPEND | libc::O_CREAT, mode),
+            Open::New(mode) => (libc::O_RDWR | libc::O_CREAT | libc::O_EXCL, mode),
+            Open::NewAppend(mode) => {
+                (libc::O_RDWR | libc::O_APPEND | libc::O_CREAT | libc::O_EXCL, mode)
+            }
+            Open::Existing => (libc::O_RDWR, 0),
+            Open::Read => (libc::O_RDONLY, 0),
         };
         let opened = open_at(Some(&dir.0), &c_name(name)?, safe | libc::O_NONBLOCK | flags, mode);
         opened.map(OsFile).map_err(|error| match error.raw_os_error() {

@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 mod files;
+pub mod folder;
 mod heritage;
 pub mod holes;
 mod inotify;

@@ -7,6 +7,7 @@ mod crash;
 mod faults;
 mod faulty;
 mod held;
+mod history;
 mod offsets;
 mod opening;
 mod outside;
