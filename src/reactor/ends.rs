@@ -68,12 +68,12 @@ impl<E: Env> Reactor<E> {
     }
 
     /// A stream of its own stands. Another socket than `before` is another boot's: CH binds one for
-    /// each. The first one is too, unless a predecessor has appended since it was made.
+    /// each. The first one is too, unless a predecessor has appended since it was made: so a guest
+    /// that had printed nothing by then begins for us.
     pub(super) fn look_for_boot(&mut self, key: Key, before: Option<SocketId>, now: SocketId) {
         let Some(slot) = self.table.get_mut(key) else { return };
         let begins = match before {
             Some(before) => before != now,
-            None if slot.launch.is_some() => true,
             None => slot.log.last_written(self.env.files()).is_none_or(|last| last < now.born),
         };
         if begins {

@@ -116,6 +116,7 @@ impl<E: Heritage> Reactor<E> {
         let seed = self.roll();
         // Told by the predecessor.
         let before = saved.log.counters;
+        let heard = saved.machine.heard;
         let spec = spec_of(&saved);
         let log = self.take_log(&saved, seed, now)?;
         let streams = [saved.stream, saved.successor].map(|stream| {
@@ -156,11 +157,15 @@ impl<E: Heritage> Reactor<E> {
         }
         slot.successor = successor.and_then(|(stream, socket)| Some((stream, socket?)));
         slot.ready.serial = slot.stream.is_some();
+        let socket = slot.socket;
         self.table.insert(slot);
         self.set_limits(key, now);
         self.take_process(key, saved.vmm);
         self.tell(key, EventKind::Adopted);
         self.after_log(key, before);
+        if let Some(socket) = socket.filter(|_| !heard) {
+            self.look_for_boot(key, None, socket);
+        }
         self.enqueue(key);
         self.apply(key, Next::Wait, now);
         Ok(())

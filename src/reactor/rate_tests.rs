@@ -98,6 +98,33 @@ proptest! {
         }
     }
 
+    /// The same beside others that take what is left over, as it comes.
+    #[test]
+    fn losses_by_the_hosts_limit_come_in_runs(
+        limit in rates(),
+        vms in 1..9usize,
+        load in loads(8),
+    ) {
+        let count = vms as u64;
+        let mut rest = Rest::full(limit, at(0));
+        let mut shares = vec![Share::full(limit, count, at(0)); vms];
+        let (mut now, mut began, mut losing) = (0, vec![None; vms], vec![false; vms]);
+        for (pause, vm, bytes) in load {
+            now += pause;
+            let vm = vm % vms;
+            let lost = shares[vm].take(&mut rest, limit, count, bytes, at(now)) < bytes;
+            if lost
+                && !losing[vm]
+                && let Some(before) = began[vm].replace(now)
+            {
+                // A share is a whole number of bytes.
+                let second = SECOND - SECOND * count / limit.rate - 1;
+                prop_assert!(now - before >= second, "{} after", now - before);
+            }
+            losing[vm] = lost;
+        }
+    }
+
     #[test]
     fn who_prints_no_more_than_its_share_loses_nothing_whatever_the_others_do(
         limit in rates(),
@@ -188,6 +215,27 @@ fn a_flood_gets_the_whole_rate_in_one_run_of_loss_a_second() {
     let (kept, runs) = flood(Rate::new(10_000, None), 5_000, 100);
     assert!((990_000..=1_010_000).contains(&kept), "{kept}");
     assert!((95..=100).contains(&runs), "{runs}");
+}
+
+#[test]
+fn a_burst_below_a_seconds_worth_is_taken_for_one() {
+    let (kept, runs) = flood(Rate::new(10_000, Some(100)), 5_000, 100);
+    assert!((990_000..=1_010_000).contains(&kept), "{kept}");
+    assert!((95..=100).contains(&runs), "{runs}");
+}
+
+#[test]
+fn what_was_left_of_a_small_share_is_no_bytes_of_a_greater_one() {
+    let limit = Rate::new(128, None);
+    let mut rest = Rest::full(limit, at(0));
+    let mut share = Share::full(limit, 1000, at(0));
+    assert_eq!(share.take(&mut rest, limit, 1000, 129, at(0)), 128);
+    // Of a thousandth of it not a byte has come in five seconds.
+    assert_eq!(share.take(&mut rest, limit, 1000, 0, at(5 * SECOND)), 0);
+    share.dropping = false;
+    rest = Rest::full(limit, at(5 * SECOND));
+    rest.0.level = 0;
+    assert!(share.take(&mut rest, limit, 1, 1000, at(5 * SECOND)) <= 1);
 }
 
 #[test]

@@ -279,8 +279,6 @@ impl<E: Env> Reactor<E> {
             return;
         }
         ::log::info!("VM {}: its console was kept over the restart", slot.spec.id);
-        // It goes on: no boot begins.
-        slot.socket = Some(left.socket);
         let next = self.connected(key, line, left.socket, now);
         if let Some(slot) = self.table.get_mut(key) {
             // It was served before: what is silent now is no reason to look for its thread.

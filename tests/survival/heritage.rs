@@ -76,6 +76,29 @@ fn a_stream_and_its_log_go_on_at_the_same_byte() {
 }
 
 #[test]
+fn a_limit_holds_after_a_handover_too() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut spec = spec("a", dir.path(), 1 << 20);
+    spec.log.rate_bytes = Some(1000);
+    let peer = Peer::at(&spec.serial);
+    let mut turns = Loop::new();
+    turns.reactor.adopt(spec).expect("adopted");
+    let mut client = peer.accept(&mut turns);
+    turns = hand_over(turns);
+    let vm = only_vm(&turns);
+    send(&mut turns, &mut client, &[b'x'; 50_000]);
+    turns.turn_until_read(vm, 49_999);
+    let counters = turns.reactor.status(vm).expect("in charge").log_counters;
+    assert!(counters.lost_rate_limit > 0);
+    assert_eq!(counters.written_bytes + counters.lost_bytes, 50_000);
+    turns = hand_over(turns);
+    let after = turns.reactor.status(only_vm(&turns)).expect("in charge").log_counters;
+    assert_eq!(after.lost_rate_limit, counters.lost_rate_limit);
+    turns.reactor.release(only_vm(&turns));
+    read_to_end(&mut turns, &mut client);
+}
+
+#[test]
 fn another_client_is_recognised_after_a_handover_too() {
     let dir = tempfile::tempdir().expect("a directory");
     let (mut turns, _log, peer, mut client) = connected(dir.path());

@@ -240,6 +240,7 @@ fn while_its_file_fails_it_is_not_tried_at_every_append() {
     }
     assert!((2..6).contains(&env.failed.len()), "{:?}", env.failed);
     assert_eq!(log.head_pending(), KEEP as u64);
+    assert_eq!(place.names(), ["app.log"], "what was begun is removed");
 }
 
 #[test]
