@@ -11,6 +11,9 @@ use std::time::Duration;
 /// read; a bulk sender costs the others 64 KiB at most.
 pub const TURN_BUDGET: usize = 64 * 1024;
 
+/// How long the loop waits after a read for which the kernel had no memory.
+pub const MEMORY_PAUSE: Duration = Duration::from_millis(1);
+
 /// How many events one wait takes from the kernel; the rest comes with the next turn.
 pub const WAIT_BATCH: usize = 1024;
 

@@ -98,7 +98,7 @@ impl<F: Files> Log<F> {
             self.generation += 1;
             self.happened_at(whole.end, 0, What::Rotated(whole));
             if let Some(more) = cut.checked_sub(bytes).filter(|more| *more > 0) {
-                self.happened(What::Truncated { bytes: more });
+                self.was_cut(env, more);
             }
         }
         Ok(Stage::Placing { bytes })

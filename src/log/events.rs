@@ -195,8 +195,7 @@ impl<F: Files> Log<F> {
         // Should it fail, the next attempt is not with the next line.
         self.events.thin_at = self.events.size + max / 4;
         let whole = self.read_events(env, READ_MAX)?;
-        let oldest = self.generation.saturating_sub(u64::from(self.spec.keep));
-        let kept = thin(Record::decode_all(&whole).collect(), oldest, max / 2);
+        let kept = thin(Record::decode_all(&whole).collect(), self.spec.keep as usize, max / 2);
         let (name, new) = (self.names.events(), self.names.events_new());
         self.remove(env, &new)?;
         let (file, stat) = self.open_beside(env, &new, Purpose::MakeToAppend)?;
@@ -308,6 +307,7 @@ impl<F: Files> Log<F> {
                 bytes,
                 inode: backup.inode,
                 next_inode: inode,
+                newest: None,
             };
             self.happened_at(end, 0, What::Rotated(whole));
         }
@@ -331,7 +331,8 @@ impl<F: Files> Log<F> {
             let Some(start) = end.checked_sub(backup.size) else { break };
             let (bytes, inode) = (backup.size, backup.inode);
             let next_inode = self.id.inode;
-            let whole = Generation { generation, start, end, bytes, inode, next_inode };
+            let whole =
+                Generation { generation, start, end, bytes, inode, next_inode, newest: None };
             lines.push((end, 0, What::Rotated(whole)));
             end = start;
         }
@@ -399,7 +400,8 @@ impl<F: Files> Log<F> {
     /// The generation that is written, as it would be if it ended here.
     pub(super) fn whole(&self, bytes: u64, inode: u64, next_inode: u64) -> Generation {
         let (generation, start) = (self.generation, self.start);
-        Generation { generation, start, end: self.base + bytes, bytes, inode, next_inode }
+        let end = self.base + bytes;
+        Generation { generation, start, end, bytes, inode, next_inode, newest: None }
     }
 
     /// The next generation begins behind `whole`.

@@ -69,7 +69,6 @@ impl Known {
         let mut known: Option<Known> = None;
         for record in tail {
             let (offset, size) = (record.offset, record.size);
-            let newest = known.as_ref().and_then(|known| known.newest);
             let found = |generation, start, log, newest| {
                 Some(Known { generation, start, log, newest, offset, size })
             };
@@ -80,12 +79,16 @@ impl Known {
                 What::Rotated(g) => {
                     known = found(g.generation + 1, g.end, g.next_inode, Some(g.inode));
                 }
-                What::Moved(g) => known = found(g.generation + 1, g.end, g.next_inode, newest),
+                What::Moved(g) => {
+                    known = found(g.generation + 1, g.end, g.next_inode, g.newest);
+                }
                 what => {
                     let Some(known) = &mut known else { continue };
                     (known.offset, known.size) = (offset, size);
                     match what {
-                        What::Truncated { .. } => known.start = offset.checked_sub(size)?,
+                        What::Truncated { newest, .. } => {
+                            (known.start, known.newest) = (offset.checked_sub(size)?, *newest);
+                        }
                         What::Packed { generation, inode, .. }
                             if *generation + 1 == known.generation =>
                         {
@@ -111,7 +114,7 @@ pub(super) fn learn(tail: &[Record], log: Seen, newest: Option<Seen>) -> Option<
         let end = offset + (file.size - size);
         let next_inode = log.inode;
         let (bytes, inode) = (file.size, file.inode);
-        let whole = Generation { generation, start, end, bytes, inode, next_inode };
+        let whole = Generation { generation, start, end, bytes, inode, next_inode, newest: None };
         let missed = Some(What::Rotated(whole));
         Standing { generation: generation + 1, start: end, base: end, missed }
     };
@@ -125,7 +128,8 @@ pub(super) fn learn(tail: &[Record], log: Seen, newest: Option<Seen>) -> Option<
             }
             None => {
                 let base = offset - log.size;
-                let missed = Some(What::Truncated { bytes: size - log.size });
+                let newest = newest.map(|newest| newest.inode);
+                let missed = Some(What::Truncated { bytes: size - log.size, newest });
                 Standing { generation, start: base, base, missed }
             }
         }
@@ -159,7 +163,9 @@ mod tests {
     }
 
     fn rotated(end: u64, bytes: u64, inode: u64, next_inode: u64) -> Option<What> {
-        let whole = Generation { generation: 3, start: 1000, end, bytes, inode, next_inode };
+        let newest = None;
+        let (generation, start) = (3, 1000);
+        let whole = Generation { generation, start, end, bytes, inode, next_inode, newest };
         Some(What::Rotated(whole))
     }
 
@@ -191,7 +197,31 @@ mod tests {
     fn a_truncation_keeps_the_offset_of_the_next_byte() {
         let standing = learn(&known(), seen(7, 10), Some(seen(5, 800))).unwrap();
         assert_eq!((standing.start, standing.base), (1030, 1030));
-        assert_eq!(standing.missed, Some(What::Truncated { bytes: 30 }));
+        assert_eq!(standing.missed, Some(What::Truncated { bytes: 30, newest: Some(5) }));
+    }
+
+    #[test]
+    fn a_backup_that_somebody_made_is_no_rotation_of_ours() {
+        // A logrotate has copied the log to `.1`, and cut it; both was noted.
+        let mut tail = known();
+        tail.push(at(1040, 0, What::Truncated { bytes: 40, newest: Some(9) }));
+        tail.push(at(1050, 10, What::Mark));
+        let standing = learn(&tail, seen(7, 30), Some(seen(9, 500))).unwrap();
+        assert_eq!((standing.generation, standing.base, standing.missed), (3, 1040, None));
+        // It has moved the log elsewhere; `.1` is what it was.
+        let whole = Generation {
+            generation: 3,
+            start: 1000,
+            end: 1040,
+            bytes: 40,
+            inode: 7,
+            next_inode: 8,
+            newest: Some(5),
+        };
+        let mut tail = known();
+        tail.push(at(1040, 0, What::Moved(whole)));
+        let standing = learn(&tail, seen(8, 30), Some(seen(5, 800))).unwrap();
+        assert_eq!((standing.generation, standing.base, standing.missed), (4, 1040, None));
     }
 
     #[test]
@@ -220,6 +250,7 @@ mod tests {
             bytes: 40,
             inode: 7,
             next_inode: 8,
+            newest: None,
         };
         file += &at(1040, 0, What::Rotated(whole)).encode();
         file += &at(1050, 10, What::Mark).encode();

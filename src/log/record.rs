@@ -7,7 +7,7 @@
 //! - but for `lost`: its bytes end at its offset, and are in no file;
 //! - `rotated` and `moved` end a generation, and the next one begins at their `end`;
 //! - `truncated`: what is left of the file are the bytes before its offset;
-//! - `unknown`: nothing before it is known; its offset is a beginning.
+//! - `unknown`: what was before may not fit what follows; its offset is a beginning.
 //!
 //! **Invariant:** pure; what was written is read back, a line of any other kind is skipped.
 
@@ -83,6 +83,9 @@ pub enum What {
     Truncated {
         /// So many bytes were in it, and are not any more.
         bytes: u64,
+        /// The newest backup's inode, if there is one: his who cut it, perhaps.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        newest: Option<u64>,
     },
     /// Bytes that were read are in no file.
     Lost(Loss),
@@ -114,6 +117,9 @@ pub struct Generation {
     pub inode: u64,
     /// The inode of the log that follows: the same one after a copytruncate.
     pub next_inode: u64,
+    /// The newest backup's inode, where that is not this file's: it was moved elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<u64>,
 }
 
 /// Bytes in a row that are in no file: those before the record's offset.
@@ -215,7 +221,7 @@ mod tests {
                 });
         let generation =
             any::<[u64; 6]>().prop_map(|[generation, start, end, bytes, inode, next_inode]| {
-                Generation { generation, start, end, bytes, inode, next_inode }
+                Generation { generation, start, end, bytes, inode, next_inode, newest: None }
             });
         prop_oneof![
             Just(What::Mark),
@@ -232,7 +238,8 @@ mod tests {
             ".*".prop_map(|cause| What::Disconnected { cause }),
             generation.clone().prop_map(What::Rotated),
             generation.prop_map(What::Moved),
-            any::<u64>().prop_map(|bytes| What::Truncated { bytes }),
+            (any::<u64>(), any::<Option<u64>>())
+                .prop_map(|(bytes, newest)| What::Truncated { bytes, newest }),
             loss.prop_map(What::Lost),
         ]
     }

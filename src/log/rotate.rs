@@ -144,13 +144,14 @@ impl<F: Files> Log<F> {
     ) -> Result<Stage<F::File>, LogError> {
         let (bytes, inode) = (self.size, self.id.inode);
         self.reopen(env, now)?;
-        let whole = self.whole(bytes, inode, self.id.inode);
+        let mut whole = self.whole(bytes, inode, self.id.inode);
         self.begin_generation(&whole);
         if by_us {
             self.rotated();
             self.happened_at(whole.end, 0, What::Rotated(whole));
         } else {
             self.counters.reopened += 1;
+            whole.newest = self.seen(env, &self.names.backup(1)).map(|newest| newest.inode);
             self.happened_at(whole.end, 0, What::Moved(whole));
             ::log::info!("log {}: was moved, opened anew", self.spec.path.display());
         }
@@ -191,9 +192,15 @@ impl<F: Files> Log<F> {
             Some(cut) => cut,
         };
         if bytes > 0 {
-            self.happened(What::Truncated { bytes });
+            self.was_cut(env, bytes);
         }
         Ok(true)
+    }
+
+    /// Notes that somebody cut the log.
+    pub(super) fn was_cut(&mut self, env: &mut F, bytes: u64) {
+        let newest = self.seen(env, &self.names.backup(1)).map(|newest| newest.inode);
+        self.happened(What::Truncated { bytes, newest });
     }
 
     /// The same, without a note: by how much the log was cut. What is left are its last bytes, as

@@ -10,10 +10,10 @@ use super::record::{Loss, Record, What};
 /// Lines at the end that stay as they are.
 const FRESH: usize = 64;
 
-/// Thins `records` out until they take at most `bytes_max` bytes, as far as that goes. `oldest`:
-/// the oldest generation of which there may be a file.
-pub(super) fn thin(records: Vec<Record>, oldest: u64, bytes_max: u64) -> Vec<Record> {
-    let mut records = without_gone(records, oldest);
+/// Thins `records` out until they take at most `bytes_max` bytes. `keep`: of so many generations
+/// that we rotated there may be a file.
+pub(super) fn thin(records: Vec<Record>, keep: usize, bytes_max: u64) -> Vec<Record> {
+    let mut records = without_gone(records, keep);
     let mut every = 2;
     while size(&records) > bytes_max && old(&records).any(|record| record.what == What::Mark) {
         let (mut at, mut marks) = (0, 0);
@@ -47,7 +47,14 @@ pub(super) fn thin(records: Vec<Record>, oldest: u64, bytes_max: u64) -> Vec<Rec
             });
         }
     }
-    if size(&records) > bytes_max { with_losses_merged(records) } else { records }
+    if size(&records) > bytes_max {
+        records = with_losses_merged(records);
+    }
+    // Somebody else rotates, and who knows what he keeps.
+    while size(&records) > bytes_max && records.len() > FRESH {
+        records = without_oldest(records);
+    }
+    records
 }
 
 fn size(records: &[Record]) -> u64 {
@@ -60,13 +67,19 @@ fn old(records: &[Record]) -> impl Iterator<Item = &Record> {
 
 /// Without what concerns generations that no file is left of. The end of the last of those is kept:
 /// there begins the oldest.
-fn without_gone(records: Vec<Record>, oldest: u64) -> Vec<Record> {
-    let ends = |record: &Record| match &record.what {
-        What::Rotated(whole) | What::Moved(whole) => whole.generation < oldest,
-        _ => false,
-    };
-    let first = records.iter().rposition(ends).unwrap_or(0);
+fn without_gone(records: Vec<Record>, keep: usize) -> Vec<Record> {
+    let rotated = |record: &Record| matches!(record.what, What::Rotated(_));
+    let mut ends = (0..records.len()).rev().filter(|at| rotated(&records[*at]));
+    let first = ends.nth(keep).unwrap_or(0);
     records.into_iter().skip(first).collect()
+}
+
+/// Without the oldest half. What is left begins with an end of a generation, if there is one.
+fn without_oldest(mut records: Vec<Record>) -> Vec<Record> {
+    let half = records.len() / 2;
+    let ends = |record: &Record| matches!(record.what, What::Rotated(_) | What::Moved(_));
+    let first = records[..=half].iter().rposition(ends).filter(|at| *at > 0).unwrap_or(half);
+    records.split_off(first)
 }
 
 /// Losses of one generation that follow each other become one.

@@ -16,9 +16,9 @@ use crate::log::{Counters, Log, id_at, size_at};
 use crate::vm::launch::{Launch, LaunchNext, LaunchSpec};
 use crate::vm::{Next, Vm};
 
-/// Descriptors that one VM may need at once: log, its directory, stream, successor, pidfd, API,
-/// and two while it rotates.
-const DESCRIPTORS_PER_VM: u64 = 8;
+/// Descriptors that one VM may need at once: log, its directory, its events, stream, successor,
+/// pidfd, API, a boot's beginning, and two while it rotates.
+const DESCRIPTORS_PER_VM: u64 = 10;
 /// Descriptors that a child on an errand takes: nine generations and events that it syncs, or what
 /// starting it takes, and its pidfd.
 const DESCRIPTORS_PER_ERRAND: u64 = 12;

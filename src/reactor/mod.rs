@@ -185,7 +185,11 @@ impl<E: Env> Reactor<E> {
 
     /// Phase 1: to the next timer, or not at all while work is queued.
     fn wait(&mut self, max_wait: Option<Duration>) -> Result<(), Error> {
-        let until_due = self.next_wake();
+        let until_due = match std::mem::take(&mut self.short_of_memory) {
+            // What is queued could not be read just now.
+            true => Some(limits::MEMORY_PAUSE),
+            false => self.next_wake(),
+        };
         let mut timeout = match (max_wait, until_due) {
             (Some(most), Some(due)) => Some(most.min(due)),
             (most, due) => most.or(due),
@@ -310,8 +314,7 @@ impl<E: Env> Reactor<E> {
     fn end_turn(&mut self, began: Moment) -> Turn {
         let read_bytes = std::mem::take(&mut self.turn_bytes);
         let filling = std::mem::take(&mut self.filling);
-        let short = std::mem::take(&mut self.short_of_memory);
-        self.busy_since = (short || (read_bytes > 0 && !filling)).then_some(began);
+        self.busy_since = (read_bytes > 0 && !filling).then_some(began);
         let took = self.env.now().saturating_sub(began).as_micros() as u64;
         self.stats.turns += 1;
         if self.is_stopped() {

@@ -21,9 +21,14 @@ const VMS: usize = 50;
 const EVERY: Duration = Duration::from_millis(200);
 const LASTS: Duration = Duration::from_secs(20);
 
-/// Runs the guests under seriald and under logrotate with this directive, and gives each log with
-/// what its VM has handed over.
-fn run(directive: &str) -> Option<(tempfile::TempDir, Vec<(PathBuf, Vec<u8>)>)> {
+/// Each log with what its VM has handed over, and the directory in which they lie.
+struct Outcome {
+    logs: Vec<(PathBuf, Vec<u8>)>,
+    _top: tempfile::TempDir,
+}
+
+/// Runs the guests under seriald and under logrotate with this directive.
+fn run(directive: &str) -> Option<Outcome> {
     let logrotate = skip::program("logrotate")?;
     let top = tempfile::tempdir().expect("a directory");
     let dir = top.path();
@@ -61,12 +66,12 @@ fn run(directive: &str) -> Option<(tempfile::TempDir, Vec<(PathBuf, Vec<u8>)>)> 
         .map(|home| (home.join("logs/app.log"), transcript::bytes(&ledger(home))));
     let logs: Vec<_> = logs.collect();
     assert_eq!(collector.terminate_and_wait().code(), Some(0));
-    Some((top, logs))
+    Some(Outcome { logs, _top: top })
 }
 
 #[test]
 fn logrotate_that_truncates_fifty_printing_logs_leaves_no_hole_and_the_account_is_right() {
-    let Some((_top, logs)) = run("copytruncate") else { return };
+    let Some(Outcome { logs, _top }) = run("copytruncate") else { return };
     let mut truncated = 0;
     for (log, came) in &logs {
         assert_no_hole(log);
@@ -86,7 +91,7 @@ fn logrotate_that_truncates_fifty_printing_logs_leaves_no_hole_and_the_account_i
 
 #[test]
 fn logrotate_that_moves_fifty_printing_logs_loses_no_byte_and_the_account_is_right() {
-    let Some((_top, logs)) = run("create 0640") else { return };
+    let Some(Outcome { logs, _top }) = run("create 0640") else { return };
     let mut moved = 0;
     for (log, came) in &logs {
         assert_no_hole(log);

@@ -18,7 +18,7 @@ use super::support::wait::{PATIENCE, wait_for, wait_until};
 
 const MOST: usize = 10_000;
 /// What `seriald` sets aside per VM, and for itself.
-const DESCRIPTORS_PER_VM: u64 = 8;
+const DESCRIPTORS_PER_VM: u64 = 10;
 
 fn id(n: usize) -> String {
     format!("{n:05}-{}", "i".repeat(limits::ID_MAX - 6))
@@ -34,7 +34,7 @@ fn as_many_vms_as_there_are_descriptors_for_survive_a_kill_and_an_upgrade() {
     let dir = dir.path();
     // The limit is raised by this, for this process too.
     let limit = OsEnv::new().expect("a world").descriptors_max();
-    let vms = usize::try_from((limit - 100) / DESCRIPTORS_PER_VM).expect("a number").min(MOST);
+    let vms = usize::try_from((limit - 112) / DESCRIPTORS_PER_VM).expect("a number").min(MOST);
     eprintln!("{vms} VMs; RLIMIT_NOFILE is {limit}");
     let path = |n: usize| dir.join(format!("{n}.sock"));
     let bind = |n| UnixListener::bind(path(n)).expect("a listener");

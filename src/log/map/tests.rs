@@ -14,7 +14,7 @@ fn lost(bytes: u64) -> What {
 
 fn rotated(generation: u64, start: u64, end: u64, inode: u64, next_inode: u64) -> What {
     let bytes = end - start;
-    What::Rotated(Ended { generation, start, end, bytes, inode, next_inode })
+    What::Rotated(Ended { generation, start, end, bytes, inode, next_inode, newest: None })
 }
 
 fn adopted(start: u64, inode: u64) -> What {
@@ -176,7 +176,7 @@ fn no_records_and_no_files_are_too_odd() {
                 0 => What::Mark,
                 1 => lost(next(60)),
                 2 => rotated(next(4), next(30), 30 + next(30), inode, next(4)),
-                3 => What::Truncated { bytes: next(60) },
+                3 => What::Truncated { bytes: next(60), newest: None },
                 4 => adopted(next(60), inode),
                 5 => What::Packed { generation: next(4), inode, packed_bytes: next(9) },
                 _ => What::Unknown { generation: 1, start: next(60), inode, why: String::new() },

@@ -174,7 +174,7 @@ fn a_truncation_by_somebody_is_recorded_and_the_offset_goes_on() {
             .records()
             .into_iter()
             .filter_map(|record| match record.what {
-                What::Truncated { bytes } => Some((record.offset, record.size, bytes)),
+                What::Truncated { bytes, .. } => Some((record.offset, record.size, bytes)),
                 _ => None,
             })
             .collect();

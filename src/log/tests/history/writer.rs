@@ -219,7 +219,8 @@ impl Writer {
 
     fn whole(&self, inode: u64, next_inode: u64) -> Generation {
         let (generation, start) = (self.number(), self.start);
-        Generation { generation, start, end: self.offset(), bytes: self.size, inode, next_inode }
+        let (end, bytes, newest) = (self.offset(), self.size, None);
+        Generation { generation, start, end, bytes, inode, next_inode, newest }
     }
 
     fn begin(&mut self, last: &Generation) {
@@ -231,7 +232,7 @@ impl Writer {
     fn notice_cut(&mut self, size: u64) {
         let bytes = self.size - size;
         (self.size, self.start, self.is_unsure) = (size, self.offset() - size, true);
-        self.note(What::Truncated { bytes });
+        self.note(What::Truncated { bytes, newest: None });
     }
 
     fn cut(&mut self) {
