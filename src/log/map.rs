@@ -257,11 +257,17 @@ impl Reader {
                 self.newest = Newest { inode: *newest, is_certain: true };
             }
             What::Lost(one) => loss = Some(one),
-            What::Truncated { .. } => cut = Absent::Truncated,
+            What::Truncated { newest, .. } => {
+                cut = Absent::Truncated;
+                self.newest = Newest { inode: *newest, is_certain: true };
+            }
             What::Packed { generation, inode, packed_bytes } => {
                 let mut all = self.complete.iter_mut().rev();
                 if let Some(packed) = all.find(|one| one.number == *generation) {
                     packed.packed = Some(Stood { inode: *inode, size: *packed_bytes });
+                    if *generation + 1 == current.number {
+                        self.newest.inode = Some(*inode);
+                    }
                 }
             }
             _ => {}
@@ -290,7 +296,7 @@ impl Reader {
         // Whoever moved the log may have made a backup of it, or of something else.
         self.newest = match last.gone {
             Absent::Removed => Newest { inode: last.inode, is_certain: true },
-            _ => Newest { is_certain: false, ..self.newest },
+            _ => Newest { inode: ended.newest, is_certain: true },
         };
         self.complete.push(last);
         let next = Generation::begin(ended.generation + 1, ended.end, Some(ended.next_inode));

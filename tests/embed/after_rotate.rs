@@ -67,7 +67,7 @@ impl Packing {
         let names = entries.map(|entry| entry.expect("an entry").file_name());
         let names =
             names.filter_map(|name| Some(name.to_str()?.strip_prefix("a.log.")?.to_owned()));
-        let mut names: Vec<String> = names.collect();
+        let mut names: Vec<String> = names.filter(|name| name != "events").collect();
         names.sort();
         names
     }
@@ -247,7 +247,7 @@ fn no_more_run_at_once_than_are_asked_for_over_all_vms_and_as_many_as_there_may_
 fn a_command_is_nice_has_no_console_no_blocked_signal_and_a_group_of_its_own() {
     let mut packing = Packing::with(
         "nice > $DIR/nice; ls -l /proc/$$/fd > $DIR/fds; \
-         grep -E 'SigBlk' /proc/$$/status > $DIR/blocked; \
+         grep -E 'SigBlk' /proc/self/status > $DIR/blocked; \
          cut -d' ' -f1,5 /proc/$$/stat > $DIR/group; cat",
     );
     packing.rotate(b"x\n");

@@ -105,7 +105,8 @@ impl Generation {
     fn may_be(&self, file: Stood) -> bool {
         let size = self.spans.size();
         let fits = file.size == size || (self.gone == Absent::Unknown && file.size > size);
-        self.inode == Some(file.inode) && fits
+        // Its plain file went when a command had made another of it.
+        self.inode == Some(file.inode) && fits && self.packed.is_none()
     }
 }
 

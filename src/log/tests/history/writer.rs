@@ -128,7 +128,7 @@ impl Writer {
 
     fn adopt(&mut self) {
         let (generation, start, inode_now) = (self.number(), self.start, inode(&self.log()));
-        let newest = (!self.shelf.is_empty()).then(|| inode(&self.backup(0)));
+        let newest = self.newest();
         self.note(What::Adopted { generation, start, inode: inode_now, newest });
     }
 
@@ -228,11 +228,17 @@ impl Writer {
         (self.start, self.size, self.is_unsure) = (last.end, 0, false);
     }
 
+    /// The newest backup's inode.
+    fn newest(&self) -> Option<u64> {
+        (!self.shelf.is_empty()).then(|| inode(&self.backup(0)))
+    }
+
     /// The log was cut, and is found to have so many bytes.
     fn notice_cut(&mut self, size: u64) {
         let bytes = self.size - size;
         (self.size, self.start, self.is_unsure) = (size, self.offset() - size, true);
-        self.note(What::Truncated { bytes, newest: None });
+        let newest = self.newest();
+        self.note(What::Truncated { bytes, newest });
     }
 
     fn cut(&mut self) {
@@ -252,7 +258,7 @@ impl Writer {
                 if !self.log().exists() {
                     File::create(self.log()).unwrap();
                 }
-                whole.next_inode = inode(&self.log());
+                (whole.next_inode, whole.newest) = (inode(&self.log()), self.newest());
                 self.begin(&whole);
                 self.note(What::Moved(whole));
                 self.is_unsure = true;
@@ -369,7 +375,8 @@ impl Subject for Writer {
                 self.adopt();
             }
             Op::Thin => self.thin(),
-            Op::Pack { which, noted } => self.pack(which, noted),
+            Op::Pack { which, noted } => self.pack(which, noted || self.on_disk),
+            Op::Move { .. } if self.on_disk => {}
             Op::Move { kept, created, before } => self.be_moved(kept, created, before),
             // An empty log is left alone.
             _ if self.size == 0 => {}
