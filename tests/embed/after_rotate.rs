@@ -247,7 +247,7 @@ fn no_more_run_at_once_than_are_asked_for_over_all_vms_and_as_many_as_there_may_
 fn a_command_is_nice_has_no_console_no_blocked_signal_and_a_group_of_its_own() {
     let mut packing = Packing::with(
         "nice > $DIR/nice; ls -l /proc/$$/fd > $DIR/fds; \
-         grep -E 'SigBlk' /proc/$$/status > $DIR/blocked; \
+         grep SigBlk /proc/self/status > $DIR/blocked; \
          cut -d' ' -f1,5 /proc/$$/stat > $DIR/group; cat",
     );
     packing.rotate(b"x\n");
