@@ -11,7 +11,6 @@ use super::error::{Cause, LogError, Step};
 use super::ours::Purpose;
 use super::record::What;
 use super::retry::Retry;
-use super::rotate::Stage;
 use crate::config::{AfterRotate, Fsync};
 use crate::env::{FileId, Files, Moment, Stat, is_shortage};
 use crate::limits::AFTER_ROTATE_ATTEMPTS;
@@ -100,9 +99,8 @@ impl<File> After<File> {
 impl<F: Files> Log<F> {
     /// Whether a child has something to do: then [`Log::begin_work`] is to be called in its turn.
     pub fn wants_work(&self) -> bool {
-        let away = matches!(self.stage, Stage::Away { .. });
         let idle = |after: &After<F::File>| after.running.is_none() && after.due().is_none();
-        self.after.as_ref().is_some_and(|after| !away && idle(after) && after.wants())
+        self.after.as_ref().is_some_and(|after| idle(after) && after.wants())
     }
 
     /// Notes that there may be work: `generations` new ones.

@@ -167,24 +167,52 @@ fn what_is_no_backup_of_ours_is_left_alone_and_holds_up_no_other() {
 #[test]
 fn a_backup_that_is_still_written_is_not_packed() {
     let place = packing(RotateMode::Rename);
+    fs::write(place.path("app.log.1"), b"zero\n").unwrap();
     let mut env = Faulty::new(0..0, 24);
     let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
-    assert!(!log.begin_work(&mut env, secs(1)).unwrap());
     log.append(&mut env, b"one\n", usize::MAX, secs(1));
     // The log is `.1` already, but no new one can be opened.
     (env.only, env.failing) = ("lock", 0..u64::MAX);
     log.rotate(&mut env, secs(1));
+    while log.begin_work(&mut env, secs(1)).unwrap() {
+        do_work(&log);
+        log.end_work(&mut env, Ok(()), secs(1));
+    }
+    assert_eq!(place.names(), ["app.log", "app.log.1", "app.log.2.zst"]);
     log.append(&mut env, b"two\n", usize::MAX, secs(1));
     assert_eq!(place.read("app.log.1"), b"one\ntwo\n");
-    assert!(!log.wants_work());
     env.failing = 0..0;
     log.rotate(&mut env, secs(1));
     assert!(log.begin_work(&mut env, secs(1)).unwrap());
     do_work(&log);
     log.end_work(&mut env, Ok(()), secs(1));
     log.append(&mut env, b"three\n", usize::MAX, secs(1));
-    assert_eq!(place.bytes(), b"one\ntwo\nthree\n");
-    assert_eq!(place.names(), ["app.log", "app.log.1.zst"]);
+    assert_eq!(place.bytes(), b"zero\none\ntwo\nthree\n");
+    assert_eq!(place.names(), ["app.log", "app.log.1.zst", "app.log.2.zst"]);
+}
+
+#[test]
+fn a_backup_that_could_not_be_removed_once_it_was_packed_is_never_shifted_beside_that() {
+    for mode in MODES {
+        let place = packing(mode);
+        let mut env = Faulty::new(0..0, 13);
+        let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
+        log.append(&mut env, b"one\n", usize::MAX, secs(1));
+        log.rotate(&mut env, secs(1));
+        turn(&mut log, &mut env, secs(1));
+        assert!(log.begin_work(&mut env, secs(1)).unwrap());
+        do_work(&log);
+        (env.only, env.failing) = ("unlink", 0..u64::MAX);
+        log.end_work(&mut env, Ok(()), secs(1));
+        assert_eq!(place.names(), ["app.log", "app.log.1", "app.log.1.zst"]);
+        log.append(&mut env, b"two\n", usize::MAX, secs(1));
+        log.rotate(&mut env, secs(1));
+        assert_eq!(place.names(), ["app.log", "app.log.1", "app.log.1.zst"], "not yet");
+        env.failing = 0..0;
+        log.rotate(&mut env, secs(1));
+        assert_eq!(place.names(), ["app.log", "app.log.1", "app.log.2.zst"]);
+        assert_eq!(place.bytes(), b"one\ntwo\n");
+    }
 }
 
 #[test]
