@@ -42,8 +42,8 @@ impl<F: Files> Log<F> {
             self.begin_drop();
         }
         self.check_retention();
-        // A predecessor may have had no time for the newest.
-        self.want_work(1);
+        // Nobody knows which of them a predecessor had no time for.
+        self.want_work(self.spec.keep);
         self.find_excess(env)
     }
 

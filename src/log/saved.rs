@@ -128,6 +128,20 @@ pub enum Rotation {
     },
 }
 
+impl Rotation {
+    /// The same, with the copy that was left; one that was not is begun anew.
+    fn stage<File>(self, copy: Option<File>) -> Stage<File> {
+        match (self, copy) {
+            (Rotation::Idle, _) => Stage::Idle,
+            (Rotation::Copying { copied }, Some(to)) => Stage::Copying { to, copied },
+            (Rotation::Wanted | Rotation::Copying { .. }, _) => Stage::Wanted(Why::Asked),
+            (Rotation::Away { by_us }, _) => Stage::Away { by_us },
+            (Rotation::Copied { bytes }, _) => Stage::Copied { bytes },
+            (Rotation::Placing { bytes }, _) => Stage::Placing { bytes },
+        }
+    }
+}
+
 impl SavedLog {
     /// What the log was asked to be.
     pub fn spec(&self) -> LogSpec {
@@ -254,16 +268,7 @@ impl<F: Files> Log<F> {
         // A name that can't be looked up just now is no reason to lose the VM: the file was ours.
         let own = Rights { uid: stat.uid, gid: None, mode: spec.file_mode };
         let rights = Rights::of(env, &spec).unwrap_or(own);
-        let stage = match (saved.rotation, open.copy) {
-            (Rotation::Idle, _) => Stage::Idle,
-            // A copy that was not left is begun anew.
-            (Rotation::Wanted | Rotation::Copying { .. }, None) => Stage::Wanted(Why::Asked),
-            (Rotation::Copying { copied }, Some(to)) => Stage::Copying { to, copied },
-            (Rotation::Wanted, Some(_)) => Stage::Wanted(Why::Asked),
-            (Rotation::Away { by_us }, _) => Stage::Away { by_us },
-            (Rotation::Copied { bytes }, _) => Stage::Copied { bytes },
-            (Rotation::Placing { bytes }, _) => Stage::Placing { bytes },
-        };
+        let stage = saved.rotation.stage(open.copy);
         let mut log = Log {
             names: Names { log: name.to_owned() },
             rights,
@@ -301,16 +306,22 @@ impl<F: Files> Log<F> {
             }
             None => log.begin_history(env, None, now),
         }
-        log.clear_packing(env)?;
-        log.find_leftovers(env)?;
-        if !log.stage.is_idle() {
-            log.advance(env, now);
-        }
-        log.drain(env, now);
-        if log.lost_due.is_some() {
-            log.record_losses_behind(now);
-        }
-        log.say(env, now);
+        log.go_on(env, now)?;
         Ok(log)
+    }
+
+    /// Takes up what was under way.
+    fn go_on(&mut self, env: &mut F, now: Moment) -> Result<(), LogError> {
+        self.clear_packing(env)?;
+        self.find_leftovers(env)?;
+        if !self.stage.is_idle() {
+            self.advance(env, now);
+        }
+        self.drain(env, now);
+        if self.lost_due.is_some() {
+            self.record_losses_behind(now);
+        }
+        self.say(env, now);
+        Ok(())
     }
 }

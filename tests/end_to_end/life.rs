@@ -7,6 +7,7 @@ use seriald::{EventKind, RotateMode};
 use super::LEEWAY;
 use super::ch_sim::ledger::Ledger;
 use super::ch_sim::transcript;
+use super::support::account::{Account, assert_all_accounted_for, number};
 use super::support::embedded::Loop;
 use super::support::guest::expected_output;
 use super::support::logs::{assert_same, assert_whole, generations, whole};
@@ -97,6 +98,16 @@ fn a_guest_that_resets_twenty_times_loses_no_boot() {
         assert!(boots >= 20, "{}: {boots} boots", vmm.name);
         let truth = one_boot.repeat(boots);
         assert_same(&found[..truth.len()], &truth, vmm.name);
+        assert_all_accounted_for(&log, found.len());
+        let account = Account::of(&log);
+        let began: Vec<usize> = account.of_kind("boot").map(|l| number(l, "offset")).collect();
+        let boundaries: Vec<usize> = (0..boots).map(|boot| boot * one_boot.len()).collect();
+        assert_eq!(began[..boots], boundaries, "{}", vmm.name);
+        assert!(account.of_kind("connected").count() >= boots, "{}", vmm.name);
+        assert!(account.of_kind("disconnected").count() >= boots, "{}", vmm.name);
+        let events: Vec<_> = account.lines.iter().map(|line| line["event"].as_str()).collect();
+        assert_eq!(events.first(), Some(&Some("adopted")), "{}", vmm.name);
+        assert_eq!(events.last(), Some(&Some("released")), "{}", vmm.name);
     }
 }
 

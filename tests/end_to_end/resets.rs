@@ -16,7 +16,7 @@ use super::support::wait::PATIENCE;
 const BOOTS: usize = 200;
 const LINES: u32 = 50;
 /// What a boot leaves its reader before it ends: enough for a tail to be fetched.
-const PAUSE: Duration = Duration::from_millis(60);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Launches a guest that resets two hundred times; a real one for ever.
 fn launch(turns: &mut Loop, vmm: &Vmm, home: &Path) -> VmId {

@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use seriald::{LogSpec, OnExit, RotateMode, VmSpec};
+use seriald::{Config, LogSpec, OnExit, RotateMode, VmSpec};
 
 use super::ch_sim::ledger::Ledger;
 use super::ch_sim::transcript;
 use super::disk::Disk;
 use super::fleets::Fleet;
 use super::support::account::Account;
-use super::support::embedded::Loop;
+use super::support::embedded::{Loop, Peer, send, spec};
 use super::support::logs::{assert_same, whole};
 use super::support::wait::PATIENCE;
 
@@ -113,4 +113,47 @@ fn a_disk_that_fills_up_costs_no_more_than_is_recorded_rename() {
 #[test]
 fn a_disk_that_fills_up_costs_no_more_than_is_recorded_copytruncate() {
     fills_and_is_freed(RotateMode::CopyTruncate);
+}
+
+#[test]
+fn all_logs_together_hold_no_more_than_the_host_allows() {
+    const TOTAL: usize = 20_000;
+    let top = tempfile::tempdir().expect("a directory");
+    let Some(disk) = Disk::mount(&top.path().join("disk"), "size=1m") else { return };
+    let mut turns = Loop::new();
+    turns.reactor.set_config(Config { hold_bytes_total: TOTAL, ..Config::default() });
+    let specs = ["a", "b", "c"].map(|id| spec(id, &disk.path, 1 << 20));
+    let mut clients: Vec<_> = specs
+        .iter()
+        .map(|spec| {
+            let peer = Peer::at(&spec.serial);
+            turns.reactor.adopt(spec.clone()).expect("adopted");
+            peer.accept(&mut turns)
+        })
+        .collect();
+    let filler = disk.fill(0);
+    let bytes = b"a line that waits for a disk\n".repeat(500);
+    for client in &mut clients {
+        send(&mut turns, client, &bytes);
+    }
+    let sent = 3 * bytes.len() as u64;
+    turns.turn_until("all", |this| this.reactor.stats().read_bytes == sent);
+    let held = |turns: &Loop| -> u64 {
+        let vms = turns.reactor.vms().filter_map(|vm| turns.reactor.status(vm));
+        vms.map(|status| status.held_bytes).sum()
+    };
+    assert_eq!(held(&turns), TOTAL as u64);
+    assert_eq!(turns.reactor.stats().lost_bytes, sent - TOTAL as u64);
+    fs::remove_file(filler).expect("the filler");
+    turns.turn_until("nothing held", |this| held(this) == 0);
+    for vm in turns.reactor.vms().collect::<Vec<_>>() {
+        turns.reactor.release(vm);
+    }
+    drop(clients);
+    turns.turn_until("the end of all", |this| this.reactor.vms().next().is_none());
+    // What they gave back is there for others.
+    for spec in &specs {
+        let account = Account::of(&spec.log.path);
+        assert_same(&whole(&spec.log.path), &account.without_losses(&bytes), &spec.id);
+    }
 }

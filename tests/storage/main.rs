@@ -15,3 +15,4 @@ mod support;
 mod disk;
 mod files;
 mod full;
+mod limit;

@@ -46,7 +46,11 @@ impl Signals {
             for (number, _) in watched {
                 libc::sigaddset(&mut set, *number);
             }
-            let error = libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
+            // Blocked and never read: a log that reaches RLIMIT_FSIZE shall be an error, EFBIG, and
+            // not the end of all (setrlimit(2)).
+            let mut blocked = set;
+            libc::sigaddset(&mut blocked, libc::SIGXFSZ);
+            let error = libc::pthread_sigmask(libc::SIG_BLOCK, &blocked, std::ptr::null_mut());
             if error != 0 {
                 return Err(io::Error::from_raw_os_error(error));
             }
