@@ -50,8 +50,9 @@ pub fn logged(fleet: &Fleet) -> u64 {
 /// The same of one instance directory.
 pub fn logged_by(home: &Path) -> u64 {
     let dir = fs::read_dir(home.join("logs")).ok();
-    let files = dir.into_iter().flatten().filter_map(|entry| entry.ok()?.metadata().ok());
-    files.map(|file| file.len()).sum()
+    let entries = dir.into_iter().flatten().flatten();
+    let entries = entries.filter(|entry| !entry.path().extension().is_some_and(|e| e == "events"));
+    entries.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
 }
 
 /// The process that a supervisor runs; `None` between two of them.
