@@ -93,6 +93,8 @@ pub struct SavedLog {
     pub start: u64,
     /// Lines of the events file that could not be written yet.
     pub events: String,
+    /// Others, which told of rotations or losses, were dropped.
+    pub events_broken: bool,
     /// What has happened to it.
     pub counters: Counters,
 }
@@ -239,6 +241,7 @@ impl<F: Files> Log<F> {
             generation: self.generation,
             start: self.start,
             events: String::from_utf8_lossy(&self.events.pending).into_owned(),
+            events_broken: self.events.broken,
             counters: Counters {
                 lost_boot_head: self.counters.lost_boot_head + self.head_pending(),
                 ..self.counters
@@ -297,7 +300,7 @@ impl<F: Files> Log<F> {
             after: None,
             spec,
         };
-        log.events.pending = saved.events.into_bytes();
+        (log.events.pending, log.events.broken) = (saved.events.into_bytes(), saved.events_broken);
         match saved.base {
             Some(_) => {
                 let adopted = log.adopted(env);

@@ -51,7 +51,7 @@ pub fn logged(fleet: &Fleet) -> u64 {
 pub fn logged_by(home: &Path) -> u64 {
     let dir = fs::read_dir(home.join("logs")).ok();
     let entries = dir.into_iter().flatten().flatten();
-    let entries = entries.filter(|entry| !entry.path().extension().is_some_and(|e| e == "events"));
+    let entries = entries.filter(|entry| entry.path().extension().is_none_or(|e| e != "events"));
     entries.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
 }
 
