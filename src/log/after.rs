@@ -113,7 +113,8 @@ impl<F: Files> Log<F> {
         let after = self.after.get_or_insert_default();
         after.pack = packs;
         after.attempts = 0;
-        after.unsynced = (after.unsynced + generations).min(self.spec.keep);
+        // One that is no longer kept is not found: that is what it takes to be through with it.
+        after.unsynced = after.unsynced.saturating_add(generations);
         if !syncs {
             after.unsynced = 0;
         }

@@ -68,6 +68,7 @@ impl<F: Files> Log<F> {
     fn cut(&self, bytes: &[u8]) -> Cut {
         let size_max = match self.stage {
             Stage::Idle => return cut(bytes, self.size, self.spec.max_bytes),
+            _ if self.is_nameless => return Cut { take: 0, full: false },
             // Whether a log was truncated after the copy is told by its size: see `copytruncate`.
             Stage::Placing { bytes } => bytes - 1,
             _ => self.begun_at.max(self.spec.max_bytes).saturating_add(self.spec.max_bytes),
@@ -112,7 +113,7 @@ impl<F: Files> Log<F> {
 
     /// Keeps `bytes` until the log can be written again, as far as there is room.
     fn hold(&mut self, env: &mut F, bytes: &[u8], more: usize, now: Moment) {
-        let rotation_failed = self.writing.due().is_none();
+        let rotation_failed = self.writing.due().is_none() && !self.is_nameless;
         let cause = if rotation_failed { Cause::RotationFailed } else { Cause::WriteFailed };
         let max = self.spec.hold_bytes.min(self.held.bytes.len().saturating_add(more));
         let lost = self.held.lost();
@@ -135,7 +136,8 @@ impl<F: Files> Log<F> {
 
     /// Writes what is held, as far as that goes.
     pub(super) fn drain(&mut self, env: &mut F, now: Moment) {
-        let mut held = std::mem::take(&mut self.held.bytes);
+        let mut waiting = std::mem::take(&mut self.held.bytes);
+        let held = waiting.make_contiguous();
         let mut done = 0;
         while done < held.len() {
             let piece = self.held.piece(held.len() - done);
@@ -146,9 +148,9 @@ impl<F: Files> Log<F> {
                 break;
             }
         }
-        if done < held.len() {
-            held.drain(..done);
-            self.held.bytes = held;
+        if done < waiting.len() {
+            waiting.drain(..done);
+            self.held.bytes = waiting;
         }
     }
 

@@ -90,7 +90,7 @@ impl<F: Files> Log<F> {
             self.remove(env, &copied)?;
             return Ok(Stage::Wanted(Why::Asked));
         }
-        if self.size == bytes {
+        if self.size == bytes && cut == 0 {
             self.truncate_log(env)?;
             self.end_generation(whole);
         } else {

@@ -7,13 +7,14 @@
 use super::Log;
 use super::error::{LogError, Step};
 use super::learn::{self, Seen, Standing};
-use super::ours::Purpose;
+use super::ours::{Purpose, write_all};
 use super::record::{Generation, Record, What};
 use super::retry::Retry;
 use super::thin::thin;
 use crate::env::{FileId, Files, Moment};
 use crate::limits::{EVENTS_BYTES, EVENTS_BYTES_PER_BACKUP, EVENTS_PENDING_MAX};
 use std::io;
+use std::time::Duration;
 
 /// What is read at once of the end of an events file, and of more than that if need be, in bytes.
 const TAIL_CHUNK: u64 = 8 * 1024;
@@ -35,6 +36,8 @@ pub(super) struct Events<File> {
     queue: Vec<(u64, u64, What)>,
     /// Lines that could not be written yet.
     pub pending: Vec<u8>,
+    /// Bytes whose loss those lines tell.
+    pub losses: u64,
     /// Lines that tell of rotations or losses were dropped.
     pub broken: bool,
     /// Of the writing.
@@ -50,6 +53,7 @@ impl<File> Default for Events<File> {
             thin_at: 0,
             queue: Vec::new(),
             pending: Vec::new(),
+            losses: 0,
             broken: false,
             retry: Retry::default(),
         }
@@ -59,6 +63,10 @@ impl<File> Default for Events<File> {
 impl<F: Files> Log<F> {
     /// Notes what happened; it never fails, and never keeps the log from being written.
     pub fn note(&mut self, env: &mut F, what: What, now: Moment) {
+        if self.held.bytes.is_empty() && self.writing.due().is_none() {
+            // What was dropped came before it.
+            self.record_losses();
+        }
         self.happened(what);
         self.say(env, now);
     }
@@ -78,9 +86,16 @@ impl<F: Files> Log<F> {
         if !self.events.queue.is_empty() {
             let time = env.wall();
             for (offset, size, what) in std::mem::take(&mut self.events.queue) {
+                if self.events.pending.len() > EVENTS_PENDING_MAX {
+                    self.try_to_write_events(env, now);
+                }
                 self.keep_line(Record { time, offset, size, what });
             }
         }
+        self.try_to_write_events(env, now);
+    }
+
+    fn try_to_write_events(&mut self, env: &mut F, now: Moment) {
         if self.events.pending.is_empty() && !self.events.broken {
             return;
         }
@@ -117,6 +132,9 @@ impl<F: Files> Log<F> {
         let line = record.encode();
         if self.events.pending.len() + line.len() <= most {
             self.events.pending.extend_from_slice(line.as_bytes());
+            if let What::Lost(loss) = &record.what {
+                self.events.losses += loss.bytes;
+            }
         } else {
             self.events.broken |= is_needed;
         }
@@ -126,41 +144,40 @@ impl<F: Files> Log<F> {
         if self.events.file.is_none() {
             self.open_events(env)?;
         }
+        self.write_pending_events(env)?;
         if std::mem::take(&mut self.events.broken) {
-            // What waits was written before the gap.
+            // What waited was written before the gap.
+            let why = "lines were dropped while the events file could not be written".into();
             let time = env.wall();
             let (offset, size) = (self.base + self.size, self.size);
-            let why = "lines were dropped while the events file could not be written".into();
-            let unknown = self.unknown(why);
-            for what in [unknown, self.adopted(env)] {
-                let line = Record { time, offset, size, what }.encode();
-                self.events.pending.extend_from_slice(line.as_bytes());
+            for what in [self.unknown(why), self.adopted(env)] {
+                self.keep_line(Record { time, offset, size, what });
             }
+            self.write_pending_events(env)?;
         }
-        let Some(file) = &self.events.file else { return Ok(()) };
-        let mut done = 0;
-        let failure = loop {
-            match env.write_beside(file, &self.events.pending[done..]) {
-                Ok(0) if done < self.events.pending.len() => {
-                    break Some(io::ErrorKind::WriteZero.into());
-                }
-                Ok(written) => done += written,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => break Some(error),
-            }
-            if done == self.events.pending.len() {
-                break None;
-            }
-        };
-        self.events.size += done as u64;
-        if let Some(failure) = failure {
-            self.events.pending.drain(..done);
-            return Err(self.error(&self.names.events(), Step::Write, failure));
-        }
-        self.events.pending = Vec::new();
         if self.events.size >= self.events.thin_at {
             self.thin_events(env)?;
         }
+        Ok(())
+    }
+
+    fn write_pending_events(&mut self, env: &mut F) -> Result<(), LogError> {
+        let Some(file) = &self.events.file else { return Ok(()) };
+        let (done, written) = write_all(env, file, &self.events.pending);
+        self.events.size += done as u64;
+        if let Err(failure) = written {
+            // A line that is cut is written anew, whole, behind the end of what there is of it:
+            // whoever goes on, a successor perhaps, then finds no half of one.
+            let ends = self.events.pending[..done].iter().rposition(|byte| *byte == b'\n');
+            let lacks_its_end_alone = self.events.pending[done..].first() == Some(&b'\n');
+            let whole = if lacks_its_end_alone { done } else { ends.map_or(0, |end| end + 1) };
+            self.events.pending.drain(..whole);
+            if done > whole {
+                self.events.pending.insert(0, b'\n');
+            }
+            return Err(self.error(&self.names.events(), Step::Write, failure));
+        }
+        (self.events.pending, self.events.losses) = (Vec::new(), 0);
         Ok(())
     }
 
@@ -173,9 +190,7 @@ impl<F: Files> Log<F> {
     fn open_events(&mut self, env: &mut F) -> Result<(), LogError> {
         let name = self.names.events();
         let (file, stat) = self.open_beside(env, &name, Purpose::Append)?;
-        let max = self.events_max();
-        let size = stat.size;
-        let thin_at = max.max(size + max / 4);
+        let (size, max) = (stat.size, self.events_max());
         let mut last = [0];
         let read = if size == 0 { Ok(0) } else { env.read_at(&file, size - 1, &mut last) };
         let read = read.map_err(|error| self.error(&name, Step::Examine, error))?;
@@ -185,7 +200,7 @@ impl<F: Files> Log<F> {
         }
         let events = &mut self.events;
         (events.file, events.id, events.size, events.thin_at) =
-            (Some(file), Some(stat.id), size, thin_at);
+            (Some(file), Some(stat.id), size, max);
         Ok(())
     }
 
@@ -200,18 +215,13 @@ impl<F: Files> Log<F> {
         self.remove(env, &new)?;
         let (file, stat) = self.open_beside(env, &new, Purpose::MakeToAppend)?;
         let text: String = kept.iter().map(Record::encode).collect();
-        let mut done = 0;
-        while done < text.len() {
-            match env.write_beside(&file, &text.as_bytes()[done..]) {
-                Ok(0) => {
-                    return Err(self.error(&new, Step::Write, io::ErrorKind::WriteZero.into()));
-                }
-                Ok(written) => done += written,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.error(&new, Step::Write, error)),
-            }
+        let (done, written) = write_all(env, &file, text.as_bytes());
+        let written = written.map_err(|error| self.error(&new, Step::Write, error));
+        if let Err(error) = written.and_then(|()| self.rename(env, &new, &name)) {
+            // The next attempt removes it too; the disk may be short of that room.
+            let _ = self.remove(env, &new);
+            return Err(error);
         }
-        self.rename(env, &new, &name)?;
         let events = &mut self.events;
         (events.file, events.id, events.size) = (Some(file), Some(stat.id), done as u64);
         // One that can't be thinned out below its limit is not written anew with every line.
@@ -249,7 +259,7 @@ impl<F: Files> Log<F> {
                 None
             }
         };
-        let log = Seen { inode: self.id.inode, size: self.size };
+        let log = Seen { inode: self.id.inode, size: self.size, modified: Duration::ZERO };
         let aside = if self.spec.keep == 0 { self.names.dropped() } else { self.names.backup(1) };
         let newest = copy.or_else(|| self.seen(env, &aside));
         let standing = tail.and_then(|tail| learn::learn(&tail, log, newest));
@@ -365,7 +375,7 @@ impl<F: Files> Log<F> {
     pub(super) fn check_events(&mut self, env: &mut F) {
         let Some(id) = self.events.id else { return };
         match env.stat_at(&self.dir, &self.names.events()) {
-            Ok(stat) if stat.id == id => {
+            Ok(stat) if stat.id == id && stat.size >= self.events.size => {
                 self.events.size = stat.size;
                 return;
             }
@@ -394,7 +404,7 @@ impl<F: Files> Log<F> {
     /// A file beside the log.
     pub(super) fn seen(&self, env: &mut F, name: &str) -> Option<Seen> {
         let stat = env.stat_at(&self.dir, name).ok().filter(|stat| stat.regular)?;
-        Some(Seen { inode: stat.id.inode, size: stat.size })
+        Some(Seen { inode: stat.id.inode, size: stat.size, modified: stat.modified })
     }
 
     /// The generation that is written, as it would be if it ended here.

@@ -12,11 +12,10 @@
 use super::Log;
 use super::boot::{HEADER_MAX, Head, heads};
 use super::error::{LogError, Step};
-use super::ours::Purpose;
+use super::ours::{Purpose, write_all};
 use super::retry::Retry;
 use crate::env::{Files, Moment};
 use crate::limits::{BOOT_HEAD_MAX, BOOTS_KEPT};
-use std::io;
 use std::time::Duration;
 
 /// As much of a file as could be ours.
@@ -198,23 +197,10 @@ impl<F: Files> Log<F> {
     pub fn last_written(&self, env: &mut F) -> Option<Duration> {
         let stat = env.stat(&self.file).ok()?;
         let stat = match stat.size {
-            0 => env.stat_at(&self.dir, &self.names.backup(1)).ok()?,
+            // A packed one has kept its time.
+            0 => self.backup(env, 1).ok()??.stat,
             _ => stat,
         };
         Some(env.wall().saturating_sub(stat.age))
     }
-}
-
-/// Writes all of `bytes`, or as many as it says.
-fn write_all<F: Files>(env: &mut F, file: &F::File, bytes: &[u8]) -> (usize, io::Result<()>) {
-    let mut done = 0;
-    while done < bytes.len() {
-        match env.write_beside(file, &bytes[done..]) {
-            Ok(0) => return (done, Err(io::ErrorKind::WriteZero.into())),
-            Ok(written) => done += written,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return (done, Err(error)),
-        }
-    }
-    (done, Ok(()))
 }

@@ -8,6 +8,7 @@ use super::record::{Cause, Loss};
 use crate::config::Overflow;
 use crate::limits::HELD_GAPS_MAX;
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// A loss, and where it lies.
@@ -22,8 +23,8 @@ pub struct Gap {
 /// What waits.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    /// The bytes.
-    pub bytes: Vec<u8>,
+    /// The bytes: a ring, as the oldest may have to go at each read while the disk is full.
+    pub bytes: VecDeque<u8>,
     /// The losses, in order.
     pub gaps: Vec<Gap>,
 }
@@ -63,7 +64,7 @@ impl Held {
         };
         let has_room = self.bytes.try_reserve_exact(kept.len()).is_ok();
         let held = if has_room { kept.len() } else { 0 };
-        self.bytes.extend_from_slice(&kept[..held]);
+        self.bytes.extend(&kept[..held]);
         let behind = match overflow {
             Overflow::Newest => bytes.len() - held,
             Overflow::Oldest => kept.len() - held,
@@ -155,7 +156,7 @@ impl Held {
     /// Turns all that waits into losses.
     pub fn give_up(&mut self, cause: Cause, wall: Duration) {
         self.drop_oldest(self.bytes.len(), cause, wall);
-        self.bytes = Vec::new();
+        self.bytes = VecDeque::new();
     }
 }
 
@@ -177,14 +178,15 @@ mod tests {
     }
 
     fn waiting(held: &Held) -> Vec<Option<u8>> {
+        let bytes: Vec<u8> = held.bytes.iter().copied().collect();
         let mut line = Vec::new();
         let mut at = 0;
         for gap in &held.gaps {
-            line.extend(held.bytes[at..gap.before].iter().map(|byte| Some(*byte)));
+            line.extend(bytes[at..gap.before].iter().map(|byte| Some(*byte)));
             line.extend((0..gap.loss.bytes).map(|_| None));
             at = gap.before;
         }
-        line.extend(held.bytes[at..].iter().map(|byte| Some(*byte)));
+        line.extend(bytes[at..].iter().map(|byte| Some(*byte)));
         line
     }
 
@@ -257,11 +259,11 @@ mod tests {
         let mut held = Held::default();
         held.push(b"abcdef", 8, Overflow::Oldest, Cause::WriteFailed, wall);
         held.push(b"ghij", 8, Overflow::Oldest, Cause::WriteFailed, wall);
-        assert_eq!((held.bytes.as_slice(), held.span()), (b"cdefghij".as_slice(), 10));
+        assert_eq!((held.bytes == b"cdefghij", held.span()), (true, 10));
         assert_eq!(held.gaps.len(), 1);
         assert_eq!((held.gaps[0].before, held.gaps[0].loss.bytes), (0, 2));
         held.push(b"kl", 8, Overflow::Newest, Cause::WriteFailed, wall);
-        assert_eq!((held.bytes.as_slice(), held.span()), (b"cdefghij".as_slice(), 12));
+        assert_eq!((held.bytes == b"cdefghij", held.span()), (true, 12));
         assert_eq!((held.gaps[1].before, held.gaps[1].loss.bytes), (8, 2));
     }
 }

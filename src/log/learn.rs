@@ -6,12 +6,15 @@
 //! one that was noted before.
 
 use super::record::{Generation, Record, What};
+use std::time::Duration;
 
 /// A file as it was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
     pub inode: u64,
     pub size: u64,
+    /// By the wall clock, since 1970.
+    pub modified: Duration,
 }
 
 /// Where a log stands.
@@ -35,7 +38,11 @@ struct Known {
     newest: Option<u64>,
     offset: u64,
     size: u64,
+    time: Duration,
 }
+
+/// A file's time may be that of the kernel's last tick, and a line's has milliseconds.
+const SLACK: Duration = Duration::from_secs(1);
 
 /// Whether a line says which generation is written.
 fn begins(record: &Record) -> bool {
@@ -68,9 +75,9 @@ impl Known {
     fn read(tail: &[Record]) -> Option<Known> {
         let mut known: Option<Known> = None;
         for record in tail {
-            let (offset, size) = (record.offset, record.size);
+            let (offset, size, time) = (record.offset, record.size, record.time);
             let found = |generation, start, log, newest| {
-                Some(Known { generation, start, log, newest, offset, size })
+                Some(Known { generation, start, log, newest, offset, size, time })
             };
             match &record.what {
                 What::Adopted { generation, start, inode, newest } => {
@@ -84,7 +91,7 @@ impl Known {
                 }
                 what => {
                     let Some(known) = &mut known else { continue };
-                    (known.offset, known.size) = (offset, size);
+                    (known.offset, known.size, known.time) = (offset, size, time);
                     match what {
                         What::Truncated { newest, .. } => {
                             (known.start, known.newest) = (offset.checked_sub(size)?, *newest);
@@ -119,7 +126,10 @@ pub(super) fn learn(tail: &[Record], log: Seen, newest: Option<Seen>) -> Option<
         Standing { generation: generation + 1, start: end, base: end, missed }
     };
     let moved_by_us = newest.filter(|newest| newest.inode == known.log && newest.size >= size);
-    let copied = unknown_newest.filter(|copy| copy.size >= size && log.size < copy.size);
+    // A backup that somebody restored, or unpacked, is older than what was noted since.
+    let copied = unknown_newest.filter(|copy| {
+        copy.size >= size && log.size < copy.size && copy.modified + SLACK >= known.time
+    });
     Some(if log.inode == known.log {
         match copied {
             Some(copy) => complete(copy),
@@ -146,7 +156,6 @@ pub(super) fn learn(tail: &[Record], log: Seen, newest: Option<Seen>) -> Option<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn at(offset: u64, size: u64, what: What) -> Record {
         Record { time: Duration::from_secs(1), offset, size, what }
@@ -159,7 +168,7 @@ mod tests {
     }
 
     fn seen(inode: u64, size: u64) -> Seen {
-        Seen { inode, size }
+        Seen { inode, size, modified: Duration::from_secs(1) }
     }
 
     fn rotated(end: u64, bytes: u64, inode: u64, next_inode: u64) -> Option<What> {
@@ -188,6 +197,12 @@ mod tests {
         let standing = learn(&known(), seen(7, 10), Some(seen(9, 100))).unwrap();
         assert_eq!((standing.generation, standing.start, standing.base), (4, 1100, 1100));
         assert_eq!(standing.missed, rotated(1100, 100, 9, 7));
+        // One that is older than the last line was made by somebody else, of another file.
+        let old = Seen { modified: Duration::ZERO, ..seen(9, 100) };
+        let late: Vec<Record> =
+            known().into_iter().map(|r| Record { time: Duration::from_secs(9), ..r }).collect();
+        let standing = learn(&late, seen(7, 60), Some(old)).unwrap();
+        assert_eq!((standing.generation, standing.base, standing.missed), (3, 1000, None));
         // A copy of somebody's that was not followed by a truncation.
         let standing = learn(&known(), seen(7, 100), Some(seen(9, 100))).unwrap();
         assert_eq!((standing.generation, standing.missed), (3, None));

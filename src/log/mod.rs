@@ -137,6 +137,8 @@ pub struct Log<F: Files> {
     writing: Retry,
     /// How far a rotation has come.
     stage: Stage<F::File>,
+    /// The file has no name any more, and no other can be opened yet.
+    is_nameless: bool,
     /// The log's size when the last rotation began: above `spec.max_bytes` where that was lowered.
     begun_at: u64,
     /// Of the rotation.
@@ -190,7 +192,7 @@ impl<F: Files> Log<F> {
     /// Bytes that came and that no file tells of yet: those that wait, and losses that are yet to
     /// be noted. After a crash nothing else would be known of them.
     pub fn unrecorded_bytes(&self) -> u64 {
-        self.held.span()
+        self.held.span() + self.events.losses
     }
 
     /// What has happened since the log was opened.

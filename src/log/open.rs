@@ -58,6 +58,7 @@ impl<F: Files> Log<F> {
             writing: Retry::default(),
             stage: Stage::Idle,
             begun_at: 0,
+            is_nameless: false,
             rotating: Retry::default(),
             backup_due: None,
             dropped: None,

@@ -173,6 +173,24 @@ fn make<F: Files>(
     Ok((file, Stat { uid: rights.uid, ..stat }))
 }
 
+/// Writes all of `bytes`, or as many as it says.
+pub(super) fn write_all<F: Files>(
+    env: &mut F,
+    file: &F::File,
+    bytes: &[u8],
+) -> (usize, io::Result<()>) {
+    let mut done = 0;
+    while done < bytes.len() {
+        match env.write_beside(file, &bytes[done..]) {
+            Ok(0) => return (done, Err(io::ErrorKind::WriteZero.into())),
+            Ok(written) => done += written,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (done, Err(error)),
+        }
+    }
+    (done, Ok(()))
+}
+
 impl<F: Files> Log<F> {
     /// Opens a file beside the log, if it is ours.
     pub(super) fn open_beside(

@@ -22,7 +22,7 @@ impl<F: Files> Log<F> {
             Err(error) if matches!(error.cause, Cause::InTheWay) => ::log::warn!("{error}"),
             removed => removed?,
         }
-        self.clear_packing(env)?;
+        self.clear_packing(env);
         let stage = self.judge_copy(env)?;
         let truncated = matches!(stage, Some(Stage::Placing { .. }));
         let copy = self.names.copied();
@@ -48,9 +48,12 @@ impl<F: Files> Log<F> {
     }
 
     /// Removes what a command that was not followed to its end has left.
-    pub(super) fn clear_packing(&mut self, env: &mut F) -> Result<(), LogError> {
-        self.remove(env, &self.names.packing())?;
-        self.remove_replaced(env)
+    /// Where that fails it is done before the next command, and the log goes on.
+    pub(super) fn clear_packing(&mut self, env: &mut F) {
+        let removed = self.remove(env, &self.names.packing());
+        if let Err(error) = removed.and_then(|()| self.remove_replaced(env)) {
+            ::log::warn!("{error}");
+        }
     }
 
     /// How far the rotation had come whose complete copy is there.

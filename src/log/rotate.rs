@@ -143,7 +143,12 @@ impl<F: Files> Log<F> {
         now: Moment,
     ) -> Result<Stage<F::File>, LogError> {
         let (bytes, inode) = (self.size, self.id.inode);
-        self.reopen(env, now)?;
+        if let Err(error) = self.reopen(env, now) {
+            // What goes into a file without a name is lost with it: it waits for a new one.
+            self.is_nameless = env.stat(&self.file).is_ok_and(|stat| stat.links == 0);
+            return Err(error);
+        }
+        self.is_nameless = false;
         let mut whole = self.whole(bytes, inode, self.id.inode);
         self.begin_generation(&whole);
         if by_us {

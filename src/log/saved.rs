@@ -12,6 +12,7 @@ use super::held::{Gap, Held};
 use super::names::Names;
 use super::open::spread;
 use super::ours::Rights;
+use super::record::{Record, What};
 use super::retry::Retry;
 use super::rotate::{Stage, Why};
 use crate::config::{AfterRotate, Fsync, LogSpec, Overflow, RotateMode};
@@ -173,6 +174,12 @@ impl SavedLog {
         }
     }
 
+    /// Bytes that came and that no file tells of: they are lost if the log can't be taken over.
+    pub fn unrecorded_bytes(&self) -> u64 {
+        let lost: u64 = self.gaps.iter().map(|gap| gap.loss.bytes).sum();
+        self.held.len() as u64 + lost
+    }
+
     /// The part that [`SavedLog::spec`] reads.
     fn of(spec: &LogSpec) -> SavedLog {
         let after_rotate = spec.after_rotate.clone();
@@ -235,7 +242,7 @@ impl<F: Files> Log<F> {
             rotation,
             begun_at: self.begun_at,
             copy: copy.map(number),
-            held: self.held.bytes.clone(),
+            held: self.held.bytes.iter().copied().collect(),
             gaps: self.held.gaps.clone(),
             base: Some(self.base),
             generation: self.generation,
@@ -280,6 +287,7 @@ impl<F: Files> Log<F> {
             id: stat.id,
             size: saved.size,
             begun_at: saved.begun_at,
+            is_nameless: false,
             counters: saved.counters,
             check_at: now,
             age_max: spec.max_age.map(|max| spread(max, jitter)),
@@ -289,7 +297,7 @@ impl<F: Files> Log<F> {
             base: saved.base.unwrap_or(0),
             events: Events::default(),
             mark_at: now,
-            held: Held { bytes: saved.held, gaps: saved.gaps },
+            held: Held { bytes: saved.held.into(), gaps: saved.gaps },
             lost_due: None,
             writing: Retry::default(),
             stage,
@@ -309,13 +317,18 @@ impl<F: Files> Log<F> {
             }
             None => log.begin_history(env, None, now),
         }
+        let lost = |record: Record| match record.what {
+            What::Lost(loss) => loss.bytes,
+            _ => 0,
+        };
+        log.events.losses = Record::decode_all(&log.events.pending).map(lost).sum();
         log.go_on(env, now)?;
         Ok(log)
     }
 
     /// Takes up what was under way.
     fn go_on(&mut self, env: &mut F, now: Moment) -> Result<(), LogError> {
-        self.clear_packing(env)?;
+        self.clear_packing(env);
         self.find_leftovers(env)?;
         if !self.stage.is_idle() {
             self.advance(env, now);

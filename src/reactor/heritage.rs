@@ -15,7 +15,8 @@ use crate::env::{Heritage, Moment};
 use crate::handover::state::{
     FORMAT, LaunchState, ProcessState, State, StateError, StreamState, VmState,
 };
-use crate::log::{Log, OpenLog};
+use crate::log::record::Cause;
+use crate::log::{Counters, Log, OpenLog};
 use crate::vm::launch::Launch;
 use crate::vm::{Next, Vm};
 use serde::Serialize;
@@ -114,11 +115,9 @@ impl<E: Heritage> Reactor<E> {
         let now = self.env.now();
         let key = self.table.next_key().ok_or("the table of VMs is full")?;
         let seed = self.roll();
-        // Told by the predecessor.
-        let before = saved.log.counters;
         let heard = saved.machine.heard;
         let spec = spec_of(&saved);
-        let log = self.take_log(&saved, seed, now)?;
+        let (log, before) = self.take_log(&saved, seed, now)?;
         let streams = [saved.stream, saved.successor].map(|stream| {
             let stream = stream?;
             match self.env.take_stream(stream.descriptor, key.token(Kind::Serial)) {
@@ -176,17 +175,24 @@ impl<E: Heritage> Reactor<E> {
         saved: &VmState,
         seed: u64,
         now: Moment,
-    ) -> Result<Log<E::Files>, String> {
+    ) -> Result<(Log<E::Files>, Counters), String> {
         let log = saved.log.clone();
         let open = self.open_log(saved);
         let taken = open.map_err(|error| error.to_string()).and_then(|open| {
             Log::take_over(self.env.files(), log, open, seed, now).map_err(|e| e.to_string())
         });
-        taken.or_else(|why| {
-            ::log::warn!("VM {}: its log is opened anew: {why}", saved.id);
-            let opened = Log::open(self.env.files(), &saved.log.spec(), seed, now);
-            opened.map_err(|error| error.to_string())
-        })
+        let why = match taken {
+            // What is in these counters was told by the predecessor.
+            Ok(log) => return Ok((log, saved.log.counters)),
+            Err(why) => why,
+        };
+        ::log::warn!("VM {}: its log is opened anew: {why}", saved.id);
+        let files = self.env.files();
+        let opened = Log::open(files, &saved.log.spec(), seed, now);
+        let mut log = opened.map_err(|error| error.to_string())?;
+        let before = *log.counters();
+        log.lose(files, saved.log.unrecorded_bytes(), Cause::Crash, now);
+        Ok((log, before))
     }
 
     fn open_log(&mut self, saved: &VmState) -> io::Result<OpenLog<E::Files>> {

@@ -7,14 +7,18 @@ use crate::scene::{MODES, Plant, Running, Scene};
 use crate::support::embedded::Loop;
 
 /// The names beside a log that keeps two backups.
-const BESIDE: [&str; 7] = [
+const BESIDE: [&str; 11] = [
     "app.log.1",
     "app.log.2",
     "app.log.dropped",
     "app.log.copying",
     "app.log.copied",
+    "app.log.1.gz",
+    "app.log.packing",
     "app.log.events",
+    "app.log.events.new",
     "app.log.boot",
+    "app.log.boot.new",
 ];
 
 #[test]

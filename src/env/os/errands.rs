@@ -162,18 +162,23 @@ pub(super) fn kill_group(process: &OsProcess) {
     }
 }
 
-/// fsync(2) of each; 0, or the first errno.
+/// fsync(2) of each, whatever becomes of another; 0, or the first errno.
 fn sync_all(numbers: &[RawFd]) -> libc::c_int {
+    let mut first = 0;
     for number in numbers {
         // SAFETY: fsync(2) takes no pointer.
         while let Err(error) = cvt(unsafe { libc::fsync(*number) }) {
-            match error.raw_os_error() {
-                Some(libc::EINTR) => {}
-                code => return code.unwrap_or(libc::EIO),
+            let code = error.raw_os_error().unwrap_or(libc::EIO);
+            if code == libc::EINTR {
+                continue;
             }
+            if first == 0 {
+                first = code;
+            }
+            break;
         }
     }
-    0
+    first
 }
 
 /// A child that has these descriptors alone, and does `errand` with them.

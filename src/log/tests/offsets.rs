@@ -2,7 +2,7 @@
 
 use super::faulty::Faulty;
 use super::*;
-use crate::limits::{EVENTS_BYTES, MARK_INTERVAL};
+use crate::limits::{EVENTS_BYTES, EVENTS_PENDING_MAX, MARK_INTERVAL};
 
 fn count(place: &Place, is: impl Fn(&What) -> bool) -> usize {
     place.records().iter().filter(|record| is(&record.what)).count()
@@ -293,4 +293,91 @@ fn events_that_were_dropped_for_want_of_room_are_told_as_unknown() {
     drop(log);
     let log = place.open();
     assert_eq!((log.offset(), unknowns(&place)), (150_000, 1));
+}
+
+#[test]
+fn events_that_never_can_be_written_take_no_more_memory_than_their_bound() {
+    let mut place = Place::in_memory(RotateMode::Rename);
+    place.spec.hold_bytes = 0;
+    let mut env = Faulty::new(0..u64::MAX, 28);
+    env.only = "write_beside";
+    let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
+    let mut now = secs(1);
+    for n in 0..3000 {
+        now += secs(6);
+        log.append(&mut env, b"0123456789abcdef\n", usize::MAX, now);
+        log.lose(&mut env, 10, record::Cause::RateLimit, now);
+        turn(&mut log, &mut env, now + MARK_INTERVAL);
+        assert!(log.events.pending.len() <= EVENTS_PENDING_MAX * 2, "after {n}");
+    }
+    env.failing = 0..0;
+    turn(&mut log, &mut env, now + secs(9));
+    turn(&mut log, &mut env, now + secs(20));
+    assert_eq!((log.deadline(), unknowns(&place)), (None, 1));
+    assert_eq!(log.offset(), 3000 * 27);
+}
+
+#[test]
+fn the_events_file_is_bounded_over_any_number_of_restarts() {
+    let mut place = Place::in_memory(RotateMode::Rename);
+    (place.spec.keep, place.spec.max_bytes) = (3, 1 << 20);
+    let mut env = OsFiles::default();
+    for _ in 0..100 {
+        let mut log = place.open();
+        for n in 0..40 {
+            log.append(&mut env, b"x", usize::MAX, secs(1) + MARK_INTERVAL * n);
+        }
+        log.close(&mut env, secs(60));
+    }
+    let size = fs::metadata(place.path("app.log.events")).unwrap().len();
+    assert!(size <= EVENTS_BYTES + 3 * 512 + 400, "{size}");
+    assert_eq!((place.open().offset(), unknowns(&place)), (4000, 0));
+}
+
+#[test]
+fn a_line_that_was_cut_by_a_full_disk_is_whole_for_a_successor() {
+    let place = Place::in_memory(RotateMode::Rename);
+    for cut in 1..200 {
+        let mut env = Faulty::new(0..0, 28);
+        let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
+        let before = place.records().len();
+        // Each write takes a half of what it gets; then there is no room.
+        env.only = "write_beside";
+        env.failing = env.calls + 1 + cut % 5..u64::MAX;
+        log.note(&mut env, What::Disconnected { cause: "x".repeat(cut as usize) }, secs(1));
+        let saved = log.save(|_| 11, |_| 10);
+        let dir = env.open_dir(place.spec.path.parent().unwrap(), None, 0o750).unwrap();
+        let files = OpenLog { dir, file: log.file, copy: None };
+        env.failing = 0..0;
+        let log = Log::take_over(&mut env, saved, files, 0, secs(9)).unwrap();
+        drop(log);
+        // The line, and the successor's own.
+        assert_eq!(place.records().len(), before + 2, "{cut}");
+    }
+}
+
+#[test]
+fn a_directory_that_vanished_with_its_parent_loses_nothing_that_is_not_recorded() {
+    let mut place = Place::new(RotateMode::Rename);
+    place.spec.path = place.path("a/logs/app.log");
+    place.spec.hold_bytes = 100;
+    let mut env = OsFiles::default();
+    let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
+    log.append(&mut env, b"before\n", usize::MAX, secs(1));
+    fs::remove_dir_all(place.path("a")).unwrap();
+    let mut now = secs(10);
+    for _ in 0..30 {
+        log.append(&mut env, b"0123456789\n", usize::MAX, now);
+        now += secs(1);
+        turn(&mut log, &mut env, now);
+    }
+    assert_eq!((log.held_bytes(), log.counters().lost_bytes), (100, 230));
+    fs::create_dir(place.path("a")).unwrap();
+    turn(&mut log, &mut env, now + secs(6));
+    assert_eq!((log.held_bytes(), log.offset(), log.size()), (0, 337, 100));
+    let events = fs::read(place.path("a/logs/app.log.events")).unwrap();
+    let lost: u64 = Record::decode_all(&events)
+        .map(|record| if let What::Lost(loss) = record.what { loss.bytes } else { 0 })
+        .sum();
+    assert_eq!(lost, 230);
 }
