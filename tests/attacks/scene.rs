@@ -118,7 +118,7 @@ impl Scene {
     /// The tenant's VM: two backups, rotated only when that is asked for.
     pub fn spec(&self, mode: RotateMode) -> VmSpec {
         let mut log = LogSpec::new(self.logs().join("app.log"));
-        (log.mode, log.keep) = (mode, 2);
+        (log.mode, log.keep, log.keep_boot_head) = (mode, 2, 100);
         VmSpec::new("a", self.home.join("serial.sock"), log)
     }
 
