@@ -169,3 +169,33 @@ fn a_log_that_was_renamed_is_opened_anew_on_sigusr1_though_its_guest_is_silent()
     let_go(stream);
     assert_eq!(run.end().code, Some(0));
 }
+
+#[test]
+fn a_vm_beyond_the_descriptors_is_refused_alone_and_taken_once_another_has_gone() {
+    let dir = dir();
+    let at = dir.path();
+    let ids = ["a", "b", "c"];
+    let [a, b, c] = ids.map(|id| Port::bind(at, id));
+    let vms = |ids: &[&str]| ids.iter().map(|id| configured(at, id)).collect::<Vec<_>>();
+    let file = write(at, &json!({"vms": vms(&ids)}));
+    let mut command = Command::new("sh");
+    // Room for two: 64 and 12 are set aside, ten for each VM.
+    command.args(["-c", "ulimit -n 100; exec \"$0\" \"$@\" 2>err"]).current_dir(at);
+    command.args([env!("CARGO_BIN_EXE_seriald"), "run", "--config", text(&file)]);
+    let run = Running::start(command.env("RUST_LOG", "info"));
+    let (mut a, b) = (a.accept(), b.accept());
+    wait_until_told(at, "VM \"c\": out of descriptors: 2 VMs are all that RLIMIT_NOFILE 100 is");
+    a.write_all(b"not hurt\n").expect("sent");
+    wait_for_bytes(&at.join("a.log"), "not hurt\n");
+    write(at, &json!({"vms": vms(&["a", "c"])}));
+    run.signal("HUP");
+    let_go(b);
+    let mut c = c.accept();
+    c.write_all(b"there is room\n").expect("sent");
+    wait_for_bytes(&at.join("c.log"), "there is room\n");
+    run.signal("TERM");
+    for stream in [a, c] {
+        let_go(stream);
+    }
+    assert_eq!(run.end().code, Some(0));
+}
