@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::AfterRotate;
 use crate::limits::HISTORY_READ_MAX;
+use crate::log::tests::faulty::Faulty;
 
 fn opened(place: &Place) -> History<OsFiles> {
     History::open(&mut OsFiles::default(), &place.spec).unwrap()
@@ -121,4 +122,72 @@ fn what_is_read_while_another_rotates_is_never_at_a_wrong_offset() {
             assert!(read > 0);
         });
     }
+}
+
+#[test]
+fn a_rotation_at_any_call_of_a_reader_moves_no_byte() {
+    let bytes = stream(4000);
+    for mode in MODES {
+        let mut reached = 0;
+        for n in 1..=100 {
+            let mut place = Place::in_memory(mode);
+            place.spec.keep = 2;
+            let mut log = place.open();
+            let env = &mut OsFiles::default();
+            log.append(env, &bytes[..2500], usize::MAX, secs(1));
+            turn(&mut log, env, secs(1));
+            let rest = bytes[2500..].to_vec();
+            let mut env = Faulty::new(0..0, 0);
+            let rotate = move || {
+                let env = &mut OsFiles::default();
+                log.append(env, &rest, usize::MAX, secs(1));
+                turn(&mut log, env, secs(1));
+            };
+            env.meanwhile = Some((n, Box::new(rotate)));
+            let mut history = History::open(&mut env, &place.spec).unwrap();
+            let pieces = history.read_at(&mut env, 0, 4000).unwrap();
+            reached += u32::from(env.meanwhile.is_none());
+            let gone = opened(&place).oldest_offset();
+            let what = format!("{mode:?}, at call {n}");
+            assert!(pieces.last().unwrap().end() >= 2500, "{what}");
+            for piece in pieces {
+                let (from, to) = (piece.offset as usize, piece.end() as usize);
+                match piece.part {
+                    Part::Bytes(got) => assert_same(&got, &bytes[from..to], &what),
+                    Part::Missing(missing) => {
+                        assert_eq!(missing.why, Absent::Removed, "{what}");
+                        assert!(to as u64 <= gone, "{what}: {from} to {to} is there");
+                    }
+                }
+            }
+        }
+        assert!((20..100).contains(&reached), "{reached} calls");
+    }
+}
+
+#[test]
+fn another_file_in_a_backups_place_is_not_read_for_it() {
+    let place = Place::new(RotateMode::Rename);
+    let env = &mut OsFiles::default();
+    let mut log = place.open();
+    log.append(env, b"backup\n", usize::MAX, secs(1));
+    log.rotate(env, secs(1));
+    log.append(env, b"log\n", usize::MAX, secs(1));
+    let mut history = opened(&place);
+    // No line tells of this.
+    fs::write(place.path("other"), b"strange\n").unwrap();
+    fs::set_permissions(
+        place.path("other"),
+        fs::metadata(place.path("app.log.1")).unwrap().permissions(),
+    )
+    .unwrap();
+    fs::rename(place.path("app.log.1"), place.path("kept")).unwrap();
+    fs::rename(place.path("other"), place.path("app.log.1")).unwrap();
+    let pieces = history.read_at(env, 0, 7).unwrap();
+    assert_eq!(cells_of(0, &pieces), vec![Cell::Removed; 7]);
+    // Nor where there is none.
+    let mut history = opened(&place);
+    fs::remove_file(place.path("app.log.1")).unwrap();
+    let pieces = history.read_at(env, 0, 11).unwrap();
+    assert_eq!(cells_of(7, &pieces[1..]), b"log\n".map(Cell::Byte));
 }
