@@ -191,3 +191,15 @@ fn another_file_in_a_backups_place_is_not_read_for_it() {
     let pieces = history.read_at(env, 0, 11).unwrap();
     assert_eq!(cells_of(7, &pieces[1..]), b"log\n".map(Cell::Byte));
 }
+
+#[test]
+fn a_copy_counts_once_the_log_is_shorter() {
+    let place = Place::new(RotateMode::CopyTruncate);
+    fs::write(place.path("app.log.copied"), b"01234").unwrap();
+    for (log, whole) in [("0123456789", "0123456789"), ("01234", "01234"), ("5", "012345")] {
+        fs::write(place.path("app.log"), log).unwrap();
+        let pieces = opened(&place).read_at(&mut OsFiles::default(), 0, 99).unwrap();
+        let want: Vec<Cell> = whole.bytes().map(Cell::Byte).collect();
+        assert_eq!(cells_of(0, &pieces), want);
+    }
+}
