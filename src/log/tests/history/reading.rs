@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::AfterRotate;
-use crate::limits::HISTORY_READ_MAX;
+use crate::limits::{HISTORY_EVENTS_MAX, HISTORY_HOLES_MAX, HISTORY_PARTS_MAX, HISTORY_READ_MAX};
 use crate::log::tests::faulty::Faulty;
 
 fn opened(place: &Place) -> History<OsFiles> {
@@ -202,4 +202,81 @@ fn a_copy_counts_once_the_log_is_shorter() {
         let want: Vec<Cell> = whole.bytes().map(Cell::Byte).collect();
         assert_eq!(cells_of(0, &pieces), want);
     }
+}
+
+#[test]
+fn one_read_brings_a_bounded_number_of_parts() {
+    let place = Place::in_memory(RotateMode::Rename);
+    let env = &mut OsFiles::default();
+    let mut log = place.open();
+    for _ in 0..HISTORY_PARTS_MAX {
+        log.append(env, b"x", usize::MAX, secs(1));
+        log.lose(env, 1, record::Cause::RateLimit, secs(1));
+    }
+    log.close(env, secs(1));
+    let mut history = opened(&place);
+    let first = history.read_at(env, 0, u64::MAX).unwrap();
+    assert_eq!(first.len(), HISTORY_PARTS_MAX);
+    let from = first.last().unwrap().end();
+    let rest = history.read_at(env, from, u64::MAX).unwrap();
+    assert_eq!(rest.last().unwrap().end(), 2 * HISTORY_PARTS_MAX as u64);
+}
+
+#[test]
+fn an_events_file_that_is_too_long_to_be_ours_is_not_read() {
+    let place = Place::new(RotateMode::Rename);
+    let events = fs::File::create(place.path("app.log.events")).unwrap();
+    events.set_len(HISTORY_EVENTS_MAX + 1).unwrap();
+    let error = History::open(&mut OsFiles::default(), &place.spec).unwrap_err();
+    assert!(format!("{error:?}").contains("FileTooLarge"), "{error:?}");
+}
+
+#[test]
+fn a_few_numbers_without_a_backup_do_not_end_the_search() {
+    let place = Place::new(RotateMode::Rename);
+    let near = HISTORY_HOLES_MAX;
+    for number in [1, 1 + near, 1 + 2 * near, 2 + 3 * near] {
+        fs::write(place.path(&format!("app.log.{number}")), format!("{number},")).unwrap();
+    }
+    let pieces = opened(&place).read_at(&mut OsFiles::default(), 0, 99).unwrap();
+    let want: Vec<Cell> =
+        format!("{},{},1,", 1 + 2 * near, 1 + near).bytes().map(Cell::Byte).collect();
+    assert_eq!(cells_of(0, &pieces), want);
+}
+
+#[test]
+fn what_came_since_it_was_opened_is_not_told() {
+    let place = Place::new(RotateMode::Rename);
+    fs::write(place.path("app.log"), b"before").unwrap();
+    let mut history = opened(&place);
+    fs::write(place.path("app.log"), b"before and after").unwrap();
+    let pieces = history.read_at(&mut OsFiles::default(), 2, 99).unwrap();
+    assert_eq!(cells_of(2, &pieces), b"fore".map(Cell::Byte));
+    let pieces = history.read_at(&mut OsFiles::default(), 6, 99).unwrap();
+    assert_eq!(cells_of(6, &pieces), b" and after".map(Cell::Byte));
+}
+
+#[test]
+fn without_events_the_files_are_looked_at_after_a_read() {
+    let place = Place::new(RotateMode::Rename);
+    fs::write(place.path("app.log"), b"0123456789").unwrap();
+    let mut history = opened(&place);
+    fs::copy(place.path("app.log"), place.path("app.log.1")).unwrap();
+    // The same file with other bytes.
+    fs::write(place.path("app.log"), b"abcdefghijkl").unwrap();
+    let pieces = history.read_at(&mut OsFiles::default(), 0, 10).unwrap();
+    assert_eq!(cells_of(0, &pieces), b"0123456789".map(Cell::Byte));
+}
+
+#[test]
+fn a_log_that_was_cut_since_it_was_opened_is_not_read_as_zeros() {
+    let place = Place::new(RotateMode::Rename);
+    let env = &mut OsFiles::default();
+    let mut log = place.open();
+    log.append(env, b"0123456789", usize::MAX, secs(1));
+    log.close(env, secs(1));
+    let mut history = opened(&place);
+    fs::File::options().write(true).open(place.path("app.log")).unwrap().set_len(4).unwrap();
+    let pieces = history.read_at(env, 0, 10).unwrap();
+    assert_eq!(cells_of(0, &pieces), vec![Cell::Truncated; 10]);
 }
