@@ -216,13 +216,13 @@ fn a_first_generation_begins_where_its_end_says_and_its_losses_stay() {
 #[test]
 fn a_line_about_an_end_tells_of_the_log_after_it_or_before_it() {
     let end = rotated(1, 0, 50, 7, 8);
-    let files = || found(Some((8, 15)), vec![backup(1, 7, 50)]);
-    let whole = [(0, 50, Ok((7, 0))), (50, 15, Ok((8, 0)))];
+    let files = found(Some((8, 60)), vec![backup(1, 7, 50)]);
+    let whole = [(0, 50, Ok((7, 0))), (50, 60, Ok((8, 0)))];
     // What it says of the old one is not the size of the new one.
-    let map = Map::new(&[at(1, 0, 0, adopted(0, 7)), at(2, 50, 50, end.clone())], &files());
+    let map = Map::new(&[at(1, 0, 0, adopted(0, 7)), at(2, 50, 50, end.clone())], &files);
     assert_eq!(told(&map), whole);
     // What it says of the new one counts.
-    let map = Map::new(&[at(1, 0, 0, adopted(0, 7)), at(2, 60, 10, end)], &files());
+    let map = Map::new(&[at(1, 0, 0, adopted(0, 7)), at(2, 60, 10, end)], &files);
     assert_eq!(told(&map), whole);
     assert_eq!(map.offset_at(Duration::from_secs(2)), Some(60));
 }
