@@ -201,6 +201,10 @@ fn a_first_generation_begins_where_its_end_says_and_its_losses_stay() {
     let What::Rotated(all) = rotated(4, 100, 170, 7, 8) else { unreachable!() };
     let end = What::Rotated(Ended { bytes: 55, ..all });
     let records = [at(1, 150, 40, What::Mark), at(2, 165, 50, lost(5)), at(3, 170, 0, end)];
+    // Nobody asks any more what is unknown of one that is gone.
+    let map = Map::new(&records, &found(Some((8, 0)), vec![]));
+    let removed = told(&map).into_iter().filter(|(_, _, held)| *held == Err(Absent::Removed));
+    assert_eq!(removed.map(|(_, len, _)| len).sum::<u64>(), 165);
     assert_eq!(
         told(&Map::new(&records, &found(Some((8, 0)), vec![backup(1, 7, 55)]))),
         [
@@ -258,6 +262,25 @@ fn a_copy_may_have_the_inode_that_a_packed_backup_had() {
     let map = Map::new(&records, &found(Some((5, 3)), vec![backup(1, 7, 50), zipped]));
     let packed = Err(Absent::Packed("app.log.2.gz".into()));
     assert_eq!(told(&map), [(0, 50, packed), (50, 50, Ok((7, 0))), (100, 3, Ok((5, 0)))]);
+}
+
+#[test]
+fn what_a_cut_left_moves_to_the_front_of_the_file() {
+    let records = [
+        at(1, 50, 50, adopted(0, 7)),
+        at(2, 55, 50, lost(5)),
+        at(3, 85, 80, What::Mark),
+        at(4, 85, 40, What::Truncated { bytes: 40, newest: None }),
+    ];
+    assert_eq!(
+        told(&Map::new(&records, &found(Some((7, 40)), vec![]))),
+        [
+            (0, 40, Err(Absent::Truncated)),
+            (40, 10, Ok((7, 0))),
+            (50, 5, Err(loss_of(5))),
+            (55, 30, Ok((7, 10)))
+        ]
+    );
 }
 
 #[test]

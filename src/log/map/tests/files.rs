@@ -162,3 +162,81 @@ fn a_plain_backup_is_read_while_a_command_makes_another_of_it() {
     let both = vec![backup(1, 7, 50), packed(1, 20, 6)];
     assert_eq!(told_of(&records, (8, 5), both), [(0, 50, Ok((7, 0))), (50, 5, Ok((8, 0)))]);
 }
+
+#[test]
+fn a_backup_that_a_line_names_as_the_newest_is_no_copy_of_the_log() {
+    let gone = |offset, len, why| (offset, len, Err(why));
+    let first = What::Adopted { generation: 1, start: 0, inode: 7, newest: Some(8) };
+    assert_eq!(
+        told_of(&[at(1, 0, 0, first), at(2, 40, 40, What::Mark)], (7, 3), vec![backup(1, 8, 60)]),
+        [gone(0, 40, Absent::Truncated), (40, 3, Ok((7, 0)))]
+    );
+    // It was ours, and somebody cut it.
+    let records = [
+        at(1, 0, 0, adopted(0, 5)),
+        at(2, 50, 0, rotated(1, 0, 50, 7, 5)),
+        at(3, 60, 10, What::Mark),
+    ];
+    assert_eq!(
+        told_of(&records, (5, 3), vec![backup(1, 7, 49)]),
+        [gone(0, 50, Absent::Removed), gone(50, 10, Absent::Truncated), (60, 3, Ok((5, 0)))]
+    );
+    let What::Moved(ended) = moved(1, 0, 50, 7, 8) else { unreachable!() };
+    let records = [
+        at(1, 0, 0, adopted(0, 7)),
+        at(2, 50, 0, What::Moved(Ended { newest: Some(20), ..ended })),
+        at(3, 60, 10, What::Mark),
+    ];
+    assert_eq!(
+        told_of(&records, (8, 3), vec![backup(1, 20, 60)]),
+        [gone(0, 50, Absent::Moved), gone(50, 10, Absent::Truncated), (60, 3, Ok((8, 0)))]
+    );
+}
+
+#[test]
+fn a_copy_without_a_line_is_new_where_lines_would_tell_of_an_older_one() {
+    let records = [at(1, 0, 0, adopted(0, 5)), at(2, 10, 10, What::Mark)];
+    assert_eq!(
+        told_of(&records, (5, 20), vec![backup(1, 12, 45)]),
+        [(0, 45, Ok((12, 0))), (45, 20, Ok((5, 0)))]
+    );
+}
+
+#[test]
+fn a_backup_is_no_copy_of_a_log_that_is_another_file_now() {
+    let records = [at(1, 0, 0, adopted(0, 7)), at(2, 40, 40, What::Mark)];
+    assert_eq!(
+        told_of(&records, (9, 5), vec![backup(1, 8, 60)]),
+        [(0, 40, Err(Absent::Moved)), (40, 5, Ok((9, 0)))]
+    );
+}
+
+#[test]
+fn without_a_first_backup_none_is_newer_than_what_is_recorded() {
+    let records = [
+        at(1, 0, 0, adopted(0, 5)),
+        at(2, 50, 0, rotated(1, 0, 50, 7, 5)),
+        at(3, 90, 40, What::Mark),
+    ];
+    assert_eq!(
+        told_of(&records, (5, 3), vec![backup(2, 12, 45), backup(3, 7, 50)]),
+        [(0, 50, Ok((7, 0))), (50, 40, Err(Absent::Truncated)), (90, 3, Ok((5, 0)))]
+    );
+}
+
+#[test]
+fn of_two_packed_ones_with_the_same_inode_the_newer_is_there() {
+    let packed_one = |generation| What::Packed { generation, inode: 9, packed_bytes: 6 };
+    let records = [
+        at(1, 0, 0, adopted(0, 7)),
+        at(2, 50, 0, rotated(1, 0, 50, 7, 8)),
+        at(3, 50, 0, packed_one(1)),
+        at(4, 100, 0, rotated(2, 50, 100, 8, 10)),
+        at(5, 100, 0, packed_one(2)),
+    ];
+    let packed = |number| Err(Absent::Packed(format!("app.log.{number}.gz")));
+    assert_eq!(
+        told_of(&records, (10, 0), vec![self::packed(1, 9, 6)]),
+        [(0, 50, Err(Absent::Removed)), (50, 50, packed(1))]
+    );
+}
