@@ -266,4 +266,15 @@ mod tests {
         assert_eq!((held.bytes == b"cdefghij", held.span()), (true, 12));
         assert_eq!((held.gaps[1].before, held.gaps[1].loss.bytes), (8, 2));
     }
+
+    #[test]
+    fn losses_at_one_place_are_told_apart_by_cause() {
+        let (wall, mut held) = (Duration::from_secs(1), Held::default());
+        for cause in [Cause::RateLimit, Cause::RateLimit, Cause::HostRateLimit, Cause::RateLimit] {
+            held.lose(3, cause, wall);
+        }
+        let told = held.take_front().into_iter().map(|loss| (loss.bytes, loss.cause));
+        let apart = [(6, Cause::RateLimit), (3, Cause::HostRateLimit), (3, Cause::RateLimit)];
+        assert_eq!(told.collect::<Vec<_>>(), apart);
+    }
 }

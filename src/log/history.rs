@@ -318,7 +318,11 @@ impl<F: Files> History<F> {
         }
         self.rights.check(&stat).map_err(|cause| {
             let path = self.path.with_file_name(name);
-            Failure::Error(LogError { path, step: Step::Open, cause })
+            match (LogError { path, step: Step::Open, cause }) {
+                // It was removed after it was opened.
+                gone if gone.is_not_found() => Failure::Changed,
+                error => Failure::Error(error),
+            }
         })?;
         Ok(file)
     }

@@ -315,6 +315,8 @@ impl Reader {
         self.complete.extend(last.map(|last| Generation { gone: Absent::Unknown, ..last }));
         self.complete.retain(|one| one.spans.end() <= start);
         self.times.retain(|(_, offset)| *offset <= start);
+        // There may have been rotations of which no line is left.
+        self.newest = Newest::default();
         self.is_unknown_before |= self.complete.is_empty();
         self.guessed = false;
     }

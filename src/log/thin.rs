@@ -105,3 +105,79 @@ fn with_losses_merged(records: Vec<Record>) -> Vec<Record> {
     }
     kept
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::record::{Cause, Generation};
+    use std::time::Duration;
+
+    /// Generations of 100 bytes, `losses` of one byte each in every one, and a mark after each.
+    fn lines(generations: u64, losses: u64) -> Vec<Record> {
+        let time = Duration::from_secs(1_795_523_696);
+        let mut records = Vec::new();
+        for generation in 1..=generations {
+            let (start, end, bytes) = ((generation - 1) * 100, generation * 100, 100 - losses);
+            for n in 1..=losses {
+                let from = time;
+                let cause = Cause::RateLimit;
+                let loss = Loss { bytes: 1, cause, from, until: time, merged: 0 };
+                let record = |what| Record { time, offset: start + n, size: 0, what };
+                records.extend([What::Lost(loss), What::Mark].map(record));
+            }
+            let (inode, next_inode, newest) = (generation, generation + 1, None);
+            let whole = Generation { generation, start, end, bytes, inode, next_inode, newest };
+            records.push(Record { time, offset: end, size: bytes, what: What::Rotated(whole) });
+        }
+        records
+    }
+
+    fn lost(records: &[Record]) -> Vec<(u64, u64)> {
+        let mut lost = Vec::new();
+        let mut sum = 0;
+        for record in records {
+            match &record.what {
+                What::Lost(loss) => sum += loss.bytes,
+                What::Rotated(whole) => lost.push((whole.end, std::mem::take(&mut sum))),
+                _ => {}
+            }
+        }
+        lost
+    }
+
+    #[test]
+    fn what_is_left_begins_where_the_oldest_that_is_kept_begins() {
+        let all = lines(5, 3);
+        // Each has three losses, three marks, and its end.
+        assert_eq!(thin(all.clone(), 2, u64::MAX), all[3 * 7 - 1..]);
+        assert_eq!(thin(all.clone(), 5, u64::MAX), all);
+        assert_eq!(thin(all.clone(), 4, u64::MAX), all[6..]);
+    }
+
+    #[test]
+    fn marks_go_before_losses_and_losses_become_one_for_each_generation() {
+        let all = lines(20, 10);
+        let without_marks: Vec<Record> =
+            all.iter().filter(|record| record.what != What::Mark).cloned().collect();
+        let enough = size(&all[all.len() - FRESH..]) + size(&without_marks);
+        let kept = thin(all.clone(), 20, enough);
+        assert!(size(&kept) <= enough && kept.len() < all.len());
+        let losses = |records: &[Record]| {
+            records.iter().filter(|record| matches!(record.what, What::Lost(_))).count()
+        };
+        assert_eq!(losses(&kept), losses(&all));
+        let few = size(&without_marks) * 2 / 3;
+        let kept = thin(all.clone(), 20, few);
+        assert!(losses(&kept) < losses(&all));
+        assert_eq!(lost(&kept), lost(&all));
+    }
+
+    #[test]
+    fn where_nothing_else_is_left_the_oldest_generations_go() {
+        let all = lines(400, 0);
+        let kept = thin(all.clone(), 1000, size(&all) / 3);
+        assert_eq!(kept, all[all.len() - kept.len()..]);
+        assert!(size(&kept) <= size(&all) / 3 && kept.len() >= FRESH);
+        assert!(matches!(kept[0].what, What::Rotated(_)));
+    }
+}

@@ -1,5 +1,7 @@
 //! Rules of the map that are seldom met, each by itself.
 
+mod files;
+
 use super::*;
 use crate::log::record::{Cause, Loss};
 
@@ -158,6 +160,126 @@ fn a_time_leads_to_an_offset_and_back() {
     assert_eq!(
         [0, 99, 100, 155, 160].map(time),
         [Some(10), Some(10), Some(20), Some(30), Some(30)]
+    );
+}
+
+#[test]
+fn between_two_generations_is_a_hole_where_a_line_is_missing() {
+    let records = [
+        at(1, 50, 0, adopted(50, 7)),
+        at(2, 100, 0, rotated(1, 50, 100, 7, 8)),
+        at(3, 170, 0, rotated(3, 140, 170, 9, 10)),
+    ];
+    let backups = vec![backup(1, 9, 30), backup(3, 7, 50)];
+    assert_eq!(
+        told(&Map::new(&records, &found(Some((10, 0)), backups))),
+        [
+            (0, 50, Err(Absent::Removed)),
+            (50, 50, Ok((7, 0))),
+            (100, 40, Err(Absent::Unknown)),
+            (140, 30, Ok((9, 0)))
+        ]
+    );
+}
+
+fn loss_of(bytes: u64) -> Absent {
+    let What::Lost(loss) = lost(bytes) else { unreachable!() };
+    Absent::Lost(loss)
+}
+
+#[test]
+fn the_first_record_may_be_a_loss() {
+    let map = Map::new(&[at(1, 150, 60, lost(50))], &found(Some((7, 70)), vec![]));
+    let removed = (0, 40, Err(Absent::Removed));
+    let loss = (100, 50, Err(loss_of(50)));
+    assert_eq!(told(&map), [removed, (40, 60, Ok((7, 0))), loss, (150, 10, Ok((7, 60)))]);
+}
+
+#[test]
+fn a_first_generation_begins_where_its_end_says_and_its_losses_stay() {
+    // The losses before the first line are no longer told.
+    let What::Rotated(all) = rotated(4, 100, 170, 7, 8) else { unreachable!() };
+    let end = What::Rotated(Ended { bytes: 55, ..all });
+    let records = [at(1, 150, 40, What::Mark), at(2, 165, 50, lost(5)), at(3, 170, 0, end)];
+    // Nobody asks any more what is unknown of one that is gone.
+    let map = Map::new(&records, &found(Some((8, 0)), vec![]));
+    let removed = told(&map).into_iter().filter(|(_, _, held)| *held == Err(Absent::Removed));
+    assert_eq!(removed.map(|(_, len, _)| len).sum::<u64>(), 165);
+    assert_eq!(
+        told(&Map::new(&records, &found(Some((8, 0)), vec![backup(1, 7, 55)]))),
+        [
+            (0, 100, Err(Absent::Removed)),
+            (100, 10, Err(Absent::Unknown)),
+            (110, 50, Ok((7, 0))),
+            (160, 5, Err(loss_of(5))),
+            (165, 5, Ok((7, 50)))
+        ]
+    );
+}
+
+#[test]
+fn a_line_about_an_end_tells_of_the_log_after_it_or_before_it() {
+    let end = rotated(1, 0, 50, 7, 8);
+    let files = found(Some((8, 60)), vec![backup(1, 7, 50)]);
+    let whole = [(0, 50, Ok((7, 0))), (50, 60, Ok((8, 0)))];
+    // What it says of the old one is not the size of the new one.
+    let map = Map::new(&[at(1, 0, 0, adopted(0, 7)), at(2, 50, 50, end.clone())], &files);
+    assert_eq!(told(&map), whole);
+    // What it says of the new one counts.
+    let map = Map::new(&[at(1, 0, 0, adopted(0, 7)), at(2, 60, 10, end)], &files);
+    assert_eq!(told(&map), whole);
+    assert_eq!(map.offset_at(Duration::from_secs(2)), Some(60));
+}
+
+#[test]
+fn what_is_unknown_of_the_same_log_takes_no_loss_away() {
+    let unknown = What::Unknown { generation: 1, start: 0, inode: 7, why: String::new() };
+    let records =
+        [at(1, 0, 0, adopted(0, 7)), at(2, 50, 45, lost(5)), at(3, 60, 55, unknown.clone())];
+    let map = Map::new(&records, &found(Some((7, 55)), vec![]));
+    assert_eq!(told(&map), [(0, 45, Ok((7, 0))), (45, 5, Err(loss_of(5))), (50, 10, Ok((7, 45)))]);
+}
+
+#[test]
+fn times_of_offsets_that_became_unknown_are_no_longer_told() {
+    let unknown = What::Unknown { generation: 2, start: 50, inode: 8, why: String::new() };
+    let records = [at(1, 0, 0, adopted(0, 7)), at(2, 100, 100, What::Mark), at(3, 60, 10, unknown)];
+    let map = Map::new(&records, &found(Some((8, 10)), vec![]));
+    assert_eq!(map.len(), 60);
+    assert_eq!([2, 3].map(|at| map.offset_at(Duration::from_secs(at))), [Some(0), Some(60)]);
+}
+
+#[test]
+fn a_copy_may_have_the_inode_that_a_packed_backup_had() {
+    let packed = What::Packed { generation: 1, inode: 9, packed_bytes: 6 };
+    let records = [
+        at(1, 0, 0, adopted(0, 5)),
+        at(2, 50, 0, rotated(1, 0, 50, 7, 5)),
+        at(3, 60, 10, packed),
+        at(4, 90, 40, What::Mark),
+    ];
+    let zipped = Backup { packed: true, name: "app.log.2.gz".into(), ..backup(2, 9, 6) };
+    let map = Map::new(&records, &found(Some((5, 3)), vec![backup(1, 7, 50), zipped]));
+    let packed = Err(Absent::Packed("app.log.2.gz".into()));
+    assert_eq!(told(&map), [(0, 50, packed), (50, 50, Ok((7, 0))), (100, 3, Ok((5, 0)))]);
+}
+
+#[test]
+fn what_a_cut_left_moves_to_the_front_of_the_file() {
+    let records = [
+        at(1, 50, 50, adopted(0, 7)),
+        at(2, 55, 50, lost(5)),
+        at(3, 85, 80, What::Mark),
+        at(4, 85, 40, What::Truncated { bytes: 40, newest: None }),
+    ];
+    assert_eq!(
+        told(&Map::new(&records, &found(Some((7, 40)), vec![]))),
+        [
+            (0, 40, Err(Absent::Truncated)),
+            (40, 10, Ok((7, 0))),
+            (50, 5, Err(loss_of(5))),
+            (55, 30, Ok((7, 10)))
+        ]
     );
 }
 

@@ -25,6 +25,8 @@ pub struct Faulty {
     pub written: usize,
     /// What was called, for a message.
     pub failed: Vec<&'static str>,
+    /// What somebody else does right before the call of this number.
+    pub meanwhile: Option<(u64, Box<dyn FnOnce()>)>,
 }
 
 impl Faulty {
@@ -39,11 +41,15 @@ impl Faulty {
             sound_writes: false,
             written: 0,
             failed: Vec::new(),
+            meanwhile: None,
         }
     }
 
     fn call(&mut self, name: &'static str) -> io::Result<()> {
         self.calls += 1;
+        if let Some((_, act)) = self.meanwhile.take_if(|(at, _)| *at == self.calls) {
+            act();
+        }
         if !self.failing.contains(&self.calls) || !(self.only.is_empty() || self.only == name) {
             return Ok(());
         }

@@ -190,3 +190,23 @@ fn all_logs_together_hold_no_more_than_the_host_allows() {
     log.on_timer(&mut env, due);
     assert_eq!(place.bytes(), b"89ab");
 }
+
+#[test]
+fn a_loss_between_bytes_that_wait_is_recorded_where_it_lies() {
+    let place = Place::new(RotateMode::Rename);
+    let mut env = failing("write");
+    let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
+    log.append(&mut env, b"ab", usize::MAX, secs(1));
+    log.lose(&mut env, 3, record::Cause::RateLimit, secs(1));
+    log.append(&mut env, b"cd", usize::MAX, secs(1));
+    assert_eq!((log.held_bytes(), log.offset()), (4, 7));
+    env.failing = 0..0;
+    let due = log.deadline().unwrap();
+    log.on_timer(&mut env, due);
+    assert_eq!((place.bytes(), log.held_bytes()), (b"abcd".to_vec(), 0));
+    let lost = place.records().into_iter().filter_map(|record| match record.what {
+        What::Lost(loss) => Some((record.offset, record.size, loss.bytes)),
+        _ => None,
+    });
+    assert_eq!(lost.collect::<Vec<_>>(), [(5, 2, 3)]);
+}

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::config::AfterRotate;
-use crate::limits::HISTORY_READ_MAX;
+use crate::limits::{HISTORY_EVENTS_MAX, HISTORY_HOLES_MAX, HISTORY_PARTS_MAX, HISTORY_READ_MAX};
+use crate::log::tests::faulty::Faulty;
 
 fn opened(place: &Place) -> History<OsFiles> {
     History::open(&mut OsFiles::default(), &place.spec).unwrap()
@@ -121,4 +122,163 @@ fn what_is_read_while_another_rotates_is_never_at_a_wrong_offset() {
             assert!(read > 0);
         });
     }
+}
+
+#[test]
+fn rotations_at_any_call_of_a_reader_move_no_byte() {
+    let bytes = stream(7000);
+    for mode in MODES {
+        let mut reached = 0;
+        for n in 1..=100 {
+            let mut place = Place::in_memory(mode);
+            place.spec.keep = 2;
+            let mut log = place.open();
+            let env = &mut OsFiles::default();
+            log.append(env, &bytes[..2500], usize::MAX, secs(1));
+            turn(&mut log, env, secs(1));
+            let rest = bytes[2500..].to_vec();
+            let mut env = Faulty::new(0..0, 0);
+            let rotate = move || {
+                let env = &mut OsFiles::default();
+                log.append(env, &rest, usize::MAX, secs(1));
+                turn(&mut log, env, secs(1));
+            };
+            env.meanwhile = Some((n, Box::new(rotate)));
+            let mut history = History::open(&mut env, &place.spec).unwrap();
+            // More rotations than backups are kept: what it was opened on is gone by then.
+            assert!([2500, 7000].contains(&history.len()), "{mode:?}, at call {n}");
+            let pieces = history.read_at(&mut env, 0, 7000).unwrap();
+            reached += u32::from(env.meanwhile.is_none());
+            let gone = opened(&place).oldest_offset();
+            let what = format!("{mode:?}, at call {n}");
+            assert!(pieces.last().unwrap().end() >= 2500, "{what}");
+            for piece in pieces {
+                let (from, to) = (piece.offset as usize, piece.end() as usize);
+                match piece.part {
+                    Part::Bytes(got) => assert_same(&got, &bytes[from..to], &what),
+                    Part::Missing(missing) => {
+                        assert_eq!(missing.why, Absent::Removed, "{what}");
+                        assert!(to as u64 <= gone, "{what}: {from} to {to} is there");
+                    }
+                }
+            }
+        }
+        assert!((20..100).contains(&reached), "{reached} calls");
+    }
+}
+
+#[test]
+fn another_file_in_a_backups_place_is_not_read_for_it() {
+    let place = Place::new(RotateMode::Rename);
+    let env = &mut OsFiles::default();
+    let mut log = place.open();
+    log.append(env, b"backup\n", usize::MAX, secs(1));
+    log.rotate(env, secs(1));
+    log.append(env, b"log\n", usize::MAX, secs(1));
+    let mut history = opened(&place);
+    // No line tells of this.
+    fs::write(place.path("other"), b"strange\n").unwrap();
+    fs::set_permissions(
+        place.path("other"),
+        fs::metadata(place.path("app.log.1")).unwrap().permissions(),
+    )
+    .unwrap();
+    fs::rename(place.path("app.log.1"), place.path("kept")).unwrap();
+    fs::rename(place.path("other"), place.path("app.log.1")).unwrap();
+    let pieces = history.read_at(env, 0, 7).unwrap();
+    assert_eq!(cells_of(0, &pieces), vec![Cell::Removed; 7]);
+    // Nor where there is none.
+    let mut history = opened(&place);
+    fs::remove_file(place.path("app.log.1")).unwrap();
+    let pieces = history.read_at(env, 0, 11).unwrap();
+    assert_eq!(cells_of(7, &pieces[1..]), b"log\n".map(Cell::Byte));
+}
+
+#[test]
+fn a_copy_counts_once_the_log_is_shorter() {
+    let place = Place::new(RotateMode::CopyTruncate);
+    fs::write(place.path("app.log.copied"), b"01234").unwrap();
+    for (log, whole) in [("0123456789", "0123456789"), ("01234", "01234"), ("5", "012345")] {
+        fs::write(place.path("app.log"), log).unwrap();
+        let pieces = opened(&place).read_at(&mut OsFiles::default(), 0, 99).unwrap();
+        let want: Vec<Cell> = whole.bytes().map(Cell::Byte).collect();
+        assert_eq!(cells_of(0, &pieces), want);
+    }
+}
+
+#[test]
+fn one_read_brings_a_bounded_number_of_parts() {
+    let place = Place::in_memory(RotateMode::Rename);
+    let env = &mut OsFiles::default();
+    let mut log = place.open();
+    for _ in 0..HISTORY_PARTS_MAX {
+        log.append(env, b"x", usize::MAX, secs(1));
+        log.lose(env, 1, record::Cause::RateLimit, secs(1));
+    }
+    log.close(env, secs(1));
+    let mut history = opened(&place);
+    let first = history.read_at(env, 0, u64::MAX).unwrap();
+    assert_eq!(first.len(), HISTORY_PARTS_MAX);
+    let from = first.last().unwrap().end();
+    let rest = history.read_at(env, from, u64::MAX).unwrap();
+    assert_eq!(rest.last().unwrap().end(), 2 * HISTORY_PARTS_MAX as u64);
+}
+
+#[test]
+fn an_events_file_that_is_too_long_to_be_ours_is_not_read() {
+    let place = Place::new(RotateMode::Rename);
+    let events = fs::File::create(place.path("app.log.events")).unwrap();
+    events.set_len(HISTORY_EVENTS_MAX + 1).unwrap();
+    let error = History::open(&mut OsFiles::default(), &place.spec).unwrap_err();
+    assert!(format!("{error:?}").contains("FileTooLarge"), "{error:?}");
+}
+
+#[test]
+fn a_few_numbers_without_a_backup_do_not_end_the_search() {
+    let place = Place::new(RotateMode::Rename);
+    let near = HISTORY_HOLES_MAX;
+    for number in [1, 1 + near, 1 + 2 * near, 2 + 3 * near] {
+        fs::write(place.path(&format!("app.log.{number}")), format!("{number},")).unwrap();
+    }
+    let pieces = opened(&place).read_at(&mut OsFiles::default(), 0, 99).unwrap();
+    let want: Vec<Cell> =
+        format!("{},{},1,", 1 + 2 * near, 1 + near).bytes().map(Cell::Byte).collect();
+    assert_eq!(cells_of(0, &pieces), want);
+}
+
+#[test]
+fn what_came_since_it_was_opened_is_not_told() {
+    let place = Place::new(RotateMode::Rename);
+    fs::write(place.path("app.log"), b"before").unwrap();
+    let mut history = opened(&place);
+    fs::write(place.path("app.log"), b"before and after").unwrap();
+    let pieces = history.read_at(&mut OsFiles::default(), 2, 99).unwrap();
+    assert_eq!(cells_of(2, &pieces), b"fore".map(Cell::Byte));
+    let pieces = history.read_at(&mut OsFiles::default(), 6, 99).unwrap();
+    assert_eq!(cells_of(6, &pieces), b" and after".map(Cell::Byte));
+}
+
+#[test]
+fn without_events_the_files_are_looked_at_after_a_read() {
+    let place = Place::new(RotateMode::Rename);
+    fs::write(place.path("app.log"), b"0123456789").unwrap();
+    let mut history = opened(&place);
+    fs::copy(place.path("app.log"), place.path("app.log.1")).unwrap();
+    // The same file with other bytes.
+    fs::write(place.path("app.log"), b"abcdefghijkl").unwrap();
+    let pieces = history.read_at(&mut OsFiles::default(), 0, 10).unwrap();
+    assert_eq!(cells_of(0, &pieces), b"0123456789".map(Cell::Byte));
+}
+
+#[test]
+fn a_log_that_was_cut_since_it_was_opened_is_not_read_as_zeros() {
+    let place = Place::new(RotateMode::Rename);
+    let env = &mut OsFiles::default();
+    let mut log = place.open();
+    log.append(env, b"0123456789", usize::MAX, secs(1));
+    log.close(env, secs(1));
+    let mut history = opened(&place);
+    fs::File::options().write(true).open(place.path("app.log")).unwrap().set_len(4).unwrap();
+    let pieces = history.read_at(env, 0, 10).unwrap();
+    assert_eq!(cells_of(0, &pieces), vec![Cell::Truncated; 10]);
 }

@@ -111,3 +111,62 @@ proptest! {
         }
     }
 }
+
+/// What a read of `len` bytes is to tell: a gap is told whole.
+fn asked(came: &[Option<u8>], from: usize, len: usize) -> &[Option<u8>] {
+    let until = from + len.min(came.len() - from);
+    let gap = came[until..].iter().take_while(|one| one.is_none()).count();
+    let ends_in_gap = until > from && came[until - 1].is_none();
+    &came[from..if ends_in_gap { until + gap } else { until }]
+}
+
+/// What it tells. No other reason than a loss is expected.
+fn told(history: &mut History<OsFiles>, from: usize, len: usize) -> Vec<Option<u8>> {
+    let pieces = history.read_at(&mut OsFiles::default(), from as u64, len as u64).unwrap();
+    let cells = cells_of(from as u64, &pieces).into_iter();
+    cells
+        .map(|cell| match cell {
+            Cell::Byte(byte) => Some(byte),
+            Cell::Lost(record::Cause::RateLimit | record::Cause::WriteFailed) => None,
+            other => panic!("{other:?} from {from}"),
+        })
+        .collect()
+}
+
+#[test]
+fn every_range_of_a_long_life_is_what_was_printed() {
+    for mode in MODES {
+        let place = Place::in_memory(mode);
+        let (env, now) = (&mut OsFiles::default(), secs(1));
+        let bytes = stream(7 * 4500);
+        let mut came: Vec<Option<u8>> = Vec::new();
+        for (life, printed) in bytes.chunks(4500).enumerate() {
+            let mut log = place.open();
+            assert_eq!(log.offset(), came.len() as u64, "{mode:?}, life {life}");
+            for (n, chunk) in printed.chunks(333).enumerate() {
+                log.append(env, chunk, usize::MAX, now);
+                came.extend(chunk.iter().copied().map(Some));
+                // Never the last of a life: a loss that nothing follows is the crash's.
+                if n % 5 == life % 5 && n < 10 {
+                    let cause = [record::Cause::RateLimit, record::Cause::WriteFailed][n % 2];
+                    log.lose(env, 10 + n as u64, cause, now);
+                    came.extend((0..10 + n).map(|_| None));
+                }
+                turn(&mut log, env, now);
+            }
+            if life % 2 == 0 {
+                log.close(env, now);
+            }
+        }
+        assert!(place.generations().len() >= 24, "{mode:?}");
+        let mut history = History::open(env, &place.spec).unwrap();
+        assert_eq!((history.oldest_offset(), history.len()), (0, came.len() as u64));
+        for from in (0..came.len()).step_by(61) {
+            for len in [1, 60, 1025, 5000, came.len()] {
+                let what = format!("{mode:?}: {len} bytes from {from}");
+                let got = told(&mut history, from, len);
+                assert!(got == asked(&came, from, len), "{what}");
+            }
+        }
+    }
+}
