@@ -65,6 +65,10 @@ pub struct Roster {
     to_adopt: VecDeque<String>,
     /// Wanted VMs by the id of the VM whose end they wait for.
     blocked: HashMap<String, BTreeSet<String>>,
+    /// Wanted VMs for which there were no descriptors.
+    starved: BTreeSet<String>,
+    /// So many VMs were in charge then: with one less there is room.
+    starved_at: usize,
 }
 
 impl Roster {
@@ -72,6 +76,7 @@ impl Roster {
     /// are adopted by [`Roster::tend`].
     pub fn apply(&mut self, reactor: &mut Seriald, settings: Settings) -> Changes {
         reactor.set_config(settings.config);
+        self.starved.clear();
         self.watch(reactor, settings.watch);
         // What has come or gone meanwhile counts already, under the new defaults.
         self.defaults = Some(settings.defaults);
@@ -165,6 +170,12 @@ impl Roster {
         let ended = |id: &String, _: &mut BTreeSet<String>| reactor.find(id).is_none();
         for (_, ids) in self.blocked.extract_if(ended) {
             self.to_adopt.extend(ids);
+        }
+        if !self.starved.is_empty() {
+            let room = self.starved_at.saturating_sub(reactor.vms().count());
+            for _ in 0..room {
+                self.to_adopt.extend(self.starved.pop_first());
+            }
         }
         for _ in 0..self.to_adopt.len().min(BATCH) {
             if let Some(id) = self.to_adopt.pop_front() {
@@ -266,6 +277,11 @@ impl Roster {
         if let Some(other) = in_the_way.filter(leaves) {
             self.block(id, &other);
             return;
+        }
+        if let AdoptError::Descriptors { vms, .. } = error {
+            self.starved_at = vms;
+            self.starved.insert(id.to_owned());
+            return complain(error);
         }
         match &wanted.origin {
             Origin::Named => complain(error),

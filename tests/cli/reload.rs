@@ -182,7 +182,8 @@ fn a_vm_beyond_the_descriptors_is_refused_alone_and_taken_once_another_has_gone(
     // Room for two: 64 and 12 are set aside, ten for each VM.
     command.args(["-c", "ulimit -n 100; exec \"$0\" \"$@\" 2>err"]).current_dir(at);
     command.args([env!("CARGO_BIN_EXE_seriald"), "run", "--config", text(&file)]);
-    let run = Running::start(command.env("RUST_LOG", "info"));
+    command.env("RUST_LOG", "info");
+    let run = Running::start(command);
     let (mut a, b) = (a.accept(), b.accept());
     wait_until_told(at, "VM \"c\": out of descriptors: 2 VMs are all that RLIMIT_NOFILE 100 is");
     a.write_all(b"not hurt\n").expect("sent");
