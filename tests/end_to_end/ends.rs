@@ -94,6 +94,25 @@ fn a_shutdown_a_boot_a_reboot_and_an_exit_are_each_told_as_what_they_are() {
     }
 }
 
+/// Leaves a console with unread bytes until its thread has ended: v52's outlives the first time now
+/// and then (seen with a plain client, 1 of 3).
+fn end_serial_thread(pid: u32, serial: &Path) {
+    let threads = || fs::read_dir(format!("/proc/{pid}/task")).expect("its threads").flatten();
+    let name = |entry: fs::DirEntry| fs::read_to_string(entry.path().join("comm")).ok();
+    let lives = || threads().filter_map(name).any(|name| name.trim() == "serial-manager");
+    for _ in 0..20 {
+        thread::sleep(Duration::from_millis(100));
+        if !lives() {
+            return;
+        }
+        let mut client = UnixStream::connect(serial).expect("connected");
+        // The guest sends it back.
+        client.write_all(b"some words").expect("said");
+        thread::sleep(Duration::from_millis(100));
+    }
+    panic!("the serial thread of {pid} lives on");
+}
+
 #[test]
 fn a_console_whose_serial_thread_is_dead_is_called_unserved_and_a_silent_one_never() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -117,6 +136,8 @@ fn a_console_whose_serial_thread_is_dead_is_called_unserved_and_a_silent_one_nev
                 if !silent {
                     // More than it has read lies in its queue when it closes.
                     thread::sleep(Duration::from_millis(200));
+                    drop(client);
+                    end_serial_thread(processes[0].id(), &serial);
                 } else {
                     client.shutdown(std::net::Shutdown::Write).expect("left");
                     let _ = client.read(&mut words);
