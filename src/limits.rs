@@ -11,6 +11,11 @@ use std::time::Duration;
 /// read; a bulk sender costs the others 64 KiB at most.
 pub const TURN_BUDGET: usize = 64 * 1024;
 
+/// Rotations of one turn after which the VMs that are yet to be read wait for the next, which
+/// follows at once, and steps of rotations that a turn does: each takes some 0.2 ms, and all logs
+/// may be full at one time.
+pub const ROTATIONS_A_TURN: u64 = 16;
+
 /// How long the loop waits after a read for which the kernel had no memory.
 pub const MEMORY_PAUSE: Duration = Duration::from_millis(1);
 

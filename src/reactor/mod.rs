@@ -247,7 +247,12 @@ impl<E: Env> Reactor<E> {
     /// Phase 4: each queued VM gets one budget; what is not drained goes to the tail.
     fn work(&mut self, now: Moment) {
         self.look_at_changes(now);
+        let rotations = self.stats.rotations;
         for _ in 0..self.queue.len() {
+            if self.stats.rotations - rotations >= limits::ROTATIONS_A_TURN {
+                // Those that are left are the first of the next turn.
+                break;
+            }
             let Some(key) = self.queue.pop_front() else { break };
             let Some(slot) = self.table.get_mut(key) else { continue };
             slot.queued = false;
@@ -300,7 +305,7 @@ impl<E: Env> Reactor<E> {
     /// the children that work on backups.
     fn flush(&mut self, now: Moment) {
         self.reopen_some(now);
-        let some = self.stepping.len().min(limits::AGAIN_BATCH);
+        let some = self.stepping.len().min(limits::ROTATIONS_A_TURN as usize);
         for key in self.stepping.drain(..some).collect::<Vec<_>>() {
             let Some(slot) = self.table.get_mut(key) else { continue };
             let before = *slot.log.counters();
