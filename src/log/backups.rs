@@ -8,9 +8,9 @@
 use super::Log;
 use super::error::{LogError, Step};
 use super::names::SUFFIXES;
+use super::ours::stat_if_there;
 use crate::env::{Files, Stat};
 use std::borrow::Cow;
-use std::io;
 
 /// A walk over the backups ends at so many free numbers in a row: a shift that was interrupted
 /// leaves one.
@@ -99,11 +99,8 @@ impl<F: Files> Log<F> {
 
     /// What a name stands for; `None`: it is free.
     pub(super) fn stat_name(&self, env: &mut F, name: &str) -> Result<Option<Stat>, LogError> {
-        match env.stat_at(&self.dir, name) {
-            Ok(stat) => Ok(Some(stat)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(self.error(name, Step::Examine, error)),
-        }
+        let stat = stat_if_there(env, &self.dir, name);
+        stat.map_err(|error| self.error(name, Step::Examine, error))
     }
 }
 

@@ -7,7 +7,7 @@
 use super::Log;
 use super::error::{LogError, Step};
 use super::learn::{self, Seen, Standing};
-use super::ours::{Purpose, write_all};
+use super::ours::{Purpose, read_from, write_all};
 use super::record::{Generation, Record, What};
 use super::retry::Retry;
 use super::thin::thin;
@@ -234,17 +234,8 @@ impl<F: Files> Log<F> {
         let Some(file) = &self.events.file else { return Ok(Vec::new()) };
         let from = self.events.size.saturating_sub(most.min(READ_MAX));
         let len = usize::try_from(self.events.size - from).unwrap_or(0);
-        let mut bytes = vec![0; len];
-        let mut done = 0;
-        while done < len {
-            let read = env.read_at(file, from + done as u64, &mut bytes[done..]);
-            match read.map_err(|error| self.error(&self.names.events(), Step::Examine, error))? {
-                0 => break,
-                n => done += n,
-            }
-        }
-        bytes.truncate(done);
-        Ok(bytes)
+        let bytes = read_from(env, file, from, len);
+        bytes.map_err(|error| self.error(&self.names.events(), Step::Examine, error))
     }
 
     /// Finds out which offsets the log has, and notes that it is in charge. `copy`: a complete copy

@@ -12,7 +12,7 @@
 use super::Log;
 use super::boot::{HEADER_MAX, Head, heads};
 use super::error::{LogError, Step};
-use super::ours::{Purpose, write_all};
+use super::ours::{Purpose, read_from, write_all};
 use super::retry::Retry;
 use crate::env::{Files, Moment};
 use crate::limits::{BOOT_HEAD_MAX, BOOTS_KEPT};
@@ -179,17 +179,9 @@ impl<F: Files> Log<F> {
             Err(error) if error.is_not_found() => return Ok(Vec::new()),
             opened => opened?,
         };
-        let fail = |error| self.error(&name, Step::Examine, error);
-        let mut bytes = vec![0; usize::try_from(stat.size).unwrap_or(FILE_MAX).min(FILE_MAX)];
-        let mut read = 0;
-        while read < bytes.len() {
-            match env.read_at(&file, read as u64, &mut bytes[read..]).map_err(fail)? {
-                0 => break,
-                n => read += n,
-            }
-        }
-        bytes.truncate(read);
-        Ok(bytes)
+        let len = usize::try_from(stat.size).unwrap_or(FILE_MAX).min(FILE_MAX);
+        let bytes = read_from(env, &file, 0, len);
+        bytes.map_err(|error| self.error(&name, Step::Examine, error))
     }
 
     /// When the last byte was appended, by the wall clock, as far as the files tell: before

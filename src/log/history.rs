@@ -9,9 +9,9 @@
 
 use super::error::{Cause, LogError, Step};
 use super::map::{Absent, Backup, Found, Held, Item, Map, Stood};
-use super::names::Names;
+use super::names::{Names, SUFFIXES};
 use super::open::directory;
-use super::ours::Rights;
+use super::ours::{Rights, read_from, stat_if_there};
 use super::record::Record;
 use crate::config::LogSpec;
 use crate::env::{FileId, Files, Open, Stat};
@@ -23,9 +23,6 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// What a backup's name may end with when a command has made it of one.
-const SUFFIXES: [&str; 5] = [".gz", ".zst", ".xz", ".bz2", ".lz4"];
 
 /// What there is at an offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -237,11 +234,8 @@ impl<F: Files> History<F> {
 
     /// What a name stands for; `None`: it is free.
     fn stat(&self, env: &mut F, name: &str) -> Result<Option<Stat>, LogError> {
-        match env.stat_at(&self.dir, name) {
-            Ok(stat) => Ok(Some(stat)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(self.error(name, Step::Examine, error)),
-        }
+        let stat = stat_if_there(env, &self.dir, name);
+        stat.map_err(|error| self.error(name, Step::Examine, error))
     }
 
     /// All of the events file; `None`: it is another one by now.
@@ -361,17 +355,11 @@ impl<F: Files> History<F> {
         position: u64,
         len: u64,
     ) -> Result<Vec<u8>, Failure> {
-        let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
-        let mut done = 0;
-        while done < bytes.len() {
-            match env.read_at(file, position + done as u64, &mut bytes[done..]) {
-                // Somebody has cut it.
-                Ok(0) => return Err(Failure::Changed),
-                Ok(read) => done += read,
-                Err(error) => return Err(Failure::Error(self.error(name, Step::Read, error))),
-            }
-        }
-        Ok(bytes)
+        let len = usize::try_from(len).unwrap_or(0);
+        let bytes = read_from(env, file, position, len)
+            .map_err(|error| Failure::Error(self.error(name, Step::Read, error)))?;
+        // Somebody has cut it.
+        if bytes.len() < len { Err(Failure::Changed) } else { Ok(bytes) }
     }
 
     fn error(&self, name: &str, step: Step, cause: io::Error) -> LogError {

@@ -171,11 +171,14 @@ mod tests {
         Seen { inode, size, modified: Duration::from_secs(1) }
     }
 
+    /// Generation 3, as it ended.
+    fn whole(end: u64, bytes: u64, inode: u64, next_inode: u64) -> Generation {
+        let (generation, start, newest) = (3, 1000, None);
+        Generation { generation, start, end, bytes, inode, next_inode, newest }
+    }
+
     fn rotated(end: u64, bytes: u64, inode: u64, next_inode: u64) -> Option<What> {
-        let newest = None;
-        let (generation, start) = (3, 1000);
-        let whole = Generation { generation, start, end, bytes, inode, next_inode, newest };
-        Some(What::Rotated(whole))
+        Some(What::Rotated(whole(end, bytes, inode, next_inode)))
     }
 
     #[test]
@@ -224,15 +227,7 @@ mod tests {
         let standing = learn(&tail, seen(7, 30), Some(seen(9, 500))).unwrap();
         assert_eq!((standing.generation, standing.base, standing.missed), (3, 1040, None));
         // It has moved the log elsewhere; `.1` is what it was.
-        let whole = Generation {
-            generation: 3,
-            start: 1000,
-            end: 1040,
-            bytes: 40,
-            inode: 7,
-            next_inode: 8,
-            newest: Some(5),
-        };
+        let whole = Generation { newest: Some(5), ..whole(1040, 40, 7, 8) };
         let mut tail = known();
         tail.push(at(1040, 0, What::Moved(whole)));
         let standing = learn(&tail, seen(8, 30), Some(seen(5, 800))).unwrap();
@@ -258,15 +253,7 @@ mod tests {
     fn the_tail_begins_at_the_last_line_that_names_a_generation() {
         let mut file: String = known().iter().map(Record::encode).collect();
         let first = file.len();
-        let whole = Generation {
-            generation: 3,
-            start: 1000,
-            end: 1040,
-            bytes: 40,
-            inode: 7,
-            next_inode: 8,
-            newest: None,
-        };
+        let whole = whole(1040, 40, 7, 8);
         file += &at(1040, 0, What::Rotated(whole)).encode();
         file += &at(1050, 10, What::Mark).encode();
         file += "{\"time\":\"2026";

@@ -135,11 +135,8 @@ fn look<F: Files>(
     purpose: Purpose,
     rights: &Rights,
 ) -> Result<bool, (Step, Cause)> {
-    let stat = match env.stat_at(dir, name) {
-        Ok(stat) => stat,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err((Step::Examine, Cause::Io(error))),
-    };
+    let stat = stat_if_there(env, dir, name).map_err(|error| (Step::Examine, Cause::Io(error)))?;
+    let Some(stat) = stat else { return Ok(false) };
     match rights.check(&stat) {
         Ok(()) => Ok(true),
         // We made it and crashed before we gave it away: it is made anew, not given away, as
@@ -171,6 +168,38 @@ fn make<F: Files>(
     }
     rights.set(env, &file)?;
     Ok((file, Stat { uid: rights.uid, ..stat }))
+}
+
+/// What a name stands for; `None`: it is free.
+pub(super) fn stat_if_there<F: Files>(
+    env: &mut F,
+    dir: &F::Dir,
+    name: &str,
+) -> io::Result<Option<Stat>> {
+    match env.stat_at(dir, name) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads `len` bytes from `position` on, or as many as there are up to the file's end.
+pub(super) fn read_from<F: Files>(
+    env: &mut F,
+    file: &F::File,
+    position: u64,
+    len: usize,
+) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; len];
+    let mut done = 0;
+    while done < len {
+        match env.read_at(file, position + done as u64, &mut bytes[done..])? {
+            0 => break,
+            read => done += read,
+        }
+    }
+    bytes.truncate(done);
+    Ok(bytes)
 }
 
 /// Writes all of `bytes`, or as many as it says.

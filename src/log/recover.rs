@@ -38,7 +38,7 @@ impl<F: Files> Log<F> {
 
     /// Notes what is to be dropped.
     pub(super) fn find_leftovers(&mut self, env: &mut F) -> Result<(), LogError> {
-        if self.exists(env, &self.names.dropped())? {
+        if self.stat_name(env, &self.names.dropped())?.is_some() {
             self.begin_drop();
         }
         self.check_retention();
@@ -59,7 +59,7 @@ impl<F: Files> Log<F> {
     /// How far the rotation had come whose complete copy is there.
     fn judge_copy(&mut self, env: &mut F) -> Result<Option<Stage<F::File>>, LogError> {
         let name = self.names.copied();
-        if !self.exists(env, &name)? {
+        if self.stat_name(env, &name)?.is_none() {
             return Ok(None);
         }
         let (copy, stat) = match self.open_beside(env, &name, Purpose::Read) {

@@ -242,15 +242,6 @@ impl<F: Files> Log<F> {
         }
     }
 
-    /// Whether there is something of that name.
-    pub(super) fn exists(&self, env: &mut F, name: &str) -> Result<bool, LogError> {
-        match env.stat_at(&self.dir, name) {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(self.error(name, Step::Examine, error)),
-        }
-    }
-
     /// Renames, with the error's path.
     pub(super) fn rename(&self, env: &mut F, from: &str, to: &str) -> Result<(), LogError> {
         match env.rename(&self.dir, from, to) {

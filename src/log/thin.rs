@@ -10,17 +10,29 @@ use super::record::{Loss, Record, What};
 /// Lines at the end that stay as they are.
 const FRESH: usize = 64;
 
+/// A record, and the room that it takes.
+struct Line {
+    bytes: u64,
+    record: Record,
+}
+
+impl Line {
+    fn of(record: Record) -> Line {
+        Line { bytes: record.encode().len() as u64, record }
+    }
+}
+
 /// Thins `records` out until they take at most `bytes_max` bytes. `keep`: of so many generations
 /// that we rotated there may be a file.
 pub(super) fn thin(records: Vec<Record>, keep: usize, bytes_max: u64) -> Vec<Record> {
-    let mut records = without_gone(records, keep);
+    let mut lines: Vec<Line> = without_gone(records, keep).into_iter().map(Line::of).collect();
     let mut every = 2;
-    while size(&records) > bytes_max && old(&records).any(|record| record.what == What::Mark) {
+    while size(&lines) > bytes_max && old(&lines).any(|line| line.record.what == What::Mark) {
         let (mut at, mut marks) = (0, 0);
-        let fresh = records.len().saturating_sub(FRESH);
-        records.retain(|record| {
+        let fresh = lines.len().saturating_sub(FRESH);
+        lines.retain(|line| {
             at += 1;
-            if record.what != What::Mark || at > fresh {
+            if line.record.what != What::Mark || at > fresh {
                 return true;
             }
             marks += 1;
@@ -36,33 +48,33 @@ pub(super) fn thin(records: Vec<Record>, keep: usize, bytes_max: u64) -> Vec<Rec
         )
     };
     for drop in [passing, |what: &What| matches!(what, What::Boot | What::UpstreamLossPossible)] {
-        while size(&records) > bytes_max {
-            let Some(at) = old(&records).position(|record| drop(&record.what)) else { break };
+        while size(&lines) > bytes_max {
+            let Some(at) = old(&lines).position(|line| drop(&line.record.what)) else { break };
             // All of the oldest half of them: one by one would take too long.
-            let last = records.len().saturating_sub(FRESH).div_ceil(2).max(at + 1);
+            let last = lines.len().saturating_sub(FRESH).div_ceil(2).max(at + 1);
             let mut at = 0;
-            records.retain(|record| {
+            lines.retain(|line| {
                 at += 1;
-                at > last || !drop(&record.what)
+                at > last || !drop(&line.record.what)
             });
         }
     }
-    if size(&records) > bytes_max {
-        records = with_losses_merged(records);
+    if size(&lines) > bytes_max {
+        lines = with_losses_merged(lines);
     }
     // Somebody else rotates, and who knows what he keeps.
-    while size(&records) > bytes_max && records.len() > FRESH {
-        records = without_oldest(records);
+    while size(&lines) > bytes_max && lines.len() > FRESH {
+        lines = without_oldest(lines);
     }
-    records
+    lines.into_iter().map(|line| line.record).collect()
 }
 
-fn size(records: &[Record]) -> u64 {
-    records.iter().map(|record| record.encode().len() as u64).sum()
+fn size(lines: &[Line]) -> u64 {
+    lines.iter().map(|line| line.bytes).sum()
 }
 
-fn old(records: &[Record]) -> impl Iterator<Item = &Record> {
-    records[..records.len().saturating_sub(FRESH)].iter()
+fn old(lines: &[Line]) -> impl Iterator<Item = &Line> {
+    lines[..lines.len().saturating_sub(FRESH)].iter()
 }
 
 /// Without what concerns generations that no file is left of. The end of the last of those is kept:
@@ -75,35 +87,39 @@ fn without_gone(records: Vec<Record>, keep: usize) -> Vec<Record> {
 }
 
 /// Without the oldest half. What is left begins with an end of a generation, if there is one.
-fn without_oldest(mut records: Vec<Record>) -> Vec<Record> {
-    let half = records.len() / 2;
-    let ends = |record: &Record| matches!(record.what, What::Rotated(_) | What::Moved(_));
-    let first = records[..=half].iter().rposition(ends).filter(|at| *at > 0).unwrap_or(half);
-    records.split_off(first)
+fn without_oldest(mut lines: Vec<Line>) -> Vec<Line> {
+    let half = lines.len() / 2;
+    let ends = |line: &Line| matches!(line.record.what, What::Rotated(_) | What::Moved(_));
+    let first = lines[..=half].iter().rposition(ends).filter(|at| *at > 0).unwrap_or(half);
+    lines.split_off(first)
 }
 
 /// Losses of one generation that follow each other become one.
-fn with_losses_merged(records: Vec<Record>) -> Vec<Record> {
-    let mut kept: Vec<Record> = Vec::with_capacity(records.len());
-    for record in records {
-        let (What::Lost(later), Some(last)) = (&record.what, kept.last_mut()) else {
-            kept.push(record);
-            continue;
-        };
-        let What::Lost(earlier) = &last.what else {
-            kept.push(record);
-            continue;
-        };
-        let one = Loss {
-            bytes: earlier.bytes + later.bytes,
-            cause: later.cause,
-            from: earlier.from,
-            until: later.until,
-            merged: earlier.merged.max(1) + later.merged.max(1),
-        };
-        *last = Record { what: What::Lost(one), ..record };
+fn with_losses_merged(lines: Vec<Line>) -> Vec<Line> {
+    let mut kept: Vec<Line> = Vec::with_capacity(lines.len());
+    for line in lines {
+        match kept.last_mut().and_then(|last| merged(&last.record, &line.record)) {
+            Some(one) => {
+                kept.pop();
+                kept.push(Line::of(one));
+            }
+            None => kept.push(line),
+        }
     }
     kept
+}
+
+/// Two losses as one; `None`: they are not both losses.
+fn merged(earlier: &Record, later: &Record) -> Option<Record> {
+    let (What::Lost(first), What::Lost(last)) = (&earlier.what, &later.what) else { return None };
+    let one = Loss {
+        bytes: first.bytes + last.bytes,
+        cause: last.cause,
+        from: first.from,
+        until: last.until,
+        merged: first.merged.max(1) + last.merged.max(1),
+    };
+    Some(Record { what: What::Lost(one), ..*later })
 }
 
 #[cfg(test)]
@@ -111,6 +127,11 @@ mod tests {
     use super::*;
     use crate::log::record::{Cause, Generation};
     use std::time::Duration;
+
+    /// The room that records take.
+    fn size(records: &[Record]) -> u64 {
+        records.iter().map(|record| record.encode().len() as u64).sum()
+    }
 
     /// Generations of 100 bytes, `losses` of one byte each in every one, and a mark after each.
     fn lines(generations: u64, losses: u64) -> Vec<Record> {

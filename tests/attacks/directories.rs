@@ -84,24 +84,35 @@ fn a_directory_that_is_swapped_while_it_is_rotated_leads_nowhere_else() {
     }
 }
 
-#[test]
-fn a_directory_that_is_swapped_between_the_slices_of_a_copy_leads_nowhere_else() {
-    let Some(scene) = Scene::set() else { return };
+/// A log that is being copied slice by slice, and what it has.
+fn copying(scene: &Scene) -> (Running, Vec<u8>) {
     let mut running = Running::adopt(scene.spec(RotateMode::CopyTruncate));
     let printed = b"a line of the guest's\n".repeat(200_000);
     let (turns, client) = (&mut running.turns, &mut running.client);
     send(turns, client, &printed);
     turns.turn_until_read(running.vm, printed.len() as u64 - 1);
     turns.reactor.rotate(running.vm);
+    (running, printed)
+}
+
+/// The rotation comes to its end, and the backup has all of it.
+fn assert_is_copied(running: &mut Running, backup: &Path, printed: &[u8]) {
+    let vm = running.vm;
+    running.turns.turn_until("the rotation", |turns| {
+        turns.reactor.status(vm).expect("in charge").log_counters.rotations == 1
+    });
+    let copy = fs::read(backup).expect("a backup");
+    assert!(copy == printed, "{} of {} bytes", copy.len(), printed.len());
+}
+
+#[test]
+fn a_directory_that_is_swapped_between_the_slices_of_a_copy_leads_nowhere_else() {
+    let Some(scene) = Scene::set() else { return };
+    let (mut running, printed) = copying(&scene);
     assert!(scene.logs().join("app.log.copying").exists(), "it is copied slice by slice");
     scene.as_tenant(&["mv", "logs", "gone"]);
     scene.as_tenant(&["ln", "-s", &text(&scene.other), "logs"]);
-    let vm = running.vm;
-    turns.turn_until("the rotation", |turns| {
-        turns.reactor.status(vm).expect("in charge").log_counters.rotations == 1
-    });
-    let copy = fs::read(scene.home.join("gone/app.log.1")).expect("a backup");
-    assert!(copy == printed, "{} of {} bytes", copy.len(), printed.len());
+    assert_is_copied(&mut running, &scene.home.join("gone/app.log.1"), &printed);
     scene.assert_untouched("swapped between two slices");
 }
 
@@ -128,20 +139,10 @@ fn a_directory_that_is_removed_and_linked_anew_is_not_made_in_anothers() {
 #[test]
 fn a_copy_whose_name_was_swapped_is_made_anew_before_the_log_is_truncated() {
     let Some(scene) = Scene::set() else { return };
-    let mut running = Running::adopt(scene.spec(RotateMode::CopyTruncate));
-    let printed = b"a line of the guest's\n".repeat(200_000);
-    let (turns, client) = (&mut running.turns, &mut running.client);
-    send(turns, client, &printed);
-    turns.turn_until_read(running.vm, printed.len() as u64 - 1);
-    turns.reactor.rotate(running.vm);
+    let (mut running, printed) = copying(&scene);
     let copying = scene.logs().join("app.log.copying");
     scene.as_tenant(&["rm", "-f", &text(&copying)]);
     fs::hard_link(scene.secret(), &copying).expect("a hard link");
-    let vm = running.vm;
-    turns.turn_until("the rotation", |turns| {
-        turns.reactor.status(vm).expect("in charge").log_counters.rotations == 1
-    });
-    let copy = fs::read(scene.logs().join("app.log.1")).expect("a backup");
-    assert!(copy == printed, "{} of {} bytes", copy.len(), printed.len());
+    assert_is_copied(&mut running, &scene.logs().join("app.log.1"), &printed);
     scene.assert_untouched("a swapped copy");
 }

@@ -9,7 +9,7 @@ use super::files::{c_path, open_at, retried};
 use crate::env::Refused;
 use std::ffi::{CStr, c_int};
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 /// Opens a log's directory, and makes what is missing of it with `mode`. Below `root`, which is
@@ -43,7 +43,12 @@ pub(super) fn open_directory(
     name: &CStr,
     how: c_int,
 ) -> io::Result<OwnedFd> {
-    open_at(parent, name, libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC | how, 0)
+    open_at(
+        parent.map(AsFd::as_fd),
+        name,
+        libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC | how,
+        0,
+    )
 }
 
 /// Which links are followed on the way down.

@@ -8,9 +8,9 @@ use super::accounts;
 use super::dirs::{open_directory, open_log_dir};
 use super::remains::Kept;
 use crate::env::{FileId, Files, Open, Stat};
-use std::ffi::{CStr, CString, c_int};
+use std::ffi::{CStr, CString, OsStr, c_int};
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -67,7 +67,8 @@ impl Files for OsFiles {
             Open::Existing => (libc::O_RDWR, 0),
             Open::Read => (libc::O_RDONLY, 0),
         };
-        let opened = open_at(Some(&dir.0), &c_name(name)?, safe | libc::O_NONBLOCK | flags, mode);
+        let opened =
+            open_at(Some(dir.0.as_fd()), &c_name(name)?, safe | libc::O_NONBLOCK | flags, mode);
         opened.map(OsFile).map_err(|error| match error.raw_os_error() {
             // A single component was opened: ELOOP can only mean that it is a link itself.
             Some(libc::ELOOP) => io::Error::other("it is a symbolic link"),
@@ -168,13 +169,7 @@ impl Files for OsFiles {
     }
 
     fn lock(&mut self, file: &OsFile) -> io::Result<bool> {
-        let how = libc::LOCK_EX | libc::LOCK_NB;
-        // SAFETY: the descriptor is open; flock touches no memory of ours.
-        match retried(|| unsafe { libc::flock(file.0.as_raw_fd(), how) }) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-            Err(error) => Err(error),
-        }
+        try_lock(file.0.as_fd())
     }
 
     fn set_mode(&mut self, file: &OsFile, mode: u32) -> io::Result<()> {
@@ -273,12 +268,12 @@ fn kernel_cannot_copy(error: &io::Error) -> bool {
 
 /// openat(2).
 pub(super) fn open_at(
-    dir: Option<&OwnedFd>,
+    dir: Option<BorrowedFd<'_>>,
     name: &CStr,
     flags: c_int,
     mode: u32,
 ) -> io::Result<OwnedFd> {
-    let dir = dir.map_or(libc::AT_FDCWD, AsRawFd::as_raw_fd);
+    let dir = dir.map_or(libc::AT_FDCWD, |dir| dir.as_raw_fd());
     loop {
         // SAFETY: `dir` is open or AT_FDCWD, and the name ends with NUL.
         let fd = unsafe { libc::openat(dir, name.as_ptr(), flags, mode) };
@@ -383,11 +378,23 @@ fn offset_of(offset: u64) -> io::Result<libc::off_t> {
 }
 
 /// A file name: one component, or a tenant could lead us out of the directory.
-pub(super) fn c_name(name: &str) -> io::Result<CString> {
-    if name.contains('/') {
+pub(super) fn c_name(name: impl AsRef<OsStr>) -> io::Result<CString> {
+    let name = name.as_ref().as_bytes();
+    if name.contains(&b'/') {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "a file name with a slash"));
     }
     Ok(CString::new(name)?)
+}
+
+/// flock(LOCK_EX | LOCK_NB); `false`: another open file description has it.
+pub(super) fn try_lock(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let how = libc::LOCK_EX | libc::LOCK_NB;
+    // SAFETY: the descriptor is open; flock touches no memory of ours.
+    match retried(|| unsafe { libc::flock(fd.as_raw_fd(), how) }) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// A path.

@@ -6,11 +6,11 @@
 //! owns the directory can't lead a call out of it.
 
 use super::cvt;
-use std::ffi::{CString, OsStr, c_int};
+use super::files::{c_name, c_path, open_at, try_lock};
+use std::ffi::{OsStr, c_int};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
 /// An open directory.
@@ -24,9 +24,8 @@ impl Folder {
     /// Those of open(2).
     pub fn open(path: &Path) -> io::Result<Folder> {
         let whole = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        let path = CString::new(whole.as_os_str().as_bytes())?;
-        let flags = libc::O_RDONLY | libc::O_DIRECTORY;
-        open_at(libc::AT_FDCWD, &path, flags, 0).map(Folder)
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
+        open_at(None, &c_path(whole)?, flags, 0).map(|fd| Folder(fd.into()))
     }
 
     /// What lies at a name, whatever it is: good for its metadata and nothing else.
@@ -55,7 +54,8 @@ impl Folder {
     }
 
     fn open_file(&self, name: &OsStr, flags: c_int, mode: libc::mode_t) -> io::Result<File> {
-        open_at(self.0.as_raw_fd(), &c_name(name)?, flags | libc::O_NOFOLLOW, mode)
+        let flags = flags | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+        open_at(Some(self.0.as_fd()), &c_name(name)?, flags, mode).map(File::from)
     }
 
     /// Gives a file a second name.
@@ -102,12 +102,7 @@ impl Folder {
 /// # Errors
 /// Those of flock(2).
 pub fn lock(file: &File) -> io::Result<bool> {
-    // SAFETY: the descriptor is open while `file` lives; flock touches no memory of ours.
-    match cvt(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-        Err(error) => Err(error),
-    }
+    try_lock(file.as_fd())
 }
 
 /// Whether any process has this file, which was opened for reading, open for writing.
@@ -135,25 +130,6 @@ pub fn has_writer(file: &File) -> bool {
 
 /// `<fcntl.h>`, which the libc package does not have.
 const F_SETSIG: c_int = 10;
-
-fn open_at(dir: c_int, name: &CString, flags: c_int, mode: libc::mode_t) -> io::Result<File> {
-    loop {
-        // SAFETY: `dir` is open or AT_FDCWD, and the name ends with NUL.
-        match cvt(unsafe { libc::openat(dir, name.as_ptr(), flags | libc::O_CLOEXEC, mode) }) {
-            // SAFETY: the kernel has just made this descriptor, so nobody else owns it.
-            Ok(fd) => return Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) })),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-fn c_name(name: &OsStr) -> io::Result<CString> {
-    if name.as_bytes().contains(&b'/') {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a file name with a slash"));
-    }
-    Ok(CString::new(name.as_bytes())?)
-}
 
 #[cfg(test)]
 mod tests {

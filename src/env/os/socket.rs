@@ -12,7 +12,7 @@ use mio::unix::SourceFd;
 use std::ffi::{CStr, CString, OsString};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
@@ -168,7 +168,7 @@ fn directory_of(path: &Path) -> io::Result<(OwnedFd, CString)> {
 
 /// Opens a name itself (O_PATH), a link's too.
 fn open_in(dir: &OwnedFd, name: &CStr) -> io::Result<OwnedFd> {
-    open_at(Some(dir), name, libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC, 0)
+    open_at(Some(dir.as_fd()), name, libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC, 0)
 }
 
 /// Opens the path itself (O_PATH), without following a link at its end.

@@ -42,15 +42,7 @@ fn assert_generations_add_up(place: &Place, what: &str) {
 
 /// Appends `bytes` while calls fail, then until all is well.
 fn run(log: &mut Log<Faulty>, env: &mut Faulty, bytes: &[u8], chunk: usize) {
-    let (mut now, mut at, mut n) = (secs(1), 0, 0);
-    while at < bytes.len() {
-        let len = (n * 7919 % chunk + 1).min(bytes.len() - at);
-        log.append(env, &bytes[at..at + len], usize::MAX, now);
-        at += len;
-        n += 1;
-        now += Duration::from_millis(50);
-        turn(log, env, now);
-    }
+    let mut now = print(log, env, bytes, chunk);
     env.failing = 0..0;
     for _ in 0..20 {
         now += Duration::from_secs(6);

@@ -11,15 +11,7 @@ const EIO: i32 = 5;
 /// Appends `bytes` in chunks of changing length, with the turns that come between, until nothing
 /// is held and no rotation is under way.
 fn run(log: &mut Log<Faulty>, env: &mut Faulty, bytes: &[u8], chunk: usize) {
-    let (mut now, mut at, mut n) = (secs(1), 0, 0);
-    while at < bytes.len() {
-        let len = (n * 7919 % chunk + 1).min(bytes.len() - at);
-        log.append(env, &bytes[at..at + len], usize::MAX, now);
-        at += len;
-        n += 1;
-        now += Duration::from_millis(50);
-        turn(log, env, now);
-    }
+    let mut now = print(log, env, bytes, chunk);
     for _ in 0..100 {
         now += Duration::from_secs(1);
         turn(log, env, now);

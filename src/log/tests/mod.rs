@@ -22,6 +22,7 @@ use super::*;
 use crate::config::RotateMode;
 use crate::env::os::OsFiles;
 use crate::limits::MAX_BYTES_MIN;
+use faulty::Faulty;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -142,6 +143,21 @@ fn assert_same(got: &[u8], want: &[u8], what: &str) {
         let (got_len, want_len) = (got.len(), want.len());
         panic!("{what}: {got_len}/{want_len} bytes, at {at}: {:?} {:?}", show(got), show(want));
     }
+}
+
+/// Appends `bytes` in chunks of changing length, 50 ms after each other, with the turns that come
+/// between. Returns the time.
+fn print(log: &mut Log<Faulty>, env: &mut Faulty, bytes: &[u8], chunk: usize) -> Moment {
+    let (mut now, mut at, mut n) = (secs(1), 0, 0);
+    while at < bytes.len() {
+        let len = (n * 7919 % chunk + 1).min(bytes.len() - at);
+        log.append(env, &bytes[at..at + len], usize::MAX, now);
+        at += len;
+        n += 1;
+        now += Duration::from_millis(50);
+        turn(log, env, now);
+    }
+    now
 }
 
 /// Does what the reactor does after each append: steps, and the timers that are due.
