@@ -328,7 +328,12 @@ impl<F: Files> History<F> {
         for item in items {
             let (offset, bytes) = (item.span.offset, item.span.len);
             let part = match (&item.span.held, item.inode) {
-                (Held::Gap(why), _) => Part::Missing(Missing { bytes, why: why.clone() }),
+                (Held::Gap(why), packed) => {
+                    if let (Absent::Packed(name), Some(inode)) = (why, packed) {
+                        self.still_is(env, name, inode)?;
+                    }
+                    Part::Missing(Missing { bytes, why: why.clone() })
+                }
                 (Held::File(_), None) => Part::Missing(Missing { bytes, why: Absent::Unknown }),
                 (Held::File(position), Some(inode)) => {
                     let name = self.map.name_of(inode).ok_or(Failure::Changed)?;
@@ -344,6 +349,14 @@ impl<F: Files> History<F> {
             pieces.push(Piece { offset, part });
         }
         Ok(pieces)
+    }
+
+    /// Looks whether a name is still that file's: one that is told, but not opened, may have been
+    /// removed or shifted by a rotation whose line a crash ate.
+    fn still_is(&self, env: &mut F, name: &str, inode: u64) -> Result<(), Failure> {
+        let stat = self.stat(env, name).map_err(Failure::Error)?;
+        let is_same = stat.is_some_and(|stat| stat.id.inode == inode);
+        if is_same { Ok(()) } else { Err(Failure::Changed) }
     }
 
     /// Reads all of these bytes, which are there.

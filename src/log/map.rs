@@ -33,6 +33,8 @@ pub enum Place {
     Packed {
         /// Its name.
         name: String,
+        /// Its inode.
+        inode: u64,
     },
 }
 
@@ -63,7 +65,7 @@ impl Generation {
     fn found(&self, span: Span) -> Span {
         let held = match (span.held, &self.place) {
             (Held::File(position), Some(Place::Plain { .. })) => Held::File(position),
-            (Held::File(_), Some(Place::Packed { name })) => {
+            (Held::File(_), Some(Place::Packed { name, .. })) => {
                 Held::Gap(Absent::Packed(name.clone()))
             }
             (Held::File(_) | Held::Gap(Absent::Unknown), None) => Held::Gap(self.gone.clone()),
@@ -84,7 +86,7 @@ impl Generation {
 pub struct Item {
     /// The offsets.
     pub span: Span,
-    /// The file's inode; `None` for a gap.
+    /// The file's inode, or that of what a command made of it; `None` for another gap.
     pub inode: Option<u64>,
 }
 
@@ -172,7 +174,11 @@ impl Map {
             return Some(Item { span, inode: None });
         }
         let span = generation.found(generation.spans.from(offset)?);
-        let inode = generation.inode.filter(|_| matches!(span.held, Held::File(_)));
+        let inode = match (&span.held, &generation.place) {
+            (Held::File(_), _) => generation.inode,
+            (Held::Gap(Absent::Packed(_)), Some(Place::Packed { inode, .. })) => Some(*inode),
+            _ => None,
+        };
         Some(Item { span, inode })
     }
 

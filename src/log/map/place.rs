@@ -96,7 +96,7 @@ fn plain(backup: &Backup) -> Place {
 }
 
 fn packed(backup: &Backup) -> Place {
-    Place::Packed { name: backup.name.clone() }
+    Place::Packed { name: backup.name.clone(), inode: backup.file.inode }
 }
 
 impl Generation {
@@ -179,7 +179,7 @@ fn follow_packed(all: &mut [Generation], free: &[&Backup], found: &Found) {
 
 /// The number of the backup that a generation was found to be.
 fn number_of(generation: &Generation, found: &Found) -> Option<u32> {
-    let (Place::Plain { name: own, .. } | Place::Packed { name: own }) =
+    let (Place::Plain { name: own, .. } | Place::Packed { name: own, .. }) =
         generation.place.as_ref()?;
     found.backups.iter().find(|backup| backup.name == *own).map(|backup| backup.number)
 }

@@ -282,3 +282,20 @@ fn a_log_that_was_cut_since_it_was_opened_is_not_read_as_zeros() {
     let pieces = history.read_at(env, 0, 10).unwrap();
     assert_eq!(cells_of(0, &pieces), vec![Cell::Truncated; 10]);
 }
+
+#[test]
+fn a_packed_backup_that_went_by_a_rotation_without_a_line_is_not_told() {
+    for keep in [1, 2] {
+        let mut subject = Writer::new(keep, false);
+        for op in [Op::Append(10), Op::Rotate { copy: false, late: 0 }] {
+            subject.apply(&op);
+        }
+        subject.apply(&Op::Pack { which: 0, noted: false });
+        subject.apply(&Op::Append(5));
+        let spec = LogSpec::new(subject.log());
+        let mut old = History::open(&mut OsFiles::default(), &spec).unwrap();
+        check_read(&mut old, subject.cells(), (0, 15), "packed");
+        subject.apply(&Op::Crash { copy: false, torn: 0 });
+        check_read(&mut old, subject.cells(), (0, 15), "gone, or shifted");
+    }
+}
