@@ -13,7 +13,7 @@ pub use os::is_shortage;
 pub use refused::Refused;
 pub use watches::{Change, WatchId, Watches};
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -278,6 +278,15 @@ impl Found {
 /// What a successor is to find after a crash. A world without a descriptor store has nothing of it,
 /// which is the default of each.
 pub trait Remains: Sockets {
+    /// Opens the memory that a store is to keep: the one with this number, or, where that is none
+    /// or of another format, a new one. Returns its number, whether it is new, and what was found.
+    ///
+    /// # Errors
+    /// It can't be made.
+    fn open_remains(&mut self, left: Option<Descriptor>) -> io::Result<(Descriptor, bool, Found)> {
+        let _ = left;
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Takes over and watches a stream that was left.
     ///
     /// # Errors
@@ -331,6 +340,14 @@ pub trait Remains: Sockets {
 
 /// The service manager, sd_notify(3). A world without one has the default of each.
 pub trait Notify {
+    /// Connects to the manager at `address`: a path, or `@` and an abstract name.
+    ///
+    /// # Errors
+    /// Nobody is there.
+    fn open_notify(&mut self, address: &OsStr) -> io::Result<()> {
+        let _ = address;
+        Err(io::ErrorKind::NotConnected.into())
+    }
     /// Sends one message, with a descriptor that it is to keep. Never blocks.
     ///
     /// # Errors

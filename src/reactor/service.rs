@@ -4,12 +4,13 @@
 //! **Invariant:** a send never blocks, and no message overtakes another. A manager that is gone is
 //! given up with one warning; the loop goes on.
 
-use super::Reactor;
+use super::{Error, Reactor};
 use crate::env::{Descriptor, Env, Moment};
 use crate::handover::notify::Message;
 use crate::limits;
 use crate::vm::State;
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::io;
 use std::time::Duration;
 
@@ -26,6 +27,22 @@ pub(super) struct Service {
 }
 
 impl<E: Env> Reactor<E> {
+    /// Connects to the service manager at `address` (NOTIFY_SOCKET: a path, or `@` and an abstract
+    /// name). `watchdog`: how often it wants a sign of life, half of its WATCHDOG_USEC.
+    ///
+    /// # Errors
+    /// Nobody is there.
+    pub fn connect_service(
+        &mut self,
+        address: &OsStr,
+        watchdog: Option<Duration>,
+    ) -> Result<(), Error> {
+        let opened = self.env.open_notify(address);
+        opened.map_err(|cause| Error { what: "connect to the service manager", cause })?;
+        self.serve(watchdog);
+        Ok(())
+    }
+
     /// From now on the service manager, to whom the environment is connected, is told how we are:
     /// the number of VMs when it changes, at most once a second. `watchdog`: how often it wants a
     /// sign of life.

@@ -5,9 +5,9 @@
 //! **Invariant:** a stream is in the store, and noted, before it is connected; the note goes first
 //! and the stream last. So whatever the store holds at a crash is noted, or needs no care.
 
-use super::Reactor;
 use super::key::{Key, Kind};
 use super::slot::{Line, Slot};
+use super::{Error, Reactor};
 use crate::config::VmSpec;
 use crate::env::{BerthNote, Descriptor, Env, Flight, Found, Moment, SocketId};
 use crate::handover::notify::Message;
@@ -15,7 +15,7 @@ use crate::limits;
 use crate::log::record::Cause;
 use crate::vm::{Next, State};
 use slab::Slab;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The name of the memory that is kept beside the streams.
 const MEMORY: &str = "state";
@@ -27,9 +27,9 @@ pub(super) struct Store {
     pub(super) berths: Slab<()>,
     held: Slab<()>,
     last_sequence: u64,
-    left: HashMap<String, Vec<Left>>,
+    left: BTreeMap<String, Vec<Left>>,
     flight: Option<Flight>,
-    held_before: HashMap<String, u64>,
+    held_before: BTreeMap<String, u64>,
     pub(super) full_told: bool,
     /// VMs whose dial found no room at the manager's socket.
     pub(super) waiting: BTreeSet<Key>,
@@ -88,9 +88,9 @@ impl Store {
             berths: berths.map(|berth| (berth as usize, ())).collect(),
             held: Slab::new(),
             last_sequence,
-            left: HashMap::new(),
+            left: BTreeMap::new(),
             flight: None,
-            held_before: HashMap::new(),
+            held_before: BTreeMap::new(),
             full_told: false,
             waiting: BTreeSet::new(),
         }
@@ -107,6 +107,29 @@ impl Store {
 }
 
 impl<E: Env> Reactor<E> {
+    /// From now on every serial stream is kept in the service manager's descriptor store, so that a
+    /// crash of this process costs no byte. `kept`: the names and numbers of what it has kept for a
+    /// predecessor (LISTEN_FDS); a VM that is then adopted gets its own back, and what is left is
+    /// for [`Reactor::leave_unclaimed`].
+    ///
+    /// # Errors
+    /// The memory that goes to the store can't be made.
+    pub fn keep_in_store(&mut self, kept: Vec<(String, Descriptor)>) -> Result<(), Error> {
+        let kept = Kept::sort(kept);
+        let own = self.memory_left.take();
+        let memory = own.or(kept.memory);
+        let opened = self.env.open_remains(memory);
+        let (number, is_new, found) =
+            opened.map_err(|cause| Error { what: "make memory for a successor", cause })?;
+        if own.is_some() {
+            self.go_on_with_store(number, is_new, &found);
+            return Ok(());
+        }
+        let useless = self.begin_store(number, is_new, found, kept);
+        self.leave_numbers(useless);
+        Ok(())
+    }
+
     /// Begins to keep streams in the service manager's store, with what a predecessor left there.
     /// Returns the numbers that are of no use.
     pub(super) fn begin_store(
@@ -117,8 +140,8 @@ impl<E: Env> Reactor<E> {
         kept: Kept,
     ) -> Vec<Descriptor> {
         let last_sequence = found.last_sequence();
-        let mut left: HashMap<String, Vec<Left>> = HashMap::new();
-        let mut notes: HashMap<u32, BerthNote> = found.berths.into_iter().collect();
+        let mut left: BTreeMap<String, Vec<Left>> = BTreeMap::new();
+        let mut notes: BTreeMap<u32, BerthNote> = found.berths.into_iter().collect();
         let mut useless: Vec<Descriptor> = kept.others.iter().map(|(_, number)| *number).collect();
         let mut useless_names: Vec<String> =
             kept.others.into_iter().map(|(name, _)| name).collect();

@@ -23,13 +23,8 @@ const _: () = assert!(unsafe { libc::CMSG_SPACE(size_of::<RawFd>() as u32) } as 
 /// Of sendmsg(2): no memory, or too many descriptors under way.
 const PASSING: [libc::c_int; 3] = [libc::ENOBUFS, libc::ENOMEM, libc::ETOOMANYREFS];
 
-impl OsEnv {
-    /// Connects to the service manager at `address`, a path or `@` and an abstract name, and
-    /// watches for room to send under [`NOTIFY_TOKEN`].
-    ///
-    /// # Errors
-    /// Nobody is there, or it is no such address.
-    pub fn open_notify(&mut self, address: &OsStr) -> io::Result<()> {
+impl Notify for OsEnv {
+    fn open_notify(&mut self, address: &OsStr) -> io::Result<()> {
         let address = match address.as_bytes() {
             [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
             path => SocketAddr::from_pathname(OsStr::from_bytes(path))?,
@@ -43,9 +38,7 @@ impl OsEnv {
         self.notify = Some(socket);
         Ok(())
     }
-}
 
-impl Notify for OsEnv {
     fn notify(&mut self, message: &[u8], number: Option<Descriptor>) -> io::Result<()> {
         let socket = self.notify.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         loop {

@@ -249,6 +249,22 @@ impl Drop for Kept {
 }
 
 impl Remains for OsEnv {
+    fn open_remains(&mut self, left: Option<Descriptor>) -> io::Result<(Descriptor, bool, Found)> {
+        let taken = left.map(|number| heritage::take(number, libc::S_IFREG));
+        let taken = taken.map(|fd| fd.and_then(Kept::take));
+        let (kept, is_new) = match taken {
+            Some(Ok(kept)) => (kept, false),
+            Some(Err(error)) => {
+                ::log::warn!("what a predecessor left in memory is not understood: {error}");
+                (Kept::new()?, true)
+            }
+            None => (Kept::new()?, true),
+        };
+        let (number, found) = (kept.fd.as_raw_fd(), kept.found());
+        self.files.kept = Some(kept);
+        Ok((number, is_new, found))
+    }
+
     fn take_stream(&mut self, number: Descriptor, watched_as: u64) -> io::Result<OsStream> {
         let fd = heritage::take(number, libc::S_IFSOCK)?;
         let mut source = SourceFd(&fd.as_raw_fd());
@@ -329,32 +345,6 @@ impl Remains for OsEnv {
         }
         kept.store(at, bytes);
         kept.put_id(at, id);
-    }
-}
-
-impl OsEnv {
-    /// Opens the memory that a store is to keep: the one with this number, or, where that is none
-    /// or of another format, a new one. Returns its number, whether it is new, and what was found.
-    ///
-    /// # Errors
-    /// memfd_create(2), ftruncate(2) or mmap(2) failed.
-    pub fn open_remains(
-        &mut self,
-        left: Option<Descriptor>,
-    ) -> io::Result<(Descriptor, bool, Found)> {
-        let taken = left.map(|number| heritage::take(number, libc::S_IFREG));
-        let taken = taken.map(|fd| fd.and_then(Kept::take));
-        let (kept, is_new) = match taken {
-            Some(Ok(kept)) => (kept, false),
-            Some(Err(error)) => {
-                ::log::warn!("what a predecessor left in memory is not understood: {error}");
-                (Kept::new()?, true)
-            }
-            None => (Kept::new()?, true),
-        };
-        let (number, found) = (kept.fd.as_raw_fd(), kept.found());
-        self.files.kept = Some(kept);
-        Ok((number, is_new, found))
     }
 }
 
