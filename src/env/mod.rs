@@ -332,7 +332,8 @@ pub trait Remains: Sockets {
     fn note_berth(&mut self, berth: u32, note: Option<&BerthNote>) {
         let _ = (berth, note);
     }
-    /// Notes in place `at` that a VM holds so many bytes that it could not write.
+    /// Notes in place `at` that a VM holds so many bytes that it could not write. What was read
+    /// last is among them, if it has not landed.
     fn note_held(&mut self, at: usize, id: &str, bytes: u64) {
         let _ = (at, id, bytes);
     }

@@ -12,7 +12,7 @@ use super::ours::Purpose;
 use super::record::What;
 use super::retry::Retry;
 use crate::config::{AfterRotate, Fsync};
-use crate::env::{FileId, Files, Moment, Stat, is_shortage};
+use crate::env::{FileId, Files, Moment, Stat};
 use crate::limits::AFTER_ROTATE_ATTEMPTS;
 use std::io;
 
@@ -140,8 +140,7 @@ impl<F: Files> Log<F> {
                 Ok(found)
             }
             Err(error) => {
-                let short = matches!(&error.cause, Cause::Io(cause) if is_shortage(cause));
-                if short {
+                if error.is_shortage() {
                     return Err(error);
                 }
                 self.fail_work(env, &error.to_string(), now);

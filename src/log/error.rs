@@ -3,6 +3,7 @@
 //! Owns nothing.
 //! **Invariant:** every message names the path as the operator wrote it.
 
+use crate::env::is_shortage;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -90,6 +91,11 @@ impl LogError {
     pub(super) fn is_refusal(&self) -> bool {
         use Cause::{Link, Linked, NotRegular, Owner};
         matches!(self.cause, Link | Linked | NotRegular | Owner { .. })
+    }
+
+    /// Descriptors or memory were short, which passes.
+    pub(super) fn is_shortage(&self) -> bool {
+        matches!(&self.cause, Cause::Io(error) if is_shortage(error))
     }
 
     /// Something on the way to the file is not there.

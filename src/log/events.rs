@@ -10,8 +10,9 @@ use super::learn::{self, Seen, Standing};
 use super::ours::{Purpose, read_from, write_all};
 use super::record::{Generation, Record, What};
 use super::retry::Retry;
+use super::rotate::Stage;
 use super::thin::thin;
-use crate::env::{FileId, Files, Moment};
+use crate::env::{FileId, Files, Moment, Stat};
 use crate::limits::{EVENTS_BYTES, EVENTS_BYTES_PER_BACKUP, EVENTS_PENDING_MAX};
 use std::io;
 use std::time::Duration;
@@ -240,9 +241,16 @@ impl<F: Files> Log<F> {
 
     /// Finds out which offsets the log has, and notes that it is in charge. `copy`: a complete copy
     /// that is to be the newest backup, after the log was truncated.
-    pub(super) fn begin_history(&mut self, env: &mut F, copy: Option<Seen>, now: Moment) {
+    pub(super) fn begin_history(
+        &mut self,
+        env: &mut F,
+        copy: Option<Seen>,
+        now: Moment,
+    ) -> Result<(), LogError> {
         let tail = match self.open_events(env).and_then(|()| self.read_tail(env)) {
             Ok(tail) => tail,
+            // It passes, and what is in the file is all that is known of the offsets.
+            Err(error) if error.is_shortage() => return Err(error),
             Err(error) => {
                 if self.events.retry.fail(now) {
                     ::log::warn!("{error}");
@@ -251,8 +259,11 @@ impl<F: Files> Log<F> {
             }
         };
         let log = Seen { inode: self.id.inode, size: self.size, modified: Duration::ZERO };
-        let aside = if self.spec.keep == 0 { self.names.dropped() } else { self.names.backup(1) };
-        let newest = copy.or_else(|| self.seen(env, &aside));
+        let newest = match copy {
+            // One that can't be looked at now would be taken for a new one at the next start.
+            None => self.look_at(env, &self.names.aside(self.spec.keep))?,
+            copy => copy,
+        };
         let standing = tail.and_then(|tail| learn::learn(&tail, log, newest));
         match standing {
             Some(Standing { generation, start, base, missed }) => {
@@ -263,9 +274,9 @@ impl<F: Files> Log<F> {
             }
             None => self.begin_unknown(env, copy),
         }
-        let adopted = self.adopted(env);
-        self.happened(adopted);
+        self.happened(self.adopted_with(newest.map(|newest| newest.inode)));
         self.say(env, now);
+        Ok(())
     }
 
     /// The lines from the last one on that says which generation is written.
@@ -283,14 +294,15 @@ impl<F: Files> Log<F> {
         }
     }
 
-    /// No line is of use: the oldest byte that is there has the offset 0, and if any is there that
-    /// is said.
+    /// No line is of use: the oldest byte that is there has the offset 0. That is said if there
+    /// are bytes, or lines that could not be read.
     fn begin_unknown(&mut self, env: &mut F, copy: Option<Seen>) {
         let backups = self.raw_backups(env, copy);
         let mut end = 0;
         let count = backups.len() as u64;
         (self.generation, self.start, self.base) = (count + 1, 0, 0);
-        if count == 0 && self.size == 0 {
+        let has_lines = self.seen(env, &self.names.events()).is_some_and(|seen| seen.size > 0);
+        if count == 0 && self.size == 0 && !has_lines {
             return;
         }
         let inode = self.id.inode;
@@ -382,9 +394,23 @@ impl<F: Files> Log<F> {
 
     /// The line by which a successor begins.
     pub(super) fn adopted(&self, env: &mut F) -> What {
-        let newest = self.seen(env, &self.names.backup(1)).map(|seen| seen.inode);
+        let newest = self.newest(env);
+        self.adopted_with(newest)
+    }
+
+    fn adopted_with(&self, newest: Option<u64>) -> What {
         let (generation, start) = (self.generation, self.start);
         What::Adopted { generation, start, inode: self.id.inode, newest }
+    }
+
+    /// The newest backup's inode: the copy's, while that has yet to get its number.
+    pub(super) fn newest(&self, env: &mut F) -> Option<u64> {
+        let copy = match self.stage {
+            Stage::Placing { .. } => self.seen(env, &self.names.copied()),
+            _ => None,
+        };
+        let aside = self.names.aside(self.spec.keep);
+        copy.or_else(|| self.seen(env, &aside)).map(|seen| seen.inode)
     }
 
     fn unknown(&self, why: String) -> What {
@@ -392,10 +418,16 @@ impl<F: Files> Log<F> {
         What::Unknown { generation, start, inode: self.id.inode, why }
     }
 
-    /// A file beside the log.
+    /// A file beside the log, as far as it can be looked at.
     pub(super) fn seen(&self, env: &mut F, name: &str) -> Option<Seen> {
-        let stat = env.stat_at(&self.dir, name).ok().filter(|stat| stat.regular)?;
-        Some(Seen { inode: stat.id.inode, size: stat.size, modified: stat.modified })
+        self.look_at(env, name).ok().flatten()
+    }
+
+    fn look_at(&self, env: &mut F, name: &str) -> Result<Option<Seen>, LogError> {
+        let stat = self.stat_name(env, name)?.filter(|stat| stat.regular);
+        let seen =
+            |stat: Stat| Seen { inode: stat.id.inode, size: stat.size, modified: stat.modified };
+        Ok(stat.map(seen))
     }
 
     /// The generation that is written, as it would be if it ended here.

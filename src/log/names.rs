@@ -22,6 +22,11 @@ pub(super) struct Names {
 }
 
 impl Names {
+    /// What a complete log is renamed to, if so many backups are kept.
+    pub fn aside(&self, keep: u32) -> String {
+        if keep == 0 { self.dropped() } else { self.backup(1) }
+    }
+
     /// Backup number `k`: 1 is the newest.
     pub fn backup(&self, k: u32) -> String {
         format!("{}.{k}", self.log)

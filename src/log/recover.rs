@@ -27,9 +27,9 @@ impl<F: Files> Log<F> {
         let truncated = matches!(stage, Some(Stage::Placing { .. }));
         let copy = self.names.copied();
         let copy = if truncated { self.seen(env, &copy) } else { None };
-        self.begin_history(env, copy, now);
-        if let Some(stage) = stage {
-            self.stage = stage;
+        self.stage = stage.unwrap_or(Stage::Idle);
+        self.begin_history(env, copy, now)?;
+        if !self.stage.is_idle() {
             self.run_stages(env, now)?;
             self.say(env, now);
         }

@@ -156,7 +156,7 @@ impl<F: Files> Log<F> {
             self.happened_at(whole.end, 0, What::Rotated(whole));
         } else {
             self.counters.reopened += 1;
-            whole.newest = self.seen(env, &self.names.backup(1)).map(|newest| newest.inode);
+            whole.newest = self.newest(env);
             self.happened_at(whole.end, 0, What::Moved(whole));
             ::log::info!("log {}: was moved, opened anew", self.spec.path.display());
         }
@@ -204,7 +204,7 @@ impl<F: Files> Log<F> {
 
     /// Notes that somebody cut the log.
     pub(super) fn was_cut(&mut self, env: &mut F, bytes: u64) {
-        let newest = self.seen(env, &self.names.backup(1)).map(|newest| newest.inode);
+        let newest = self.newest(env);
         self.happened(What::Truncated { bytes, newest });
     }
 

@@ -11,7 +11,7 @@ use super::report::{EventKind, VmId};
 use super::slot::{LaunchPart, Line, Slot};
 use super::store::Store;
 use crate::config::{OnExit, VmSpec};
-use crate::env::{Heritage, Moment};
+use crate::env::{CHECK_TOKEN, Descriptor, Heritage, Moment};
 use crate::handover::state::{
     FORMAT, LaunchState, ProcessState, State, StateError, StreamState, VmState,
 };
@@ -105,10 +105,23 @@ impl<E: Heritage> Reactor<E> {
         self.memory_left = state.store;
         let vms = state.vms.into_iter();
         vms.filter_map(|vm| {
-            let id = vm.id.clone();
-            self.take_over_vm(vm).err().map(|why| format!("VM {id:?}: {why}"))
+            let (id, vmm) = (vm.id.clone(), vm.vmm);
+            let streams = [vm.stream.as_ref(), vm.successor.as_ref()].into_iter().flatten();
+            let streams: Vec<Descriptor> = streams.map(|stream| stream.descriptor).collect();
+            let why = self.take_over_vm(vm).err()?;
+            self.leave_behind(streams, vmm);
+            Some(format!("VM {id:?}: {why}"))
         })
         .collect()
+    }
+
+    /// A VM was not taken over: nobody would ever read its console, so it is left in order.
+    fn leave_behind(&mut self, streams: Vec<Descriptor>, vmm: Option<ProcessState>) {
+        self.leave_numbers(streams);
+        if let Some(vmm) = vmm {
+            // Its events are nobody's: dropped at once, it is closed.
+            drop(self.env.take_process(vmm.descriptor, vmm.pid, vmm.child, CHECK_TOKEN));
+        }
     }
 
     fn take_over_vm(&mut self, saved: VmState) -> Result<(), String> {
@@ -196,12 +209,10 @@ impl<E: Heritage> Reactor<E> {
     }
 
     fn open_log(&mut self, saved: &VmState) -> io::Result<OpenLog<E::Files>> {
+        // All are taken before one is missed: what is not kept is closed.
         let copy = saved.log.copy.map(|copy| self.env.take_file(copy)).transpose();
-        Ok(OpenLog {
-            dir: self.env.take_dir(saved.log.dir)?,
-            file: self.env.take_file(saved.log.file)?,
-            copy: copy?,
-        })
+        let (dir, file) = (self.env.take_dir(saved.log.dir), self.env.take_file(saved.log.file));
+        Ok(OpenLog { dir: dir?, file: file?, copy: copy? })
     }
 
     fn take_process(&mut self, key: Key, saved: Option<ProcessState>) {

@@ -205,6 +205,11 @@ impl<E: Env> Reactor<E> {
         for (at, _, _) in &found.held {
             self.env.note_held(*at, "", 0);
         }
+        let kept = self.berths();
+        // Those of VMs that were not taken over.
+        for (berth, _) in found.berths.iter().filter(|(berth, _)| !kept.contains(berth)) {
+            self.give_berth_back(*berth);
+        }
         if is_new {
             self.store_anew();
         }
@@ -340,8 +345,9 @@ impl<E: Env> Reactor<E> {
         let more = flight.bytes.len();
         slot.log.append(self.env.files(), &flight.bytes[done..], more, now);
         slot.counters.read_bytes += (flight.bytes.len() - done) as u64;
-        self.env.landed();
         self.after_log(key, before);
+        // After the note of what is held: a crash in between finds it among that.
+        self.env.landed();
     }
 
     fn lost_by_crash(&mut self, key: Key, bytes: u64) {

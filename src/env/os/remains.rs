@@ -1,6 +1,6 @@
 //! Memory that a descriptor store keeps over a crash: which berth is whose, and the read in flight.
 //!
-//! Owns the mapping of one memory file, and its layout (format 1).
+//! Owns the mapping of one memory file, and its layout (format 2).
 //! **Invariant:** each field is stored before the system call for which it is meant; SIGKILL takes
 //! effect between two instructions, or when a call returns, after the kernel has stored its result.
 //! So a byte that a read has consumed is here, together with its number, until it is in the log.
@@ -17,11 +17,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The first eight bytes: the name, and the number of the format.
-const MAGIC: u64 = u64::from_le_bytes(*b"SERIALD\x01");
+const MAGIC: u64 = u64::from_le_bytes(*b"SERIALD\x02");
 
 // Where the parts lie, in bytes. The first page is the read in flight, but for its bytes.
 const FLIGHT_BERTH: usize = 64;
 const FLIGHT_WRITTEN: usize = 72;
+const FLIGHT_NUMBER: usize = 80;
 const FLIGHT_MESSAGE: usize = 128;
 const FLIGHT_VECTOR: usize = 256;
 const BUFFER: usize = 4096;
@@ -56,6 +57,28 @@ impl Written {
     fn unpack(packed: u64) -> Self {
         let base = Some(packed & NO_BASE).filter(|base| *base != NO_BASE);
         Written { done: (packed >> BASE_BITS) as usize, base }
+    }
+}
+
+/// How many bytes a VM holds, and the number of the read in flight that is among them (0: none is),
+/// as one number: a kill finds both or neither.
+#[derive(Clone, Copy)]
+struct Holds {
+    bytes: u64,
+    flight: u64,
+}
+
+const HELD_BITS: u32 = 40;
+/// Flights are numbered from 1 on, over and over.
+const FLIGHTS: u64 = (1 << (64 - HELD_BITS)) - 1;
+
+impl Holds {
+    fn pack(self) -> u64 {
+        self.flight << HELD_BITS | self.bytes.min((1 << HELD_BITS) - 1)
+    }
+
+    fn unpack(packed: u64) -> Self {
+        Holds { bytes: packed & ((1 << HELD_BITS) - 1), flight: packed >> HELD_BITS }
     }
 }
 
@@ -161,6 +184,7 @@ impl Kept {
     fn receive(&mut self, stream: &OsStream, berth: u32, most: usize) -> io::Result<usize> {
         self.store(FLIGHT_BERTH, 0);
         self.store(FLIGHT_WRITTEN, Written { done: 0, base: None }.pack());
+        self.store(FLIGHT_NUMBER, self.load(FLIGHT_NUMBER) % FLIGHTS + 1);
         let most = most.min(TURN_BUDGET);
         // SAFETY: message, vector and buffer lie within the mapping, aligned, each in its own part;
         // all zeroes is a valid mmsghdr; the vector is as long as the buffer at most.
@@ -220,9 +244,15 @@ impl Kept {
         });
         let held = (0..HELD_NOTES_MAX).filter_map(|at| {
             let note = HELD + at * HELD_NOTE;
-            Some((at, self.id(note)?, self.load(note)))
+            Some((at, self.id(note)?, Holds::unpack(self.load(note))))
         });
-        Found { berths: berths.collect(), flight: self.flight(), held: held.collect() }
+        let held: Vec<_> = held.collect();
+        // A flight that is among what was held has landed, whoever was killed before he said so.
+        let number = self.load(FLIGHT_NUMBER);
+        let has_landed = held.iter().any(|(_, _, holds)| holds.flight == number);
+        let held = held.into_iter().map(|(at, id, holds)| (at, id, holds.bytes));
+        let flight = self.flight().filter(|_| !has_landed);
+        Found { berths: berths.collect(), flight, held: held.collect() }
     }
 
     fn numbers(&self, note: usize) -> [u64; NUMBERS] {
@@ -343,7 +373,9 @@ impl Remains for OsEnv {
         if bytes == 0 {
             return kept.store(at + ID_LENGTH, 0);
         }
-        kept.store(at, bytes);
+        let in_flight = kept.load(FLIGHT_BERTH) != 0;
+        let flight = if in_flight { kept.load(FLIGHT_NUMBER) } else { 0 };
+        kept.store(at, Holds { bytes, flight }.pack());
         kept.put_id(at, id);
     }
 }

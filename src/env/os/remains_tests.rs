@@ -93,3 +93,26 @@ fn memory_of_another_format_is_replaced() {
     env.note_berth(0, Some(&BerthNote { id: "a".into(), sequence: 0, socket: None }));
     assert_eq!(found_by_a_successor(number).berths.len(), 1);
 }
+
+#[test]
+fn a_read_that_is_among_what_is_held_is_found_there_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    let (mut env, number) = a_world_with_remains();
+    let (stream, _) = env.connect(&path, None, 1, Interest::Read).unwrap();
+    let (mut client, _) = listener.accept().unwrap();
+    let mut into = [0; 100];
+    env.note_held(0, "a", 5);
+    for round in 1..4 {
+        client.write_all(b"12345").unwrap();
+        assert_eq!(env.read_for_successor(&stream, 5, &mut into).unwrap(), 5);
+        // The note is of before.
+        let found = found_by_a_successor(number);
+        assert_eq!(found.flight.map(|flight| flight.bytes), Some(b"12345".to_vec()));
+        env.note_held(0, "a", 5 * (round + 1));
+        let found = found_by_a_successor(number);
+        assert_eq!((found.flight, found.held), (None, vec![(0, "a".to_owned(), 5 * (round + 1))]));
+        env.landed();
+    }
+}

@@ -381,3 +381,69 @@ fn a_directory_that_vanished_with_its_parent_loses_nothing_that_is_not_recorded(
         .sum();
     assert_eq!(lost, 230);
 }
+
+#[test]
+fn an_events_file_for_which_there_is_no_descriptor_now_does_not_begin_the_offsets_anew() {
+    for mode in MODES {
+        let place = Place::new(mode);
+        let mut log = place.open();
+        log.append(&mut OsFiles::default(), &stream(3000), usize::MAX, secs(1));
+        log.close(&mut OsFiles::default(), secs(1));
+        drop(log);
+        let mut refused = 0;
+        for call in 1..60 {
+            // EMFILE.
+            let mut env = Faulty::new(call..call + 1, 24);
+            match Log::open(&mut env, &place.spec, 0, secs(1)) {
+                Ok(log) => {
+                    let what = format!("{mode:?}, {:?}: {:#?}", env.failed, place.records());
+                    assert_eq!(log.offset(), 3000, "{what}");
+                }
+                Err(_) => refused += 1,
+            }
+        }
+        assert!(refused > 5, "{refused} refused");
+    }
+}
+
+#[test]
+fn lines_that_cannot_be_read_are_told_as_unknown_though_no_byte_is_left() {
+    let mut place = Place::new(RotateMode::Rename);
+    place.spec.keep = 0;
+    let mut log = place.open();
+    log.append(&mut OsFiles::default(), &stream(300), usize::MAX, secs(1));
+    log.rotate(&mut OsFiles::default(), secs(1));
+    while log.step(&mut OsFiles::default(), secs(1)) {}
+    log.close(&mut OsFiles::default(), secs(1));
+    drop(log);
+    assert_eq!((unknowns(&place), place.names()), (0, vec!["app.log".to_owned()]));
+    // EIO, at the first read of the lines.
+    let mut env = Faulty::new(1..u64::MAX, 5);
+    (env.only, env.sound_writes) = ("read_at", true);
+    let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
+    env.failing = 0..0;
+    log.close(&mut env, secs(9));
+    assert_eq!(unknowns(&place), 1);
+}
+
+#[test]
+fn a_copy_that_cannot_be_placed_over_two_restarts_is_counted_once() {
+    let place = Place::new(RotateMode::CopyTruncate);
+    let bytes = stream(900);
+    // EACCES: the copy gets its own name, and is not placed.
+    let mut env = Faulty::new(1..u64::MAX, 13);
+    (env.only, env.skip) = ("rename", 1);
+    let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
+    log.append(&mut env, &bytes, usize::MAX, secs(1));
+    log.rotate(&mut env, secs(1));
+    while log.step(&mut env, secs(1)) {}
+    assert_eq!(place.names(), ["app.log", "app.log.copied"]);
+    log.close(&mut env, secs(1));
+    drop(log);
+    for _ in 0..3 {
+        let error = Log::open(&mut env, &place.spec, 0, secs(1)).err().unwrap();
+        assert!(matches!(error.step, Step::Rename), "{error}");
+    }
+    let log = place.open();
+    assert_eq!((log.offset(), place.read("app.log.1")), (900, bytes));
+}
