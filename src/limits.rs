@@ -11,6 +11,10 @@ use std::time::Duration;
 /// read; a bulk sender costs the others 64 KiB at most.
 pub const TURN_BUDGET: usize = 64 * 1024;
 
+/// And in how many reads at most: what a VMM that sends byte by byte, as quick as we read, may take
+/// would else be as many reads and writes as bytes, 0.2 s of them.
+pub const READS_A_TURN: u32 = 8;
+
 /// How long one turn goes on before each of its phases leaves what it has yet to do to the next
 /// turn, which follows at once. A full socket of one-byte messages takes 0.1 ms to be read, a
 /// rotation 0.2 ms: without an end, a turn in which 1000 VMs have something takes 0.1 s and more,

@@ -192,7 +192,10 @@ impl<E: Env> Reactor<E> {
         let Some(slot) = self.table.get(key) else { return };
         let file = usize::try_from(slot.spec.log.max_bytes).unwrap_or(usize::MAX);
         let mut budget = limits::TURN_BUDGET.min(file);
-        while budget > 0 {
+        for _ in 0..limits::READS_A_TURN {
+            if budget == 0 {
+                return;
+            }
             let Some(slot) = self.table.get_mut(key) else { return };
             let Some(Line { stream, berth }) = &slot.stream else {
                 slot.ready.serial = false;

@@ -7,10 +7,12 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use seriald::config::AfterRotate;
+use seriald::reactor::AdoptError;
 use seriald::{Config, DirPattern, Reactor, RotateMode, VmSpec, limits};
 
 use super::noting::{Costs, Noting, Pauses, noted_loop};
@@ -201,6 +203,23 @@ fn one_vm_rotates_a_log_of_few_bytes_a_few_times_in_a_turn_at_most() {
         stats.read_bytes == bytes.len() as u64
     });
     assert_whole(&specs[0].log.path, &bytes);
+}
+
+#[test]
+fn a_vm_that_sends_byte_by_byte_as_quick_as_it_is_read_is_left_to_the_next_turn() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut stopped, mut peers) = streaming(&[spec("quick", dir.path(), 1 << 20)]);
+    let (_listener, mut client) = peers.remove(0);
+    client.write_all(b"x").expect("room");
+    stopped.pauses.borrow_mut().quick_vmm = Some(client);
+    wait_until(PATIENCE, "its output", || {
+        let before = stopped.reactor.stats().reads;
+        stopped.reactor.turn(Some(MS)).expect("a turn");
+        let reads = stopped.reactor.stats().reads - before;
+        assert!(reads <= u64::from(limits::READS_A_TURN), "{reads} reads in one turn");
+        before > 100
+    });
+    assert_eq!(stopped.reactor.next_wake(), Some(Duration::ZERO));
 }
 
 #[test]
@@ -417,33 +436,31 @@ fn a_stop_lets_go_of_the_vms_over_several_turns() {
 #[test]
 fn requests_of_many_threads_are_answered_over_several_turns() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (mut stopped, mut peers) = streaming(&specs(dir.path(), 1 << 20)[..1]);
-    peers[0].1.write_all(b"something to rotate\n").expect("room");
-    wait_until(PATIENCE, "the bytes", || {
-        stopped.reactor.turn(Some(MS)).expect("a turn").read_bytes > 0
-    });
+    let mut stopped = Stopped::new();
+    // Each is refused, so that only requests are left to be done.
+    let mut spec = spec("a", dir.path(), 1 << 20);
+    spec.log.path = dir.path().join("directory");
+    fs::create_dir(&spec.log.path).expect("a directory");
     stopped.settle();
-    let vm = stopped.reactor.vms().next().expect("the VM");
     stopped.stop_clock(Costs { files: MS, ..FREE });
-    let (asking, answered) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    std::thread::scope(|scope| {
-        for _ in 0..VMS {
-            let handle = stopped.reactor.handle();
-            let (asking, answered) = (&asking, &answered);
-            scope.spawn(move || {
-                asking.fetch_add(1, Ordering::Relaxed);
-                assert_eq!(handle.rotate(vm), Ok(true));
-                answered.fetch_add(1, Ordering::Relaxed);
-            });
-        }
-        wait_until(PATIENCE, "all to ask", || asking.load(Ordering::Relaxed) == VMS);
-        wait_until(PATIENCE, "all answers", || {
-            let took = stopped.turn();
-            assert!(took <= bound(2 * MS), "a turn of {took:?}");
-            let due = stopped.reactor.next_wake();
-            assert!(took < limits::TURN_TIME || due == Some(Duration::ZERO), "then {due:?}");
-            answered.load(Ordering::Relaxed) == VMS
+    let (asking, answered) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    for _ in 0..VMS {
+        let (handle, spec) = (stopped.reactor.handle(), spec.clone());
+        let (asking, answered) = (asking.clone(), answered.clone());
+        std::thread::spawn(move || {
+            asking.fetch_add(1, Ordering::Relaxed);
+            let answer = handle.adopt(spec);
+            let refused = matches!(answer, Ok(Err(AdoptError::Log(..))));
+            answered.fetch_add(usize::from(refused), Ordering::Relaxed);
         });
+    }
+    wait_until(PATIENCE, "all to ask", || asking.load(Ordering::Relaxed) == VMS);
+    wait_until(PATIENCE, "all answers", || {
+        let took = stopped.turn();
+        assert!(took <= bound(2 * MS), "a turn of {took:?}");
+        let due = stopped.reactor.next_wake();
+        assert!(took < limits::TURN_TIME || due == Some(Duration::ZERO), "then {due:?}");
+        answered.load(Ordering::Relaxed) == VMS
     });
 }
 
