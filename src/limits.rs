@@ -110,6 +110,8 @@ pub const SETTLE_DEADLINE: Duration = Duration::from_secs(60);
 pub const BERTHS_MAX: usize = 20_000;
 /// Most descriptors that a supervisor keeps: every stream's, and the memory beside them.
 pub const STORED_MAX: usize = BERTHS_MAX + 16;
+/// Descriptors for which there is room in their table from the start: 8 bytes each.
+pub const DESCRIPTORS_AT_ONCE: u64 = 16 * 1024;
 /// Longest message of a service to its manager that is read, in bytes: ours are far shorter.
 pub const MESSAGE_BYTES_MAX: usize = 4096;
 /// Most VMs of which a crash leaves a note how many bytes they held.
