@@ -11,10 +11,20 @@ use std::time::Duration;
 /// read; a bulk sender costs the others 64 KiB at most.
 pub const TURN_BUDGET: usize = 64 * 1024;
 
-/// Rotations of one turn after which the VMs that are yet to be read wait for the next, which
-/// follows at once, and steps of rotations that a turn does: each takes some 0.2 ms, and all logs
-/// may be full at one time.
-pub const ROTATIONS_A_TURN: u64 = 16;
+/// And in how many reads at most: what a VMM that sends byte by byte, as quick as we read, may take
+/// would else be as many reads and writes as bytes, 0.2 s of them.
+pub const READS_A_TURN: u32 = 8;
+
+/// How long one turn goes on before each of its phases leaves what it has yet to do to the next
+/// turn, which follows at once. A full socket of one-byte messages takes 0.1 ms to be read, a
+/// rotation 0.2 ms: without an end, a turn in which 1000 VMs have something takes 0.1 s and more,
+/// and no deadline is met and nobody answered meanwhile.
+pub const TURN_TIME: Duration = Duration::from_millis(4);
+/// What each phase has all the same where those before it have used that up, so that none starves
+/// another: some ten dials.
+pub const PHASE_TIME: Duration = Duration::from_micros(500);
+/// VMs that are read between two looks at the clock: some 0.5 ms.
+pub const LOOK_AT_CLOCK_EVERY: u32 = 4;
 
 /// How long the loop waits after a read for which the kernel had no memory.
 pub const MEMORY_PAUSE: Duration = Duration::from_millis(1);
@@ -100,6 +110,8 @@ pub const SETTLE_DEADLINE: Duration = Duration::from_secs(60);
 pub const BERTHS_MAX: usize = 20_000;
 /// Most descriptors that a supervisor keeps: every stream's, and the memory beside them.
 pub const STORED_MAX: usize = BERTHS_MAX + 16;
+/// Descriptors for which there is room in their table from the start: 8 bytes each.
+pub const DESCRIPTORS_AT_ONCE: u64 = 16 * 1024;
 /// Longest message of a service to its manager that is read, in bytes: ours are far shorter.
 pub const MESSAGE_BYTES_MAX: usize = 4096;
 /// Most VMs of which a crash leaves a note how many bytes they held.
@@ -109,10 +121,8 @@ pub const HELD_NOTES_MAX: usize = 4096;
 pub const EVENTS_MAX: usize = 65_536;
 
 /// What one turn reads of the changes in watched directories, in bytes: at most 512 of them, as the
-/// kernel takes 32 for a name of up to 15; each may cost a dial.
+/// kernel takes 32 for a name of up to 15.
 pub const CHANGES_CHUNK: usize = 16 * 1024;
-/// VMs that one turn dials anew after changes were missed, and logs that it looks at on request.
-pub const AGAIN_BATCH: usize = 64;
 /// Directories found that wait to be taken by the embedder; past that they are found again later.
 pub const DIRECTORIES_MAX: usize = 65_536;
 /// How often a pattern is looked at anew where a directory can't be watched.
@@ -189,8 +199,6 @@ pub const AFTER_ROTATE_RATE_MIN: u64 = 256 * 1024;
 pub const AFTER_ROTATE_OUTPUT_SLACK: u64 = 1024 * 1024;
 /// How long no child is started after one could not be, for want of descriptors or memory.
 pub const SHORTAGE_PAUSE: Duration = Duration::from_secs(1);
-/// Logs that one turn asks for work for a child.
-pub const WORK_LOOKS: usize = 64;
 
 /// First and longest wait before a write or a rotation that failed is tried again.
 pub const LOG_RETRY_MIN: Duration = Duration::from_millis(100);
@@ -219,6 +227,7 @@ pub const MAX_BYTES_MAX: u64 = 1 << 40;
 /// Most backups per VM.
 pub const KEEP_MAX: u32 = 1000;
 
+const _: () = assert!(PHASE_TIME.as_nanos() < TURN_TIME.as_nanos());
 const _: () = assert!(BERTHS_MAX < u32::MAX as usize);
 const _: () = assert!(HOLD_BYTES >= TURN_BUDGET);
 const _: () = assert!(MAX_BYTES_MIN <= LINE_SLACK);

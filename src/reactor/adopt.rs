@@ -147,7 +147,7 @@ impl<E: Env> Reactor<E> {
         self.timers.set(&mut slot.armed, key, Clock::Log, at);
         if !slot.stepping && slot.log.has_work() {
             slot.stepping = true;
-            self.stepping.push(key);
+            self.stepping.push_back(key);
         }
         if after.rotations == before.rotations
             && after.reopened == before.reopened

@@ -6,7 +6,7 @@
 use super::Reactor;
 use super::key::Key;
 use super::report::{Event, Stats, VmId, VmStatus};
-use crate::env::Env;
+use crate::env::{Env, Moment};
 use crate::handover::notify::Message;
 use crate::limits;
 use crate::vm::State;
@@ -55,20 +55,30 @@ impl<E: Env> Reactor<E> {
         true
     }
 
-    /// Lets go of every VM; those that were launched here have their VMM ended.
+    /// Lets go of every VM, turn by turn; those that were launched here have their VMM ended.
     pub fn stop(&mut self) {
         if !self.stopping {
             self.tell_service(Message::Stopping);
         }
         self.stopping = true;
-        let now = self.env.now();
-        let keys: Vec<Key> = self.table.iter().map(|(key, _)| key).collect();
-        for key in keys {
-            let launched = self.shutdown_vmm(VmId(key));
-            if !launched && let Some(slot) = self.table.get_mut(key) {
-                let next = slot.vm.on_release(now);
-                self.apply(key, next, now);
+        self.to_stop = self.table.iter().map(|(key, _)| key).collect();
+    }
+
+    pub(super) fn stop_some(&mut self, now: Moment) {
+        let mut pace = self.pace(now);
+        while let Some(key) = self.to_stop.pop_front() {
+            self.stop_vm(key, now);
+            if pace.is_over(&self.env) {
+                return;
             }
+        }
+    }
+
+    fn stop_vm(&mut self, key: Key, now: Moment) {
+        let launched = self.shutdown_vmm(VmId(key));
+        if !launched && let Some(slot) = self.table.get_mut(key) {
+            let next = slot.vm.on_release(now);
+            self.apply(key, next, now);
         }
     }
 
@@ -137,6 +147,10 @@ impl<E: Env> Drop for Reactor<E> {
     fn drop(&mut self) {
         // A console that is closed with unread bytes is dead until its guest reboots. A guest that
         // runs is left running; a launch under way is broken off, and its VMM ended.
+        let now = self.env.now();
+        for key in std::mem::take(&mut self.to_stop) {
+            self.stop_vm(key, now);
+        }
         let vms: Vec<VmId> = self.vms().collect();
         for vm in vms {
             self.release(vm);

@@ -92,12 +92,16 @@ impl<E: Env> Reactor<E> {
         }
     }
 
-    /// Whether a child may be started now.
+    /// Whether a child is to be heard of, or may be started, now.
     pub(super) fn has_errand(&self) -> bool {
+        self.errands.ready || self.may_start_errand()
+    }
+
+    fn may_start_errand(&self) -> bool {
         let errands = &self.errands;
         let room = errands.running.len() < self.config.after_rotate_parallel.max(1);
         let may = !self.stopping && self.upgrade.is_none() && errands.paused_until.is_none();
-        errands.ready || (may && room && !errands.waiting.is_empty())
+        may && room && !errands.waiting.is_empty()
     }
 
     /// Hears of the children that have ended, ends those that are late, and starts the next one.
@@ -109,12 +113,10 @@ impl<E: Env> Reactor<E> {
         if self.errands.paused_until.is_some_and(|until| until <= now) {
             self.errands.paused_until = None;
         }
-        for _ in 0..limits::WORK_LOOKS {
-            if !self.has_errand() {
-                return;
-            }
+        let mut pace = self.pace(now);
+        while self.may_start_errand() {
             let Some(key) = self.errands.waiting.pop_front() else { return };
-            if self.begin_errand(key, now) {
+            if self.begin_errand(key, now) || pace.is_over(&self.env) {
                 return;
             }
         }
@@ -206,6 +208,7 @@ impl<E: Env> Reactor<E> {
 
     /// An event is but a hint: every child is asked.
     fn hear_of_errands(&mut self, now: Moment) {
+        let mut pace = self.pace(now);
         let mut at = 0;
         while let Some(running) = self.errands.running.get_mut(at) {
             let Some(exit) = self.env.exit(&mut running.process) else {
@@ -213,28 +216,35 @@ impl<E: Env> Reactor<E> {
                 continue;
             };
             let running = self.errands.running.remove(at);
-            let key = running.key;
-            let Some(slot) = self.table.get_mut(key).filter(|slot| !slot.closing) else { continue };
-            slot.errand = Turn::None;
-            let outcome = match (running.end, exit) {
-                (End::GivenUp, _) => {
-                    let before = *slot.log.counters();
-                    slot.log.give_up_work(self.env.files());
-                    self.after_log(key, before);
-                    continue;
-                }
-                (End::Late, _) => {
-                    let within = running.within.as_secs();
-                    Err(format!("`{}` did not end in {within} s", running.what))
-                }
-                (End::Told, Exit::Code(0)) => Ok(()),
-                (End::Told, Exit::Code(code)) if running.syncs => {
-                    Err(io::Error::from_raw_os_error(code).to_string())
-                }
-                (End::Told, exit) => Err(format!("`{}` failed ({exit})", running.what)),
-            };
-            self.end_errand(key, outcome, now);
+            self.on_errand_exit(&running, exit, now);
+            if pace.is_over(&self.env) {
+                self.errands.ready = true;
+                return;
+            }
         }
+    }
+
+    fn on_errand_exit(&mut self, running: &Running<E::Process>, exit: Exit, now: Moment) {
+        let key = running.key;
+        let Some(slot) = self.table.get_mut(key).filter(|slot| !slot.closing) else { return };
+        slot.errand = Turn::None;
+        let outcome = match (running.end, exit) {
+            (End::GivenUp, _) => {
+                let before = *slot.log.counters();
+                slot.log.give_up_work(self.env.files());
+                return self.after_log(key, before);
+            }
+            (End::Late, _) => {
+                let within = running.within.as_secs();
+                Err(format!("`{}` did not end in {within} s", running.what))
+            }
+            (End::Told, Exit::Code(0)) => Ok(()),
+            (End::Told, Exit::Code(code)) if running.syncs => {
+                Err(io::Error::from_raw_os_error(code).to_string())
+            }
+            (End::Told, exit) => Err(format!("`{}` failed ({exit})", running.what)),
+        };
+        self.end_errand(key, outcome, now);
     }
 
     /// A log hears what became of its work, and has the next step started if there is one.

@@ -95,7 +95,10 @@ impl<E: Env> Reactor<E> {
             }
         }
         let mut budget = limits::TURN_BUDGET;
-        while budget > 0 {
+        for _ in 0..limits::READS_A_TURN {
+            if budget == 0 {
+                break;
+            }
             let (parser, scratch) = (&mut exchange.parser, &mut self.scratch[..budget]);
             let outcome = match self.env.read(&exchange.stream, scratch) {
                 Ok(0) => parser.on_eof().map_err(|error| error.to_string()),

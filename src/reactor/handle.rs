@@ -7,7 +7,7 @@ use super::error::{AdoptError, Gone};
 use super::report::{Stats, VmId, VmStatus};
 use super::{Env, Reactor};
 use crate::config::VmSpec;
-use crate::env::Wake;
+use crate::env::{Moment, Wake};
 use crate::vm::launch::LaunchSpec;
 use std::sync::mpsc::{self, Receiver, Sender};
 
@@ -113,12 +113,14 @@ pub(super) struct Mailbox {
     sender: Sender<Request>,
     /// `None` once the loop has ended: whoever asks is then told so, and whoever waits too.
     requests: Option<Receiver<Request>>,
+    /// A turn has left some of them to the next.
+    pub(super) has_left: bool,
 }
 
 impl Mailbox {
     pub(super) fn new() -> Self {
         let (sender, requests) = mpsc::channel();
-        Mailbox { sender, requests: Some(requests) }
+        Mailbox { sender, requests: Some(requests), has_left: false }
     }
 
     /// No request is taken any more.
@@ -137,8 +139,10 @@ impl<E: Env> Reactor<E> {
         Handle { requests: self.mailbox.sender.clone(), waker: self.env.waker() }
     }
 
-    /// Serves all requests that have come. An answer that nobody waits for any more is dropped.
-    pub(super) fn serve_requests(&mut self) {
+    /// Serves the requests that have come. An answer that nobody waits for any more is dropped.
+    pub(super) fn serve_requests(&mut self, now: Moment) {
+        self.mailbox.has_left = false;
+        let mut pace = self.pace(now);
         while let Some(request) = self.mailbox.take() {
             match request {
                 Request::Adopt(spec, reply) => drop(reply.send(self.adopt(*spec))),
@@ -149,6 +153,10 @@ impl<E: Env> Reactor<E> {
                 Request::Status(vm, reply) => drop(reply.send(self.status(vm))),
                 Request::Stats(reply) => drop(reply.send(*self.stats())),
                 Request::Stop => self.stop(),
+            }
+            if pace.is_over(&self.env) {
+                self.mailbox.has_left = true;
+                return;
             }
         }
     }

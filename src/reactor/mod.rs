@@ -2,7 +2,8 @@
 //!
 //! Owns the table of VMs, the run queue, the timers and the one scratch buffer of all reads.
 //! **Invariant:** an event only marks; what runs, runs in the order of the phases, with one `now`
-//! a turn; slots are freed in the last phase alone.
+//! a turn; slots are freed in the last phase alone. No phase goes on for longer than its [`pace`]
+//! lets it: what is left of it is the first of the next turn, which follows at once.
 
 mod adopt;
 mod embedding;
@@ -19,6 +20,7 @@ mod limiting;
 mod line;
 mod notes;
 mod orderly;
+mod pace;
 mod patterns;
 mod rate;
 mod real;
@@ -67,10 +69,12 @@ pub struct Reactor<E: Env> {
     index: index::Index,
     timers: Timers,
     queue: VecDeque<Key>,
-    stepping: Vec<Key>,
+    stepping: VecDeque<Key>,
     errands: errands::Errands<E::Process>,
     /// Logs to be looked at on request.
     to_reopen: VecDeque<Key>,
+    /// VMs to be let go of, as the loop was stopped.
+    to_stop: VecDeque<Key>,
     to_reap: Vec<Key>,
     events: VecDeque<Event>,
     signals: VecDeque<ProcessSignal>,
@@ -123,11 +127,12 @@ impl<E: Env> Reactor<E> {
             index: index::Index::default(),
             timers: Timers::default(),
             queue: VecDeque::new(),
-            stepping: Vec::new(),
+            stepping: VecDeque::new(),
             errands: errands::Errands::default(),
             to_reopen: VecDeque::new(),
             watching: watch::Watching::default(),
             patterns: patterns::Patterns::default(),
+            to_stop: VecDeque::new(),
             to_reap: Vec::new(),
             events: VecDeque::new(),
             signals: VecDeque::new(),
@@ -159,7 +164,7 @@ impl<E: Env> Reactor<E> {
     pub fn turn(&mut self, max_wait: Option<Duration>) -> Result<Turn, Error> {
         self.wait(max_wait)?;
         let now = self.env.now();
-        self.mark_all();
+        self.mark_all(now);
         self.work(now);
         self.fire_timers(now);
         self.flush(now);
@@ -210,7 +215,7 @@ impl<E: Env> Reactor<E> {
     }
 
     /// Phase 3: events become marks; no handler runs here.
-    fn mark_all(&mut self) {
+    fn mark_all(&mut self, now: Moment) {
         let tokens = std::mem::take(&mut self.tokens);
         self.batch_full = tokens.len() >= limits::WAIT_BATCH;
         let mut woken = false;
@@ -228,8 +233,8 @@ impl<E: Env> Reactor<E> {
         }
         self.tokens = tokens;
         self.tokens.clear();
-        if woken {
-            self.serve_requests();
+        if woken || self.mailbox.has_left {
+            self.serve_requests(now);
         }
     }
 
@@ -246,35 +251,45 @@ impl<E: Env> Reactor<E> {
 
     /// Phase 4: each queued VM gets one budget; what is not drained goes to the tail.
     fn work(&mut self, now: Moment) {
+        self.stop_some(now);
         self.look_at_changes(now);
-        let rotations = self.stats.rotations;
+        let mut pace = self.pace(now);
         for _ in 0..self.queue.len() {
-            if self.stats.rotations - rotations >= limits::ROTATIONS_A_TURN {
-                // Those that are left are the first of the next turn.
-                break;
-            }
             let Some(key) = self.queue.pop_front() else { break };
-            let Some(slot) = self.table.get_mut(key) else { continue };
-            slot.queued = false;
-            let ready = slot.ready;
-            if ready.process {
-                self.look_for_exit(key, now);
-            }
-            if ready.api {
-                self.exchange_io(key, now);
-            }
-            if ready.serial {
-                self.pump(key, now);
-                self.read_stranger(key);
-            }
-            if self.table.get(key).is_some_and(|slot| slot.ready.any() && !slot.closing) {
-                self.enqueue(key);
+            let before = self.dear_things();
+            self.serve_vm(key, now);
+            let is_over = match self.dear_things() == before {
+                true => pace.is_over_by_now(&self.env),
+                false => pace.is_over(&self.env),
+            };
+            if is_over {
+                break;
             }
         }
     }
 
-    /// Phase 5: every deadline that is due; the next one is then strictly later.
+    fn serve_vm(&mut self, key: Key, now: Moment) {
+        let Some(slot) = self.table.get_mut(key) else { return };
+        slot.queued = false;
+        let ready = slot.ready;
+        if ready.process {
+            self.look_for_exit(key, now);
+        }
+        if ready.api {
+            self.exchange_io(key, now);
+        }
+        if ready.serial {
+            self.pump(key, now);
+            self.read_stranger(key);
+        }
+        if self.table.get(key).is_some_and(|slot| slot.ready.any() && !slot.closing) {
+            self.enqueue(key);
+        }
+    }
+
+    /// Phase 5: deadlines that are due, the earliest first; each is set anew to later than now.
     fn fire_timers(&mut self, now: Moment) {
+        let mut pace = self.pace(now);
         while let Some((key, clock)) = self.timers.due(now) {
             let Some(slot) = self.table.get_mut(key) else { break };
             self.timers.set(&mut slot.armed, key, clock, None);
@@ -291,27 +306,35 @@ impl<E: Env> Reactor<E> {
                 Clock::Launch => self.on_launch_timer(key, now),
                 Clock::Call => self.on_exchange_deadline(key, now),
             }
+            let again = self.table.get(key).and_then(|slot| slot.armed.at(clock));
+            debug_assert!(again.is_none_or(|at| at > now), "a timer that is due again");
+            if pace.is_over(&self.env) {
+                break;
+            }
         }
         if std::mem::take(&mut self.service_has_room) {
             self.flush_service();
-            self.dial_waiting(now);
+            self.service_has_room = self.dial_waiting(now);
         }
         self.serve_due(now);
         self.patterns_timer(now);
-        debug_assert!(self.timers.next().is_none_or(|at| at > now), "a timer that is due again");
     }
 
     /// Phase 6: a step of some of the rotations under way, some of the logs to be looked at, and
     /// the children that work on backups.
     fn flush(&mut self, now: Moment) {
         self.reopen_some(now);
-        let some = self.stepping.len().min(limits::ROTATIONS_A_TURN as usize);
-        for key in self.stepping.drain(..some).collect::<Vec<_>>() {
+        let mut pace = self.pace(now);
+        for _ in 0..self.stepping.len() {
+            let Some(key) = self.stepping.pop_front() else { break };
             let Some(slot) = self.table.get_mut(key) else { continue };
             let before = *slot.log.counters();
             slot.log.step(self.env.files(), now);
             slot.stepping = false;
             self.after_log(key, before);
+            if pace.is_over(&self.env) {
+                break;
+            }
         }
         self.run_errands(now);
     }
@@ -330,12 +353,14 @@ impl<E: Env> Reactor<E> {
         Turn { read_bytes, vms: self.table.len() }
     }
 
-    /// How long until a turn is due although nothing became ready; `None`: never. Zero while a VM
-    /// has more than its budget to read, a rotation is under way, a closed VM is yet to be freed,
-    /// or changes in watched directories are yet to be looked at.
+    /// How long until a turn is due although nothing became ready; `None`: never. Zero while there
+    /// is something left to do: a VM has more to read, a rotation is under way, a closed VM is yet
+    /// to be freed, a request, or a change in a watched directory, yet to be looked at.
     pub fn next_wake(&self) -> Option<Duration> {
         let work = !self.queue.is_empty() || !self.stepping.is_empty() || !self.to_reap.is_empty();
         let work = work || !self.to_reopen.is_empty() || self.has_changes() || self.has_errand();
+        let work = work || !self.to_stop.is_empty() || self.mailbox.has_left;
+        let work = work || self.service_has_room;
         if work || self.batch_full || self.is_stopped() {
             return Some(Duration::ZERO);
         }

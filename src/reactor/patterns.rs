@@ -58,6 +58,8 @@ struct Walk {
 pub(super) struct Patterns {
     tracked: BTreeMap<u64, Tracked>,
     next: u64,
+    /// The one that was scanned last: those after it come first the next time.
+    last_scanned: u64,
     told: VecDeque<Directory>,
     /// Directories whose names can't be read, of which was told.
     unreadable: BTreeSet<PathBuf>,
@@ -138,10 +140,18 @@ impl<E: Env> Reactor<E> {
     /// Scans the patterns that are to be scanned.
     pub(super) fn scan_patterns(&mut self, now: Moment) {
         let tracked = self.patterns.tracked.iter();
-        let due: Vec<u64> = tracked.filter(|(_, t)| t.scan).map(|(id, _)| *id).collect();
+        let mut due: Vec<u64> = tracked.filter(|(_, t)| t.scan).map(|(id, _)| *id).collect();
+        let before = due.partition_point(|id| *id <= self.patterns.last_scanned);
+        due.rotate_left(before);
+        let mut pace = self.pace(now);
         for id in due {
-            if self.patterns.has_room() {
-                self.scan_pattern(id);
+            if !self.patterns.has_room() {
+                break;
+            }
+            self.patterns.last_scanned = id;
+            self.scan_pattern(id);
+            if pace.is_over(&self.env) {
+                break;
             }
         }
         let unwatched = self.patterns.tracked.values().any(|tracked| tracked.unwatched);

@@ -8,7 +8,6 @@ use super::Reactor;
 use super::report::VmId;
 use crate::config::{Config, SpecError, VmSpec};
 use crate::env::{Env, Moment};
-use crate::limits;
 use crate::log::LogError;
 use std::fmt;
 
@@ -110,18 +109,21 @@ impl<E: Env> Reactor<E> {
     }
 
     /// Has every log look at its name, and open what is there now if that is another file or none:
-    /// for those who rotate by their own means. Some each turn.
+    /// for those who rotate by their own means. Turn by turn.
     pub fn reopen_logs(&mut self) {
         self.to_reopen = self.table.iter().map(|(key, _)| key).collect();
     }
 
     pub(super) fn reopen_some(&mut self, now: Moment) {
-        for _ in 0..self.to_reopen.len().min(limits::AGAIN_BATCH) {
-            let Some(key) = self.to_reopen.pop_front() else { return };
+        let mut pace = self.pace(now);
+        while let Some(key) = self.to_reopen.pop_front() {
             let Some(slot) = self.table.get_mut(key).filter(|slot| !slot.closing) else { continue };
             let before = *slot.log.counters();
             slot.log.reopen_if_moved(self.env.files(), now);
             self.after_log(key, before);
+            if pace.is_over(&self.env) {
+                return;
+            }
         }
     }
 }

@@ -186,10 +186,16 @@ impl<E: Env> Reactor<E> {
         Next::Wait
     }
 
-    /// Reads one budget's worth of a VM's stream into its log.
+    /// Reads one budget's worth of a VM's stream into its log: no more than one file of it takes,
+    /// as each rotation on the way takes its time.
     pub(super) fn pump(&mut self, key: Key, now: Moment) {
-        let mut budget = limits::TURN_BUDGET;
-        while budget > 0 {
+        let Some(slot) = self.table.get(key) else { return };
+        let file = usize::try_from(slot.spec.log.max_bytes).unwrap_or(usize::MAX);
+        let mut budget = limits::TURN_BUDGET.min(file);
+        for _ in 0..limits::READS_A_TURN {
+            if budget == 0 {
+                return;
+            }
             let Some(slot) = self.table.get_mut(key) else { return };
             let Some(Line { stream, berth }) = &slot.stream else {
                 slot.ready.serial = false;

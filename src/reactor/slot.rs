@@ -91,6 +91,8 @@ pub(crate) struct Slot<E: Env> {
     pub progress: Progress,
     pub ready: Ready,
     pub queued: bool,
+    /// It is one of those whose path may have appeared.
+    pub to_dial: bool,
     /// The log has a rotation, or a file to shrink, under way.
     pub stepping: bool,
     /// Whether a child works on its backups.
@@ -147,6 +149,7 @@ impl<E: Env> Slot<E> {
             progress: Progress::default(),
             ready: Ready::default(),
             queued: false,
+            to_dial: false,
             stepping: false,
             errand: Turn::None,
             closing: false,

@@ -422,9 +422,11 @@ impl<E: Env> Reactor<E> {
     }
 
     /// The manager's socket has room again: those who waited for that dial, as far as it goes.
-    pub(super) fn dial_waiting(&mut self, now: Moment) {
+    /// `true`: there is room left, but no time.
+    pub(super) fn dial_waiting(&mut self, now: Moment) -> bool {
+        let mut pace = self.pace(now);
         while let Some(store) = &mut self.store {
-            let Some(key) = store.waiting.pop_first() else { return };
+            let Some(key) = store.waiting.pop_first() else { return false };
             let left = store.waiting.len();
             let dialing = |slot: &Slot<E>| matches!(slot.vm.state(), State::Dialing { .. });
             if self.table.get(key).is_some_and(dialing) {
@@ -432,9 +434,13 @@ impl<E: Env> Reactor<E> {
             }
             // It waits again: there is no more room.
             if self.store.as_ref().is_some_and(|store| store.waiting.len() > left) {
-                return;
+                return false;
+            }
+            if pace.is_over(&self.env) {
+                return left > 0;
             }
         }
+        false
     }
 
     /// The end of all: nothing is left for a successor.

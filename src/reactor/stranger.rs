@@ -74,7 +74,10 @@ impl<E: Env> Reactor<E> {
     /// Reads one budget's worth of what a stranger still sends.
     pub(super) fn read_stranger(&mut self, key: Key) {
         let mut budget = limits::TURN_BUDGET;
-        while budget > 0 {
+        for _ in 0..limits::READS_A_TURN {
+            if budget == 0 {
+                break;
+            }
             let Some(slot) = self.table.get_mut(key) else { return };
             let Some((line, _)) = &slot.stranger else { return };
             match self.env.read(&line.stream, &mut self.scratch[..budget]) {

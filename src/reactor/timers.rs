@@ -24,6 +24,13 @@ pub(crate) enum Clock {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Armed([Option<Moment>; 4]);
 
+impl Armed {
+    /// When this one is due.
+    pub(crate) fn at(&self, clock: Clock) -> Option<Moment> {
+        self.0[clock as usize]
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Timers {
     order: BTreeSet<(Moment, Key, Clock)>,

@@ -58,8 +58,10 @@ pub(super) struct Watching {
     pub dirs: HashMap<WatchId, Lookers>,
     /// There may be changes to take.
     pub ready: bool,
-    /// VMs to be dialed anew.
-    again: VecDeque<Key>,
+    /// What was taken, and is yet to be looked at.
+    changes: VecDeque<Change>,
+    /// VMs whose path may have appeared, each once.
+    to_dial: VecDeque<Key>,
     overflows: u64,
     /// No overflow is logged before.
     quiet_until: Moment,
@@ -217,21 +219,30 @@ impl<E: Env> Reactor<E> {
 
     /// Whether [`Reactor::look_at_changes`] has something to do at once.
     pub(super) fn has_changes(&self) -> bool {
-        self.watching.ready || !self.watching.again.is_empty() || self.patterns.are_to_be_scanned()
+        let watching = &self.watching;
+        let taken = !watching.changes.is_empty() || !watching.to_dial.is_empty();
+        watching.ready || taken || self.patterns.are_to_be_scanned()
     }
 
     /// Takes some of the changes in watched directories, and dials what has appeared.
     pub(super) fn look_at_changes(&mut self, now: Moment) {
-        if self.watching.ready {
+        if self.watching.ready && self.watching.changes.is_empty() {
             let mut changes = Vec::new();
             self.watching.ready = self.env.take_changes(&mut changes);
-            for change in changes {
-                self.on_change(change, now);
+            self.watching.changes = changes.into();
+        }
+        let mut pace = self.pace(now);
+        while let Some(change) = self.watching.changes.pop_front() {
+            self.on_change(change, now);
+            if pace.is_over(&self.env) {
+                break;
             }
         }
-        for _ in 0..self.watching.again.len().min(limits::AGAIN_BATCH) {
-            if let Some(key) = self.watching.again.pop_front() {
-                self.path_appeared(key, now);
+        let mut pace = self.pace(now);
+        while let Some(key) = self.watching.to_dial.pop_front() {
+            self.path_appeared(key, now);
+            if pace.is_over(&self.env) {
+                break;
             }
         }
         self.scan_patterns(now);
@@ -242,7 +253,7 @@ impl<E: Env> Reactor<E> {
             Change::Overflow => self.on_overflow(now),
             Change::Appeared { dir, name, is_dir } => {
                 for key in self.lookers_at(dir, &name) {
-                    self.path_appeared(key, now);
+                    self.dial_soon(key);
                 }
                 self.pattern_name_appeared(dir, &name, is_dir);
             }
@@ -252,7 +263,7 @@ impl<E: Env> Reactor<E> {
                     // The path itself may come and go under its watch.
                     let is_path = watch.is_some_and(|watch| watch.is_path(dir, &name));
                     if !is_path {
-                        self.watch_ended(key, now);
+                        self.watch_ended(key);
                     }
                 }
                 self.pattern_name_vanished(dir, &name);
@@ -261,7 +272,7 @@ impl<E: Env> Reactor<E> {
                 let Some(lookers) = self.watching.dirs.get(&dir) else { return };
                 let keys: BTreeSet<Key> = lookers.vms.values().flatten().copied().collect();
                 for key in keys {
-                    self.watch_ended(key, now);
+                    self.watch_ended(key);
                 }
                 self.pattern_dir_ended(dir);
                 self.unwatch_if_unused(dir);
@@ -275,14 +286,27 @@ impl<E: Env> Reactor<E> {
     }
 
     /// What a VM's watch stood on is gone: its path is resolved anew when it is next absent.
-    fn watch_ended(&mut self, key: Key, now: Moment) {
+    fn watch_ended(&mut self, key: Key) {
         let watch = self.table.get_mut(key).and_then(|slot| slot.watch.take());
         self.unwatch(key, watch);
-        self.path_appeared(key, now);
+        self.dial_soon(key);
+    }
+
+    /// A VM's path may have appeared: one change may tell so to a thousand VMs.
+    fn dial_soon(&mut self, key: Key) {
+        if let Some(slot) = self.table.get_mut(key)
+            && !std::mem::replace(&mut slot.to_dial, true)
+        {
+            self.watching.to_dial.push_back(key);
+        }
     }
 
     fn path_appeared(&mut self, key: Key, now: Moment) {
-        let Some(slot) = self.table.get_mut(key).filter(|slot| !slot.closing) else { return };
+        let Some(slot) = self.table.get_mut(key) else { return };
+        slot.to_dial = false;
+        if slot.closing {
+            return;
+        }
         let next = slot.vm.on_path_appeared();
         self.apply(key, next, now);
     }
@@ -298,7 +322,9 @@ impl<E: Env> Reactor<E> {
         }
         self.watching.overflows += 1;
         let watched = self.table.iter().filter(|(_, slot)| slot.watch.is_some());
-        self.watching.again = watched.map(|(key, _)| key).collect();
+        for key in watched.map(|(key, _)| key).collect::<Vec<_>>() {
+            self.dial_soon(key);
+        }
         self.patterns.scan_all();
     }
 
@@ -306,7 +332,9 @@ impl<E: Env> Reactor<E> {
     /// knows better, as a file system that was mounted over a watched one.
     pub fn dial_anew(&mut self) {
         self.watching.overflows += 1;
-        self.watching.again = self.table.iter().map(|(key, _)| key).collect();
+        for key in self.table.iter().map(|(key, _)| key).collect::<Vec<_>>() {
+            self.dial_soon(key);
+        }
         self.patterns.scan_all();
     }
 }

@@ -86,28 +86,3 @@ fn a_first_connection_may_be_given_a_time_limit_later() {
     let reason = turns.turn_until_closed(vm);
     assert!(reason.contains("no connection in time"), "{reason}");
 }
-
-#[test]
-fn on_request_every_log_opens_its_name_anew_idle_ones_too_some_in_a_turn() {
-    const VMS: usize = 200;
-    let dir = tempfile::tempdir().expect("a directory");
-    let mut turns = Loop::new();
-    let specs: Vec<_> = (0..VMS).map(|n| spec(&format!("v{n}"), dir.path(), 1 << 20)).collect();
-    for spec in &specs {
-        turns.reactor.adopt(spec.clone()).expect("adopted");
-    }
-    turns.turn_until("waiting", |this| this.reactor.next_wake().is_none());
-    for spec in &specs[..VMS - 1] {
-        fs::rename(&spec.log.path, spec.log.path.with_extension("moved")).expect("moved");
-    }
-    turns.reactor.reopen_logs();
-    turns.reactor.turn(None).expect("a turn that does not wait");
-    let reopened = turns.reactor.stats().reopened;
-    assert!(reopened > 0 && reopened < VMS as u64 / 2, "{reopened} in one turn");
-    assert_eq!(turns.reactor.next_wake(), Some(Duration::ZERO), "the rest is due at once");
-    turns.turn_until("all", |this| this.reactor.stats().reopened == VMS as u64 - 1);
-    assert!(specs.iter().all(|spec| spec.log.path.exists()));
-    turns.turn_until("idle", |this| this.reactor.next_wake().is_none());
-    // What is as it was is left alone.
-    assert_eq!(turns.reactor.stats().reopened, VMS as u64 - 1);
-}

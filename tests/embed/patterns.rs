@@ -8,12 +8,11 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use seriald::env::os::OsEnv;
 use seriald::reactor::Directory;
 use seriald::{Config, DirPattern, Reactor};
 
+use super::noting::{Noting, Pauses, noted_loop};
 use super::support::wait::{PATIENCE, wait_until};
-use super::waiting::{Noting, Pauses};
 use super::watching::flood;
 
 /// A loop, and the directories that it has told of.
@@ -25,10 +24,7 @@ struct Watcher {
 
 impl Watcher {
     fn new() -> Self {
-        let pauses = Rc::new(RefCell::new(Pauses::default()));
-        let world = OsEnv::new().expect("a world");
-        let noting = Noting { world, pauses: pauses.clone(), absent: None };
-        let reactor = Reactor::with_env(Config::default(), noting).expect("a loop");
+        let (reactor, pauses) = noted_loop(Config::default());
         Watcher { reactor, pauses, there: BTreeSet::new() }
     }
 

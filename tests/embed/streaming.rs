@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use seriald::{EventKind, OnExit, VmId, limits};
+use seriald::{EventKind, OnExit, VmId};
 use tempfile::TempDir;
 
 use super::support::embedded::{Loop, Peer, read_to_end, send, spec};
@@ -298,35 +298,4 @@ fn a_connection_that_was_made_before_the_listener_died_ends_in_a_redial() {
     let client: UnixStream = peer.accept(&mut turns);
     drop(client);
     assert_eq!(turns.reactor.stats().lost_bytes, 0);
-}
-
-#[test]
-fn logs_that_are_full_at_one_time_are_rotated_over_several_turns_and_all_are_read() {
-    const VMS: usize = 40;
-    let dir = tempfile::tempdir().expect("a directory");
-    let mut turns = Loop::new();
-    let specs: Vec<_> = (0..VMS).map(|n| spec(&format!("vm-{n}"), dir.path(), 4096)).collect();
-    let mut clients = Vec::new();
-    for spec in &specs {
-        let peer = Peer::at(&spec.serial);
-        turns.reactor.adopt(spec.clone()).expect("adopted");
-        clients.push(peer.accept(&mut turns));
-    }
-    // One rotation each.
-    let bytes = b"a line of one of many guests\n".repeat(150);
-    for client in &mut clients {
-        client.write_all(&bytes).expect("room");
-    }
-    let (sent, mut most) = ((VMS * bytes.len()) as u64, 0);
-    turns.turn_until("all", |this| {
-        let before = this.reactor.stats().rotations;
-        this.reactor.turn(Some(Duration::ZERO)).expect("a turn");
-        most = most.max(this.reactor.stats().rotations - before);
-        this.reactor.stats().read_bytes == sent
-    });
-    assert_eq!(turns.reactor.stats().rotations, VMS as u64);
-    assert_eq!(most, limits::ROTATIONS_A_TURN);
-    for spec in &specs {
-        assert_whole(&spec.log.path, &bytes);
-    }
 }

@@ -1,212 +1,21 @@
 //! When the loop sleeps, seen through a world that notes every sleep and every wait.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
-use std::ffi::OsString;
-use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use seriald::config::AfterRotate;
-use seriald::env::os::{OsEnv, OsFile, OsFiles, OsProcess, OsStream, OsWaker};
-use seriald::env::{
-    Change, Descriptor, Env, Exit, FileId, Interest, Moment, Notify, PeerId, ProcessSignal,
-    Processes, Remains, Signal, SocketId, Sockets, WatchId, Watches,
-};
+use seriald::env::Sockets;
+use seriald::env::os::OsEnv;
 use seriald::{Config, EventKind, Reactor};
 
+use super::noting::{Noting, Pauses, noted_loop};
 use super::support::embedded::{Peer, spec};
 use super::support::vmm::Vmm;
 use super::support::wait::{PATIENCE, wait_until};
-
-/// What was slept and waited for, in order.
-#[derive(Default)]
-pub struct Pauses {
-    pub sleeps: Vec<Moment>,
-    pub waits: Vec<Option<Duration>>,
-    /// The directories that are watched.
-    pub watches: BTreeSet<WatchId>,
-    /// Directories that were listed or watched.
-    pub looks: usize,
-    /// A directory that is made right before the one above it is watched for the first time.
-    pub made_in_between: Option<PathBuf>,
-    /// A directory that may be passed through, not read.
-    pub unreadable: Option<PathBuf>,
-    /// Reads that are yet to fail, as the kernel has no memory for them.
-    pub reads_without_memory: u32,
-    /// As many directories are watched as may be.
-    pub watches_are_used_up: bool,
-    /// So many children can't be started yet: there is no descriptor for them.
-    pub starts_refused: usize,
-}
-
-/// The real world, and a note of its pauses.
-pub struct Noting {
-    pub world: OsEnv,
-    pub pauses: Rc<RefCell<Pauses>>,
-    /// A path that seems to be absent whenever it is connected to.
-    pub absent: Option<PathBuf>,
-}
-
-impl Sockets for Noting {
-    type Stream = OsStream;
-    type Target = OwnedFd;
-
-    fn find(&mut self, path: &Path, owner: Option<u32>) -> io::Result<(OwnedFd, SocketId)> {
-        if self.absent.as_deref() == Some(path) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        self.world.find(path, owner)
-    }
-    fn open(&mut self, token: u64, interest: Interest) -> io::Result<OsStream> {
-        self.world.open(token, interest)
-    }
-    fn connect_to(&mut self, stream: &OsStream, target: &OwnedFd) -> io::Result<()> {
-        self.world.connect_to(stream, target)
-    }
-    fn stream_number(&self, stream: &OsStream) -> Descriptor {
-        self.world.stream_number(stream)
-    }
-    fn socket_id(&mut self, path: &Path) -> io::Result<SocketId> {
-        self.world.socket_id(path)
-    }
-    fn read(&mut self, stream: &OsStream, into: &mut [u8]) -> io::Result<usize> {
-        let mut pauses = self.pauses.borrow_mut();
-        if let Some(left) = pauses.reads_without_memory.checked_sub(1) {
-            pauses.reads_without_memory = left;
-            return Err(io::ErrorKind::OutOfMemory.into());
-        }
-        self.world.read(stream, into)
-    }
-    fn send(&mut self, stream: &OsStream, bytes: &[u8]) -> io::Result<usize> {
-        self.world.send(stream, bytes)
-    }
-    fn shutdown_write(&mut self, stream: &OsStream) -> io::Result<()> {
-        self.world.shutdown_write(stream)
-    }
-    fn peer(&mut self, stream: &OsStream) -> io::Result<PeerId> {
-        self.world.peer(stream)
-    }
-    fn unlink_socket(&mut self, path: &Path) -> io::Result<()> {
-        self.world.unlink_socket(path)
-    }
-    fn messages_that_fill(&mut self) -> io::Result<usize> {
-        self.world.messages_that_fill()
-    }
-    fn place(&mut self, path: &Path) -> (Option<FileId>, OsString) {
-        self.world.place(path)
-    }
-}
-
-impl Remains for Noting {}
-impl Notify for Noting {}
-impl Watches for Noting {
-    fn watch_dir(&mut self, path: &Path) -> io::Result<WatchId> {
-        let mut pauses = self.pauses.borrow_mut();
-        pauses.looks += 1;
-        if pauses.watches_are_used_up {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        if pauses.unreadable.as_deref() == Some(path) {
-            return Err(io::ErrorKind::PermissionDenied.into());
-        }
-        if let Some(made) = pauses.made_in_between.take_if(|made| made.parent() == Some(path)) {
-            std::fs::create_dir(made)?;
-        }
-        let id = self.world.watch_dir(path)?;
-        pauses.watches.insert(id);
-        Ok(id)
-    }
-    fn unwatch_dir(&mut self, dir: WatchId) {
-        self.pauses.borrow_mut().watches.remove(&dir);
-        self.world.unwatch_dir(dir);
-    }
-    fn take_changes(&mut self, into: &mut Vec<Change>) -> bool {
-        self.world.take_changes(into)
-    }
-    fn entries(&mut self, path: &Path) -> io::Result<Vec<(OsString, bool)>> {
-        self.pauses.borrow_mut().looks += 1;
-        self.world.entries(path)
-    }
-    fn is_dir(&mut self, path: &Path, through_link: bool) -> bool {
-        self.world.is_dir(path, through_link)
-    }
-}
-
-impl Processes for Noting {
-    type Process = OsProcess;
-
-    fn watch(&mut self, stream: &OsStream, pid: u32, token: u64) -> io::Result<OsProcess> {
-        self.world.watch(stream, pid, token)
-    }
-    fn spawn(&mut self, command: &[OsString], token: u64) -> io::Result<OsProcess> {
-        self.world.spawn(command, token)
-    }
-    fn pid(&self, process: &OsProcess) -> u32 {
-        self.world.pid(process)
-    }
-    fn is_of(&self, process: &OsProcess, pid: u32) -> bool {
-        self.world.is_of(process, pid)
-    }
-    fn thread_names(&mut self, pid: u32) -> io::Result<Vec<String>> {
-        self.world.thread_names(pid)
-    }
-    fn signal(&mut self, process: &OsProcess, signal: Signal) -> io::Result<()> {
-        self.world.signal(process, signal)
-    }
-    fn exit(&mut self, process: &mut OsProcess) -> Option<Exit> {
-        self.world.exit(process)
-    }
-}
-
-impl Env for Noting {
-    type Files = OsFiles;
-    type Waker = OsWaker;
-
-    fn files(&mut self) -> &mut OsFiles {
-        self.world.files()
-    }
-    fn now(&self) -> Moment {
-        self.world.now()
-    }
-    fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<u64>) -> io::Result<()> {
-        self.pauses.borrow_mut().waits.push(timeout);
-        self.world.wait(timeout, ready)
-    }
-    fn sleep_until(&mut self, moment: Moment) {
-        self.pauses.borrow_mut().sleeps.push(moment);
-        self.world.sleep_until(moment);
-    }
-    fn waker(&self) -> OsWaker {
-        self.world.waker()
-    }
-    fn next_signal(&mut self) -> Option<ProcessSignal> {
-        self.world.next_signal()
-    }
-    fn spawn_filter(
-        &mut self,
-        command: &[String],
-        input: &OsFile,
-        output: &OsFile,
-        most: u64,
-        token: u64,
-    ) -> io::Result<OsProcess> {
-        if self.pauses.borrow().starts_refused > 0 {
-            self.pauses.borrow_mut().starts_refused -= 1;
-            return Err(io::Error::from_raw_os_error(24));
-        }
-        self.world.spawn_filter(command, input, output, most, token)
-    }
-    fn descriptors_max(&self) -> u64 {
-        self.world.descriptors_max()
-    }
-    fn seed(&mut self) -> u64 {
-        self.world.seed()
-    }
-}
 
 /// A loop that has just moved a few bytes, its pauses so far forgotten, and what keeps its VM printing.
 fn busy_loop(
@@ -221,11 +30,7 @@ fn busy_with(
     coalesce: Duration,
     bytes: &[u8],
 ) -> (Reactor<Noting>, Rc<RefCell<Pauses>>, (Peer, UnixStream)) {
-    let pauses = Rc::new(RefCell::new(Pauses::default()));
-    let world = OsEnv::new().expect("a world");
-    let noting = Noting { world, pauses: pauses.clone(), absent: None };
-    let mut reactor =
-        Reactor::with_env(Config { coalesce, ..Config::default() }, noting).expect("a loop");
+    let (mut reactor, pauses) = noted_loop(Config { coalesce, ..Config::default() });
     let spec = spec("a", dir, 1 << 20);
     let peer = Peer::at(&spec.serial);
     reactor.adopt(spec).expect("adopted");

@@ -7,21 +7,17 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use seriald::env::os::OsEnv;
 use seriald::{Config, LogSpec, Reactor, VmId, VmSpec};
 
+use super::noting::{self, Noting, Pauses};
 use super::support::embedded::spec;
 use super::support::vmm::Vmm;
 use super::support::wait::{PATIENCE, wait_until};
-use super::waiting::{Noting, Pauses};
 
 type Noted = (Reactor<Noting>, Rc<RefCell<Pauses>>);
 
 fn noted_loop() -> Noted {
-    let pauses = Rc::new(RefCell::new(Pauses::default()));
-    let world = OsEnv::new().expect("a world");
-    let noting = Noting { world, pauses: pauses.clone(), absent: None };
-    (Reactor::with_env(Config::default(), noting).expect("a loop"), pauses)
+    noting::noted_loop(Config::default())
 }
 
 /// A VM whose log is elsewhere, so that its serial socket's directory is nobody's but the VMM's.

@@ -137,6 +137,8 @@ fn prepare([input, output]: [RawFd; 2], most: u64, nofile: &Nofile) {
     let size = libc::rlimit { rlim_cur: most, rlim_max: most };
     // SAFETY: each call takes numbers, a live C string or a live rlimit.
     unsafe {
+        // First: a new child runs before its parent, and the loop waits for the processor so long.
+        libc::nice(AFTER_ROTATE_NICE);
         libc::dup2(input, libc::STDIN_FILENO);
         libc::dup2(output, libc::STDOUT_FILENO);
         let nowhere = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
@@ -144,7 +146,6 @@ fn prepare([input, output]: [RawFd; 2], most: u64, nofile: &Nofile) {
         libc::setrlimit(libc::RLIMIT_FSIZE, &size);
         // Rust's programs ignore it, which an exec would hand on.
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
-        libc::nice(AFTER_ROTATE_NICE);
     }
     close_range(3, libc::c_uint::MAX);
     let _ = nofile.restore();

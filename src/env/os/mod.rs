@@ -68,13 +68,15 @@ impl OsEnv {
     pub fn with_origin(origin: Duration) -> io::Result<Self> {
         let poll = mio::Poll::new()?;
         let waker = mio::Waker::new(poll.registry(), token(WAKE_TOKEN))?;
+        let nofile = rlimit::Nofile::raise()?;
+        nofile.reserve(poll.as_raw_fd());
         Ok(OsEnv {
             poll,
             batch: mio::Events::with_capacity(limits::WAIT_BATCH),
             waker: OsWaker(Arc::new(waker)),
             files: OsFiles::default(),
             origin,
-            nofile: rlimit::Nofile::raise()?,
+            nofile,
             signals: None,
             notify: None,
             inotify: None,
