@@ -7,7 +7,7 @@
 
 use super::Log;
 use super::backups::Backup;
-use super::error::{Cause, LogError, Step};
+use super::error::{LogError, Step};
 use super::ours::Purpose;
 use super::record::What;
 use super::retry::Retry;
