@@ -9,6 +9,8 @@ mod ch_sim;
 #[cfg(test)]
 #[path = "../../src/fuzz.rs"]
 mod fuzz;
+#[cfg(test)]
+mod http_tests;
 
 fn main() -> ExitCode {
     ch_sim::main(std::env::args_os().skip(1))
