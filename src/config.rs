@@ -197,6 +197,9 @@ impl VmSpec {
                 return wrong(field, format!("{} is the log's path too", log.path.display()));
             }
         }
+        if let Some(timeout) = self.dial_timeout.filter(|timeout| *timeout > limits::TIME_MAX) {
+            return wrong("dial_timeout_s", above_time_max(timeout));
+        }
         if self.api.as_ref().is_some_and(|api| same_path(api, &self.serial)) {
             return wrong("api", format!("{} is the serial socket's too", self.serial.display()));
         }
@@ -239,6 +242,12 @@ impl LogSpec {
         for (field, age) in ages {
             if age.is_some_and(|age| age < Duration::from_secs(1)) {
                 return wrong(field, "is below 1 second".into());
+            }
+        }
+        let interval = ("log.check_interval_s", Some(log.check_interval));
+        for (field, time) in ages.into_iter().chain([interval]) {
+            if let Some(time) = time.filter(|time| *time > limits::TIME_MAX) {
+                return wrong(field, above_time_max(time));
             }
         }
         if log.max_total_bytes.is_some_and(|total| total < log.max_bytes) {
@@ -295,6 +304,11 @@ impl LogSpec {
         }
         Ok(())
     }
+}
+
+/// A moment that far ahead could not be named.
+fn above_time_max(time: Duration) -> String {
+    format!("{} is above {} seconds: None is never", time.as_secs(), limits::TIME_MAX.as_secs())
 }
 
 /// Whether a backup's name may have this after its number: `.zst`. A number would be a backup's.
@@ -379,6 +393,28 @@ mod tests {
         let too_long = "a".repeat(65);
         for bad in ["", ".", "-a", "_a", "a/b", "a b", "ä", "a\0", &too_long] {
             assert!(!is_valid_id(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_no_clock_reaches_is_refused() {
+        let good = VmSpec::instance("a", "/vms/a");
+        type Change = fn(&mut VmSpec, Duration);
+        let changed = |change: Change, time| {
+            let mut spec = good.clone();
+            change(&mut spec, time);
+            spec.validate().map_err(|error| error.field)
+        };
+        let fields: [(&str, Change); 4] = [
+            ("dial_timeout_s", |spec, time| spec.dial_timeout = Some(time)),
+            ("log.max_age_s", |spec, time| spec.log.max_age = Some(time)),
+            ("log.max_backup_age_s", |spec, time| spec.log.max_backup_age = Some(time)),
+            ("log.check_interval_s", |spec, time| spec.log.check_interval = time),
+        ];
+        for (field, change) in fields {
+            assert_eq!(changed(change, Duration::MAX), Err(field));
+            assert_eq!(changed(change, limits::TIME_MAX + Duration::from_nanos(1)), Err(field));
+            assert_eq!(changed(change, limits::TIME_MAX), Ok(()));
         }
     }
 

@@ -4,6 +4,8 @@
 pub mod ch;
 pub mod config;
 pub mod env;
+#[cfg(test)]
+mod fuzz;
 pub mod handover;
 pub mod limits;
 pub mod log;

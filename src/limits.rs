@@ -162,6 +162,12 @@ pub const EVENTS_PENDING_MAX: usize = 8 * 1024;
 /// While bytes flow, the time is noted this often.
 pub const MARK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Highest offset, size or number of a generation that is believed, wherever it is read: sums of a
+/// few then are numbers too. A console of 10 GB/s gets there in 14 years.
+pub const OFFSET_MAX: u64 = 1 << 62;
+/// Longest time that a limit may name: a hundred years. A moment that far ahead is one still.
+pub const TIME_MAX: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 /// What one read of a log's history brings at most, in bytes.
 pub const HISTORY_READ_MAX: u64 = 1024 * 1024;
 /// And in how many parts.

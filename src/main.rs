@@ -1,6 +1,8 @@
 //! The binary: arguments in, exit code out.
 
 mod cli;
+#[cfg(test)]
+mod fuzz;
 
 // The simulated Cloud Hypervisor, so that `seriald demo` needs no second executable.
 #[cfg(feature = "demo")]

@@ -29,7 +29,12 @@ impl Part {
     pub(crate) fn matches(&self, name: &OsStr) -> bool {
         match self {
             Part::Name(own) => own.as_os_str() == name,
-            Part::Wildcards(pattern) => pattern.matches_with(&name.to_string_lossy(), OPTIONS),
+            Part::Wildcards(pattern) => {
+                let name = name.to_string_lossy();
+                // To the pattern `*.vm` the dot of `.vm` is its own dot, with nothing before it.
+                let is_shown = !name.starts_with('.') || pattern.as_str().starts_with('.');
+                is_shown && pattern.matches_with(&name, OPTIONS)
+            }
         }
     }
 }
@@ -122,6 +127,9 @@ impl std::error::Error for PatternError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz;
+    use proptest::prelude::*;
+    use std::os::unix::ffi::OsStrExt;
 
     fn last_matches(pattern: &str, name: &str) -> bool {
         let pattern = DirPattern::parse(pattern).expect("a pattern");
@@ -134,6 +142,8 @@ mod tests {
             ("/vms/*", "a", true),
             ("/vms/*", ".a", false),
             ("/vms/.*", ".a", true),
+            ("/vms/*.vm", "a.vm", true),
+            ("/vms/*.vm", ".vm", false),
             ("/vms/vm-?", "vm-1", true),
             ("/vms/vm-?", "vm-12", false),
             ("/vms/[ab]*", "box", true),
@@ -161,6 +171,40 @@ mod tests {
         ] {
             let error = DirPattern::parse(text).expect_err(text).to_string();
             assert!(error.contains(why), "{error}");
+        }
+    }
+
+    /// Each star tried at each place would take longer than this world has.
+    #[test]
+    fn many_stars_against_a_long_name_are_soon_done() {
+        let pattern = format!("/vms/{}b", "*a".repeat(100));
+        assert!(!last_matches(&pattern, &"a".repeat(255)));
+        let pattern = format!("/vms/{}", "*?".repeat(100));
+        assert!(last_matches(&pattern, &"a".repeat(255)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_pattern_or_refused_and_matches_no_hidden_name_by_a_wildcard(
+            text in fuzz::damaged_text(&["/vms/*/[!a-c]x?", "/a/[]]*[^-]", "vms/.a*", "/[[]/*.vm"]),
+            name in fuzz::damaged(vec![b"a.log".to_vec(), b".log".to_vec(), b"]-x".to_vec()]),
+        ) {
+            match DirPattern::parse(&text) {
+                Ok(pattern) => {
+                    prop_assert_eq!(pattern.as_str(), &text);
+                    prop_assert!(!pattern.parts().is_empty());
+                    let name = OsStr::from_bytes(&name);
+                    for part in pattern.parts() {
+                        let dotted = match part {
+                            Part::Name(_) => true,
+                            Part::Wildcards(wild) => wild.as_str().starts_with('.'),
+                        };
+                        let is_hidden = name.as_bytes().first() == Some(&b'.');
+                        prop_assert!(!part.matches(name) || dotted || !is_hidden, "{:?}", part);
+                    }
+                }
+                Err(error) => prop_assert!(error.to_string().starts_with("pattern ")),
+            }
         }
     }
 }

@@ -290,9 +290,10 @@ impl ResponseParser {
         self.head.extend_from_slice(taken);
         check_start(&self.head)?;
         // Only a line's end can complete a head, so a head that trickles in is not parsed anew at
-        // each byte; HEADERS_MAX bounds the number of parses.
-        if taken.contains(&b'\n')
-            && let Some((head, head_bytes)) = parse_head(&self.head)?
+        // each byte; HEADERS_MAX bounds the number of parses. Only whole lines are parsed: what is
+        // wrong in the last one must not show sooner where more of it came at once.
+        if let Some(end) = taken.iter().rposition(|byte| *byte == b'\n')
+            && let Some((head, head_bytes)) = parse_head(&self.head[..=before + end])?
         {
             *rest = &rest[head_bytes - before..];
             self.skipped += head_bytes;

@@ -101,7 +101,7 @@ impl<'t> Json<'t> {
         let mut seen = HashSet::new();
         let mut members = Vec::with_capacity(pairs.len());
         for (raw_key, value) in pairs {
-            let key: String = self.typed(raw_key, at, "a key of valid characters")?;
+            let key = self.string(raw_key, at)?;
             if !seen.insert(key.clone()) {
                 return Err(self.error(raw_key, at, format!("the key \"{key}\" occurs twice")));
             }
@@ -146,8 +146,12 @@ impl<'t> Json<'t> {
         wanted: &str,
     ) -> Result<T, JsonError> {
         serde_json::from_str(value.get()).map_err(|_| {
-            let found = kind(value);
-            self.error(value, at, format!("should be {wanted}, is {found}"))
+            let what = match kind(value) {
+                // The syntax was checked: it is the one escape that is no character.
+                found if found == wanted => "has half of a surrogate pair in it".to_owned(),
+                found => format!("should be {wanted}, is {found}"),
+            };
+            self.error(value, at, what)
         })
     }
 }

@@ -118,7 +118,12 @@ fn host(keys: &Object<'_>, mut config: Config) -> Result<Config, FileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::json_file::tests::is_placed;
+    use crate::cli::log_keys::SECONDS_MAX;
+    use crate::fuzz;
+    use proptest::prelude::*;
     use seriald::config::RotateMode;
+    use std::collections::HashSet;
     use std::path::Path;
 
     fn read(text: &str) -> Result<Settings, String> {
@@ -315,6 +320,89 @@ mod tests {
         ];
         for (text, message) in cases {
             assert_eq!(read(text).err().as_deref(), Some(message), "{text}");
+        }
+    }
+
+    /// What damaged configurations are made of: every key in its place.
+    const FILES: [&str; 2] = [
+        r#"{"coalesce_us": 250, "dial_timeout_s": 60, "hold_bytes_total": 67108864,
+            "host_rate_bytes": 4096, "host_burst_bytes": 8192, "after_rotate_parallel": 2,
+            "log": {"max_bytes": 4096, "max_age_s": null, "keep": 9, "mode": "copytruncate",
+                    "max_total_bytes": 40960, "max_backup_age_s": 86400, "check_interval_s": 7,
+                    "file_mode": "0600", "group": "adm", "owner": "root", "root": null,
+                    "hold_bytes": 65536, "on_overflow": "newest", "rate_bytes": 1024,
+                    "burst_bytes": 2048, "keep_boot_head": 512, "fsync": "rotation",
+                    "after_rotate": {"command": ["zstd", "-q"], "suffix": ".zst"}},
+            "watch": ["/vms/*", "/srv/[ab]?/x"], "instances": ["/vms/a", "/vms/b"]}"#,
+        r#"{"vms": [{"id": "b", "serial": "/r/b.sock", "log": "/l/b.log", "api": "/r/b.api",
+                      "on_exit": "close", "dial_timeout_s": null, "expect_uid": 1000},
+                     {"dir": "/vms/c", "log": {"keep": 2, "max_age_s": 60}},
+                     {"id": "d", "serial": "d.sock", "log": {"path": "d.log"}}]}"#,
+    ];
+
+    proptest! {
+        /// A damaged file is refused with a place that is in it, or gives VMs that keep to every
+        /// rule, none twice.
+        #[test]
+        fn a_damaged_file_is_refused_with_its_place_or_keeps_to_every_rule(
+            text in fuzz::damaged_text(&FILES),
+        ) {
+            match Settings::from_file(&JsonFile::of("x.json", &text)) {
+                Err(error) => {
+                    prop_assert!(is_placed(&error, &text), "{} in {:?}", error, text);
+                }
+                Ok(settings) => {
+                    let ids: HashSet<&str> = settings.vms.iter().map(|vm| vm.id.as_str()).collect();
+                    prop_assert_eq!(ids.len(), settings.vms.len());
+                    for vm in &settings.vms {
+                        prop_assert_eq!(vm.validate(), Ok(()));
+                    }
+                    let longest = Duration::from_micros(COALESCE_US_MAX);
+                    prop_assert!(settings.config.coalesce <= longest);
+                    prop_assert!(settings.config.hold_bytes_total <= HOLD_BYTES_TOTAL_MAX);
+                }
+            }
+        }
+
+        /// What a file says is what comes out, whatever it leaves out.
+        #[test]
+        fn every_key_that_is_given_is_taken(
+            max_bytes in prop::option::of(limits::MAX_BYTES_MIN..=limits::MAX_BYTES_MAX),
+            keep in prop::option::of(0..=limits::KEEP_MAX),
+            age in prop::option::of(prop::option::of(1..=SECONDS_MAX)),
+            hold in prop::option::of(0..=limits::HOLD_BYTES_MAX),
+            rate in prop::option::of(prop::option::of(RATES)),
+            head in prop::option::of(0..=limits::BOOT_HEAD_MAX),
+            mode in prop::option::of(0o600..=0o777u32),
+            space in fuzz::space(),
+        ) {
+            let null = |value: Option<u64>| value.map_or("null".into(), |value| value.to_string());
+            let mode = mode.map(|mode| mode | 0o600);
+            let given = [
+                max_bytes.map(|n| format!("\"max_bytes\":{space}{n}")),
+                keep.map(|n| format!("\"keep\"{space}:{n}")),
+                age.map(|age| format!("\"max_age_s\":{}", null(age))),
+                hold.map(|n| format!("\"hold_bytes\":{n}{space}")),
+                rate.map(|rate| format!("\"rate_bytes\":{}", null(rate))),
+                head.map(|n| format!("{space}\"keep_boot_head\":{n}")),
+                mode.map(|mode| format!("\"file_mode\":\"{mode:04o}\"")),
+            ];
+            let log = given.into_iter().flatten().collect::<Vec<_>>().join(",");
+            let text = format!("{{{space}\"instances\":[\"/vms/a\"],\"log\":{{{log}}}{space}}}");
+            let settings = read(&text);
+            prop_assert!(settings.is_ok(), "{:?}", settings.err());
+            let settings = settings.unwrap_or_default();
+            let mut expected = VmSpec::instance("a", "/vms/a");
+            expected.on_exit = OnExit::Wait;
+            let log = &mut expected.log;
+            log.max_bytes = max_bytes.unwrap_or(log.max_bytes);
+            log.keep = keep.unwrap_or(log.keep);
+            log.max_age = age.map_or(log.max_age, |age| age.map(Duration::from_secs));
+            log.hold_bytes = hold.unwrap_or(log.hold_bytes);
+            log.rate_bytes = rate.unwrap_or(log.rate_bytes);
+            log.keep_boot_head = head.unwrap_or(log.keep_boot_head);
+            log.file_mode = mode.unwrap_or(log.file_mode);
+            prop_assert_eq!(settings.vms, [expected]);
         }
     }
 }

@@ -125,17 +125,23 @@ fn telling(state: Descriptor, exe: Descriptor, asker: u32, path: &Path) -> Strin
     format!("state={state},exe={exe},asked_by={asker},path={}", path.display())
 }
 
-/// What was told in the variable, part by part. The path comes last: it may have a comma.
-fn told() -> Option<(String, String)> {
-    let value = std::env::var(VARIABLE).ok()?;
-    let (parts, rest) = value.split_once(",path=")?;
-    Some((parts.to_owned(), rest.to_owned()))
+fn told() -> Option<String> {
+    std::env::var(VARIABLE).ok()
+}
+
+/// What was told, part by part. The path comes last: it may have a comma.
+fn parts(told: &str) -> Option<(&str, &str)> {
+    told.split_once(",path=")
 }
 
 fn predecessor_path() -> Option<PathBuf> {
-    let (_, rest) = told()?;
-    let path = rest.split_once(BACK).map_or(rest.as_str(), |(path, _)| path);
-    Some(path.into())
+    let told = told()?;
+    path_of(&told).map(PathBuf::from)
+}
+
+fn path_of(told: &str) -> Option<&str> {
+    let (_, rest) = parts(told)?;
+    Some(rest.split_once(BACK).map_or(rest, |(path, _)| path))
 }
 
 /// Separates the path from the reason for coming back.
@@ -144,7 +150,11 @@ const BACK: &str = "\nback=";
 impl Predecessor {
     /// The one that this process ran before, if it did.
     pub fn of_this_process() -> Option<Self> {
-        let (parts, rest) = told()?;
+        Self::of(&told()?)
+    }
+
+    fn of(told: &str) -> Option<Self> {
+        let (parts, rest) = parts(told)?;
         let number = |key: &str| {
             let part = parts.split(',').find_map(|part| part.strip_prefix(key)?.strip_prefix('='));
             part.and_then(|number| number.parse::<u32>().ok())
@@ -211,7 +221,7 @@ impl Predecessor {
 
     fn state(&self) -> Result<State, String> {
         let bytes = read_all(self.state, STATE_BYTES_MAX).map_err(|e| format!("state: {e}"))?;
-        State::parse(&bytes).map_err(|error| error.to_string())
+        State::parse(&bytes).and_then(State::checked).map_err(|error| error.to_string())
     }
 }
 
@@ -233,5 +243,40 @@ pub fn check_state() -> Result<(), Failure> {
     let input = std::io::Read::take(std::io::stdin().lock(), STATE_BYTES_MAX);
     let read = std::io::Read::read_to_end(&mut { input }, &mut bytes);
     read.map_err(|error| Failure::Failed(format!("state: {error}")))?;
-    State::parse(&bytes).map(drop).map_err(Failure::failed)
+    State::parse(&bytes).and_then(State::checked).map(drop).map_err(Failure::failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuzz;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_one_program_tells_the_next_hears(
+            state in 3..=Descriptor::MAX,
+            exe in 3..=Descriptor::MAX,
+            asker: u32,
+            path in "/[a-z,=/ ]{0,20}",
+            why in proptest::option::of("(?s).{0,20}"),
+        ) {
+            let back = why.as_ref().map_or(String::new(), |why| format!("{BACK}{why}"));
+            let told = telling(state, exe, asker, Path::new(&path)) + &back;
+            prop_assert_eq!(path_of(&told), Some(&*path));
+            let heard = Predecessor::of(&told).expect("understood");
+            prop_assert_eq!((heard.state, heard.executable, heard.asked_by), (state, exe, asker));
+            prop_assert_eq!(heard.back, why);
+        }
+
+        #[test]
+        fn anything_else_is_nobody_or_has_numbers(
+            told in fuzz::damaged_text(&["state=3,exe=4,asked_by=77,path=/bin/a,b\nback=why"]),
+        ) {
+            if let Some(heard) = Predecessor::of(&told) {
+                prop_assert!(heard.state >= 0 && heard.executable >= 0);
+                prop_assert!(path_of(&told).is_some());
+            }
+        }
+    }
 }

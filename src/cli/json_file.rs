@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 /// Longest file that is read, in bytes: a VM takes some 200, so this is room for 100,000.
 const FILE_MAX: u64 = 32 * 1024 * 1024;
 
+const HALF_PAIR: &str = "has half of a surrogate pair in it";
+
 /// What is wrong in a file, and where.
 #[derive(Debug)]
 pub struct FileError {
@@ -125,8 +127,11 @@ impl<'f> Node<'f> {
     }
 
     fn parse<T: Deserialize<'f>>(&self, wanted: &str) -> Result<T, FileError> {
-        serde_json::from_str(self.raw)
-            .map_err(|_| self.wrong(format!("must be {wanted}, is {}", kind(self.raw))))
+        serde_json::from_str(self.raw).map_err(|_| match kind(self.raw) {
+            // The syntax was checked: it is the one escape that is no character.
+            found if found == wanted => self.wrong(HALF_PAIR),
+            found => self.wrong(format!("must be {wanted}, is {found}")),
+        })
     }
 
     /// A string.
@@ -182,7 +187,7 @@ impl<'f> Node<'f> {
         let mut fields: Vec<(String, Node<'f>)> = Vec::new();
         for (raw_key, value) in pairs.0 {
             let key: String = serde_json::from_str(raw_key.get())
-                .map_err(|_| self.wrong_at(raw_key.get(), "this key is no string"))?;
+                .map_err(|_| self.wrong_at(raw_key.get(), HALF_PAIR))?;
             if !known.contains(&key.as_str()) {
                 return Err(self.wrong_at(raw_key.get(), unknown(&key, known)));
             }
@@ -276,7 +281,7 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     #[test]
@@ -292,5 +297,44 @@ mod tests {
         let file = JsonFile::of("x.json", "{\n  \"a\": 1,\n}");
         let error = file.root().err().expect("a comma too many").to_string();
         assert_eq!(error, "x.json:3:1: not JSON: key must be a string");
+    }
+
+    #[test]
+    fn half_of_a_surrogate_pair_is_named_where_it_stands() {
+        let file = JsonFile::of("x.json", "{\"a\":\n\"\\ud800\"}");
+        let root = file.root().expect("JSON");
+        let keys = root.object(&["a"]).expect("an object");
+        let error = keys.get("a").expect("there").string().expect_err("half").to_string();
+        assert_eq!(error, "x.json:2:1: a: has half of a surrogate pair in it");
+        let file = JsonFile::of("x.json", "{\"\\udc00\": 1}");
+        let error = file.root().expect("JSON").object(&["a"]).err().expect("half").to_string();
+        assert_eq!(error, "x.json:1:2: has half of a surrogate pair in it");
+    }
+
+    #[test]
+    fn a_value_may_be_nested_as_deep_as_it_is_long() {
+        let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
+        let file = JsonFile::of("x.json", &format!("{{\"a\": {deep}}}"));
+        let root = file.root().expect("JSON");
+        let keys = root.object(&["a"]).expect("an object");
+        assert_eq!(keys.get("a").map(Node::text), Some(&*deep));
+        let error = JsonFile::of("x.json", &deep[1..]).root().err().expect("one too many");
+        assert_eq!(error.to_string(), "x.json:1:399999: not JSON: trailing characters");
+    }
+
+    /// The place of an error: it lies in the text.
+    pub fn is_placed(error: &FileError, text: &str) -> bool {
+        if text.trim().is_empty() {
+            return error.to_string() == "x.json: is empty";
+        }
+        let mut parts = error.place.split(": ").next().unwrap_or_default().split(':');
+        let name = parts.next();
+        let mut number = || parts.next().and_then(|part| part.parse::<usize>().ok()).unwrap_or(0);
+        let (line, column) = (number(), number());
+        let there = text.split('\n').nth(line.wrapping_sub(1));
+        // serde_json counts a line's end as the column 0 of the next one.
+        name == Some("x.json")
+            && there.is_some_and(|line| column <= line.len() + 1)
+            && !error.what.is_empty()
     }
 }

@@ -62,6 +62,9 @@ fn program(node: &Node<'_>) -> Result<Vec<OsString>, FileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::json_file::tests::is_placed;
+    use crate::fuzz;
+    use proptest::prelude::*;
     use std::path::Path;
 
     fn spec(text: &str) -> Result<LaunchSpec, String> {
@@ -116,6 +119,40 @@ mod tests {
         ];
         for (text, message) in cases {
             assert_eq!(spec(text).err().as_deref(), Some(message), "{text}");
+        }
+    }
+
+    const FILES: [&str; 2] = [
+        r#"{"dir": "/vms/a", "vmm": ["ch", "-v"], "launch_timeout_s": 9, "config": {"x" : 1}}"#,
+        r#"{"id": "a", "serial": "s", "api": "p", "log": {"path": "l", "keep": 2},
+            "dial_timeout_s": null, "restore": {"source_url": "file:///s"}}"#,
+    ];
+
+    proptest! {
+        #[test]
+        fn a_damaged_file_is_refused_with_its_place_or_keeps_to_every_rule(
+            text in fuzz::damaged_text(&FILES),
+        ) {
+            match read(&JsonFile::of("x.json", &text)) {
+                Err(error) => prop_assert!(is_placed(&error, &text), "{} in {:?}", error, text),
+                Ok(spec) => {
+                    prop_assert_eq!(spec.vm.validate(), Ok(()));
+                    prop_assert!(spec.vm.api.is_some() && !spec.vmm[0].is_empty());
+                }
+            }
+        }
+
+        /// What CH is sent stands there byte for byte as in the file.
+        #[test]
+        fn what_is_passed_on_is_not_respelled(
+            members in prop::collection::vec(
+                fuzz::json_member(fuzz::json_string(), fuzz::json()), 0..4,
+            ),
+            space in fuzz::space(),
+        ) {
+            let body = format!("{{{}}}", members.join(","));
+            let text = format!("{{\"dir\":\"/vms/a\",{space}\"config\":{space}{body}{space}}}");
+            prop_assert_eq!(spec(&text).map(|spec| spec.start), Ok(Start::Create(body)));
         }
     }
 }

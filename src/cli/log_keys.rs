@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Longest time that a key may name, in seconds: a hundred years.
-pub const SECONDS_MAX: u64 = 100 * 365 * 86_400;
+pub const SECONDS_MAX: u64 = limits::TIME_MAX.as_secs();
 /// What a rate or a burst may be.
 pub const RATES: RangeInclusive<u64> = limits::RATE_BYTES_MIN..=limits::RATE_BYTES_MAX;
 

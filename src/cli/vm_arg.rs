@@ -46,6 +46,8 @@ pub fn parse(text: &str, defaults: &VmDefaults) -> Result<VmSpec, String> {
 mod tests {
     use super::*;
     use crate::cli::config_file::Settings;
+    use crate::fuzz;
+    use proptest::prelude::*;
     use std::path::Path;
 
     fn read(text: &str) -> Result<VmSpec, String> {
@@ -78,6 +80,21 @@ mod tests {
         ];
         for (text, message) in cases {
             assert_eq!(read(text).err().as_deref(), Some(message), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_argument_is_refused_in_words_or_keeps_to_every_rule(
+            text in fuzz::damaged_text(&[
+                "id=a,serial=/run/a.sock,log=/var/log/a.log,api=/run/a.api",
+                "log=l,api=p,on_exit=close,serial=s,id=a",
+            ]),
+        ) {
+            match read(&text) {
+                Ok(spec) => prop_assert_eq!(spec.validate(), Ok(())),
+                Err(why) => prop_assert!(!why.is_empty()),
+            }
         }
     }
 }

@@ -100,14 +100,16 @@ pub fn listen_names(
         return Vec::new();
     }
     let count: usize = count.and_then(|count| count.parse().ok()).unwrap_or(0);
-    let mut names = names.unwrap_or_default().split(':').filter(|name| !name.is_empty());
-    let name = || names.next().unwrap_or("unknown").to_owned();
+    // An empty one keeps its place: the next name is the next number's.
+    let mut names = names.unwrap_or_default().split(':');
+    let name = || names.next().filter(|name| !name.is_empty()).unwrap_or("unknown").to_owned();
     std::iter::repeat_with(name).take(count.min(STORED_MAX)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz;
     use proptest::prelude::*;
 
     #[test]
@@ -147,22 +149,90 @@ mod tests {
         assert!("LISTEN_FDNAMES=".len() + names.len() < 128 * 1024, "{}", names.len());
     }
 
+    #[test]
+    fn an_empty_name_keeps_its_place() {
+        let names = listen_names(Some("42"), Some("4"), Some("a::s0:"), 42);
+        assert_eq!(names, ["a", "unknown", "s0", "unknown"]);
+    }
+
+    /// Datagrams of services, ours and others'.
+    fn datagrams() -> Vec<Vec<u8>> {
+        let messages = [
+            Message::Ready,
+            Message::Status("up: 3 VMs".into()),
+            Message::Reloading(7),
+            Message::Stopping,
+            Message::Store("s19999".into()),
+            Message::Remove("state".into()),
+        ];
+        let odd = ["READY=1\nSTATUS=a\nMAINPID=7\n", "FDNAME=a\nFDNAME=b:c\nFDSTORE=1", "\n\n="];
+        let all = messages.map(|message| message.to_string()).into_iter();
+        all.chain(odd.map(str::to_owned)).map(String::into_bytes).collect()
+    }
+
+    /// What stands in a datagram, by looking for each line anew.
+    fn model(datagram: &[u8]) -> Heard {
+        let lines: Vec<&[u8]> = datagram.split(|byte| *byte == b'\n').collect();
+        let has = |line: &str| lines.contains(&line.as_bytes());
+        let names = lines.iter().filter_map(|line| line.strip_prefix(b"FDNAME="));
+        let mut valid =
+            names.filter_map(|name| std::str::from_utf8(name).ok()).filter(|n| is_name(n));
+        Heard {
+            ready: has("READY=1"),
+            stopping: has("STOPPING=1"),
+            store: has("FDSTORE=1"),
+            remove: has("FDSTOREREMOVE=1"),
+            name: valid.next_back().map(str::to_owned),
+        }
+    }
+
     proptest! {
         #[test]
-        fn any_datagram_is_read(datagram in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let heard = Heard::of(&datagram);
-            prop_assert!(heard.name.is_none_or(|name| is_name(&name)));
+        fn any_datagram_is_read_line_by_line(datagram in fuzz::damaged(datagrams())) {
+            prop_assert_eq!(Heard::of(&datagram), model(&datagram));
         }
 
         #[test]
-        fn any_status_is_one_line(text in ".*") {
-            let message = Message::Status(text).to_string();
-            prop_assert!(!message.contains('\n'));
+        fn any_status_is_one_line(text in ".*", damaged in fuzz::damaged(datagrams())) {
+            for text in [text, String::from_utf8_lossy(&damaged).into_owned()] {
+                let message = Message::Status(text).to_string();
+                prop_assert!(!message.contains('\n'));
+                prop_assert_eq!(Heard::of(message.as_bytes()), Heard::default());
+            }
         }
 
         #[test]
-        fn any_environment_is_read(pid in ".*", count in ".*", names in ".*") {
-            listen_names(Some(&pid), Some(&count), Some(&names), 1);
+        fn any_name_is_heard_as_it_was_said(name in "[ -9;-~]{1,255}") {
+            prop_assert!(is_name(&name));
+            let said = Message::Store(name.clone()).to_string();
+            let heard = Heard { store: true, name: Some(name), ..Heard::default() };
+            prop_assert_eq!(Heard::of(said.as_bytes()), heard);
+        }
+
+        #[test]
+        fn names_are_handed_over_in_the_order_of_their_numbers(
+            names in proptest::collection::vec("[ -9;-~]{0,9}", 1..20),
+            more in 0..3usize,
+        ) {
+            let count = (names.len() + more).to_string();
+            let heard = listen_names(Some("7"), Some(&count), Some(&names.join(":")), 7);
+            prop_assert_eq!(heard.len(), names.len() + more);
+            for (n, name) in heard.iter().enumerate() {
+                let said = names.get(n).filter(|name| !name.is_empty());
+                prop_assert_eq!(name, said.map_or("unknown", |name| name));
+            }
+        }
+
+        #[test]
+        fn any_environment_is_read(
+            pid in prop_oneof![Just("1".to_owned()), fuzz::damaged_text(&["1"])],
+            count in fuzz::damaged_text(&["3", "20017"]),
+            names in fuzz::damaged_text(&["state:s0:s1", "s0:s0:s0"]),
+        ) {
+            let heard = listen_names(Some(&pid), Some(&count), Some(&names), 1);
+            prop_assert!(heard.len() <= STORED_MAX);
+            prop_assert!(heard.iter().all(|name| !name.is_empty() && !name.contains(':')));
+            prop_assert!(heard.is_empty() || pid.parse() == Ok(1));
         }
     }
 }

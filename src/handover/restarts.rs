@@ -129,6 +129,41 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        /// Whatever a program does: no wait is longer than the longest, and one that was up is not
+        /// given up before it has failed ten times anew.
+        #[test]
+        fn any_life_is_followed_by_a_bounded_wait_or_an_end(
+            lives in proptest::collection::vec(
+                (proptest::prelude::any::<bool>(), 0..40_000u64, 1..255u8), 1..60,
+            ),
+        ) {
+            let (mut restarts, mut now, mut in_vain) = (Restarts::default(), ms(0), 0);
+            for (up, lived, code) in lives {
+                restarts.on_start(now);
+                if up {
+                    restarts.on_ready();
+                }
+                in_vain = if up { 0 } else { in_vain + 1 };
+                now += ms(lived);
+                match restarts.on_exit(Exit::Code(code.into()), now) {
+                    After::Restart(at) => {
+                        let longest = if up { WAIT_MAX_UP } else { WAIT_MAX };
+                        proptest::prop_assert!(at >= now && at - now <= longest);
+                        proptest::prop_assert!(in_vain < STARTS_MAX && code != 2);
+                        now = at;
+                    }
+                    After::End(ends_with) => {
+                        let wanted = if code == 2 { 2 } else { 1 };
+                        proptest::prop_assert_eq!(ends_with, wanted);
+                        proptest::prop_assert!(code == 2 || in_vain == STARTS_MAX);
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn one_that_is_done_or_not_understood_or_told_to_end_is_not_started_again() {
         let end = |exit| Restarts::default().on_exit(exit, ms(1));

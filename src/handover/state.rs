@@ -14,6 +14,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod check;
+
 /// The format that this program writes, and the only one so far.
 pub const FORMAT: u32 = 1;
 
@@ -120,6 +122,8 @@ pub enum StateError {
     Json(serde_json::Error),
     /// It is of a format that this program does not know.
     Format(u32),
+    /// What it says can't be, and why.
+    Unsound(String),
 }
 
 impl fmt::Display for StateError {
@@ -129,6 +133,7 @@ impl fmt::Display for StateError {
             StateError::Format(format) => {
                 write!(f, "state: is of format {format}; this program knows format {FORMAT}")
             }
+            StateError::Unsound(why) => write!(f, "state: {why}"),
         }
     }
 }

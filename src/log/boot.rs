@@ -81,6 +81,7 @@ fn split_header(file: &[u8]) -> Option<(Header, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz;
     use proptest::prelude::*;
 
     /// Whatever a guest may print, what looks like our own lines too.
@@ -156,12 +157,50 @@ mod tests {
             }
         }
 
+        /// A damaged file is read as far as it goes: heads follow each other in it, and what was
+        /// read can be written and read again.
         #[test]
-        fn any_bytes_are_no_harm(bytes: Vec<u8>, text in "(\\{\"boot\":1,\"time\":\"[0-9TZ:-]*\",\
-            \"offset\":[0-9]{1,25},\"bytes\":-?[0-9]{1,25}\\}\n?){0,3}") {
-            let _ = heads(&bytes);
-            let _ = heads(text.as_bytes());
+        fn a_damaged_file_is_read_as_far_as_it_can_be_understood(
+            boots in boots(),
+            rest in fuzz::damaged(vec![file()]),
+        ) {
+            let mut whole = Vec::new();
+            for (boot, time, offset, bytes) in &boots {
+                Head { boot: *boot, time: *time, offset: *offset, bytes }.encode_into(&mut whole);
+            }
+            for file in [rest.clone(), [whole, rest].concat()] {
+                let found = heads(&file);
+                let sum: usize = found.iter().map(|head| head.bytes.len()).sum();
+                prop_assert!(sum <= file.len());
+                let mut again = Vec::new();
+                found.iter().for_each(|head| head.encode_into(&mut again));
+                prop_assert_eq!(told(&again).len(), found.len());
+                for (head, again) in found.iter().zip(heads(&again)) {
+                    // Its time has milliseconds from now on.
+                    prop_assert_eq!(Head { time: again.time, ..*head }, again);
+                }
+            }
         }
+    }
+
+    /// Two boots, the second one still being taken down.
+    fn file() -> Vec<u8> {
+        let time = Duration::from_millis(1_795_523_696_789);
+        let mut file = Vec::new();
+        Head { boot: 3, time, offset: 70, bytes: b"panic\n{\"boot\":1}\n" }.encode_into(&mut file);
+        file.extend_from_slice(Head::open_line(4, time, 100).as_bytes());
+        file.extend_from_slice(b"booting\n");
+        file
+    }
+
+    #[test]
+    fn what_follows_a_boot_without_a_newline_is_not_understood() {
+        let mut twice = file();
+        twice.truncate(twice.len() - 8);
+        let whole = heads(&twice).len();
+        let end = twice.iter().rposition(|byte| *byte == b'{').unwrap() - 1;
+        twice[end] = b' ';
+        assert_eq!((whole, heads(&twice).len()), (2, 1));
     }
 
     #[test]

@@ -30,3 +30,32 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>
     let digits = digits.ok_or_else(|| D::Error::custom("not a string of hexadecimal digits"))?;
     Ok(digits.chunks_exact(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::fuzz;
+    use proptest::prelude::*;
+    use serde::{Deserialize, Serialize};
+
+    #[derive(Serialize, Deserialize)]
+    struct Bytes(#[serde(with = "super")] Vec<u8>);
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_read_back(bytes: Vec<u8>) {
+            let text = serde_json::to_string(&Bytes(bytes.clone())).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Bytes>(&text).unwrap().0, bytes);
+        }
+
+        #[test]
+        fn only_pairs_of_digits_are_read(text in fuzz::damaged_text(&["00ff", "6e6F20", ""])) {
+            let json = serde_json::to_string(&text).unwrap();
+            let digits = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let is_hex = digits && text.len().is_multiple_of(2);
+            match serde_json::from_str::<Bytes>(&json) {
+                Ok(Bytes(bytes)) => prop_assert!(is_hex && bytes.len() * 2 == text.len()),
+                Err(error) => prop_assert!(!is_hex && error.to_string().contains("hexadecimal")),
+            }
+        }
+    }
+}

@@ -56,16 +56,16 @@ const BEGINNINGS: [&str; 3] =
 /// The records from the last one on that says which generation is written; `None`: there is no such
 /// one in these bytes, the end of an events file.
 pub(super) fn tail(file: &[u8]) -> Option<Vec<Record>> {
-    let text = String::from_utf8_lossy(file);
-    let mut later: Vec<&str> = Vec::new();
-    for line in text.rsplit('\n') {
+    let mut later: Vec<&[u8]> = Vec::new();
+    for line in file.rsplit(|byte| *byte == b'\n') {
         later.push(line);
-        if !BEGINNINGS.iter().any(|beginning| line.contains(beginning)) {
+        // What is not UTF-8 is no line of ours.
+        let text = std::str::from_utf8(line).unwrap_or_default();
+        if !BEGINNINGS.iter().any(|beginning| text.contains(beginning)) {
             continue;
         }
-        if Record::decode(line.as_bytes()).is_some_and(|record| begins(&record)) {
-            let lines = later.into_iter().rev();
-            return Some(lines.filter_map(|line| Record::decode(line.as_bytes())).collect());
+        if Record::decode(line).is_some_and(|record| begins(&record)) {
+            return Some(later.into_iter().rev().filter_map(Record::decode).collect());
         }
     }
     None
@@ -156,6 +156,9 @@ pub(super) fn learn(tail: &[Record], log: Seen, newest: Option<Seen>) -> Option<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz;
+    use crate::log::record;
+    use proptest::prelude::*;
 
     fn at(offset: u64, size: u64, what: What) -> Record {
         Record { time: Duration::from_secs(1), offset, size, what }
@@ -265,5 +268,62 @@ mod tests {
         // A torn line that would have named one is none.
         let torn = &file[..first + 40];
         assert_eq!(tail(torn.as_bytes()).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_line_that_is_not_utf8_is_none_for_every_reader() {
+        let mut file = known()[0].encode().into_bytes();
+        let spoilt = at(1040, 40, What::Disconnected { cause: "?".into() }).encode();
+        file.extend(spoilt.bytes().map(|byte| if byte == b'?' { 0xff } else { byte }));
+        assert_eq!(tail(&file), Some(known()[..1].to_vec()));
+    }
+
+    fn any_seen() -> impl Strategy<Value = Seen> {
+        let size = prop_oneof![0..400u64, 0..1u64 << 53];
+        (0..14u64, size, 0..3u64).prop_map(|(inode, size, days)| Seen {
+            inode,
+            size,
+            modified: Duration::from_secs(1_795_523_696 + days * 86_400),
+        })
+    }
+
+    proptest! {
+        /// The end of a file tells the same as the whole of it, from the last line on that names a
+        /// generation as we spell it.
+        #[test]
+        fn the_tail_is_what_the_whole_file_ends_with(
+            file in fuzz::damaged(vec![record::tests::file()]),
+        ) {
+            let lines: Vec<&[u8]> = file.split(|byte| *byte == b'\n').collect();
+            let names_one = |line: &&[u8]| {
+                let spelled = BEGINNINGS.map(str::as_bytes);
+                let has = |own: &&[u8]| line.windows(own.len()).any(|at| at == *own);
+                let is_ours = spelled.iter().any(has);
+                is_ours && Record::decode(line).is_some_and(|record| begins(&record))
+            };
+            let last = lines.iter().rposition(names_one);
+            let from = |last: usize| lines[last..].iter().filter_map(|line| Record::decode(line));
+            let expected = last.map(|last| from(last).collect());
+            prop_assert_eq!(tail(&file), expected);
+        }
+
+        /// Offsets never go back, whatever lines there are, and whatever files.
+        #[test]
+        fn any_tail_and_any_files_lead_on(
+            file in fuzz::damaged(vec![record::tests::file()]),
+            records in proptest::collection::vec(record::tests::record(), 0..4),
+            log in any_seen(),
+            newest in proptest::option::of(any_seen()),
+        ) {
+            let lines: String = records.iter().map(Record::encode).collect();
+            for file in [file.clone(), [file, lines.into_bytes()].concat()] {
+                let Some(tail) = tail(&file) else { continue };
+                let last = tail.last().map_or(0, |last| last.offset);
+                let Some(standing) = learn(&tail, log, newest) else { continue };
+                let next = standing.base + log.size;
+                prop_assert!(next >= last, "{} after {}", next, last);
+                prop_assert!(standing.start <= next);
+            }
+        }
     }
 }

@@ -104,6 +104,8 @@ pub fn log_beside(name: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz;
+    use proptest::prelude::*;
 
     #[test]
     fn a_name_that_a_rotation_makes_belongs_to_its_log() {
@@ -170,6 +172,36 @@ mod tests {
             "app.log.dropped",
         ] {
             assert_eq!(names.backup_number(other), None, "{other}");
+        }
+    }
+
+    proptest! {
+        /// A name is a backup's if and only if we would give it to that backup.
+        #[test]
+        fn any_name_is_recognised_as_we_would_give_it_or_not_at_all(
+            log in "[a.1\u{e9}]{1,6}",
+            name in fuzz::damaged_text(&["app.log.12", "app.log.1.zst", "a.events.new", ".1.2.3"]),
+            number in 1..=u32::MAX,
+            sign in proptest::sample::select(vec!["", "0", "+", "-", " "]),
+            suffix in "(\\.[a-z0-9]{0,9})?",
+        ) {
+            let names = Names { log: "app.log".into() };
+            if let Some((number, suffix)) = names.backup_number(&name) {
+                prop_assert_eq!(names.packed(number, suffix), name.clone());
+                prop_assert!(number > 0 && (suffix.is_empty() || is_valid_suffix(suffix)));
+            }
+            let other = format!("app.log.{sign}{number}{suffix}");
+            if let Some((number, suffix)) = names.backup_number(&other) {
+                prop_assert_eq!(names.packed(number, suffix), other.clone());
+            }
+            if let Some(log) = log_beside(&name) {
+                prop_assert!(!log.is_empty() && name.starts_with(log) && name.len() > log.len());
+            }
+            let names = Names { log };
+            let given = names.packed(number, &suffix);
+            let is_ours = suffix.is_empty() || is_valid_suffix(&suffix);
+            let told = names.backup_number(&given);
+            prop_assert_eq!(told, is_ours.then_some((number, &*suffix)));
         }
     }
 

@@ -11,6 +11,7 @@
 //!
 //! **Invariant:** pure; what was written is read back, a line of any other kind is skipped.
 
+use crate::limits::OFFSET_MAX;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -168,9 +169,27 @@ impl Record {
         line
     }
 
-    /// Reads a line; `None`: it is torn, or of a kind that is not known.
+    /// Reads a line; `None`: it is torn, of a kind that is not known, or names a number that no log
+    /// has.
     pub fn decode(line: &[u8]) -> Option<Record> {
-        serde_json::from_slice(line).ok()
+        serde_json::from_slice(line).ok().filter(Record::is_possible)
+    }
+
+    /// Whether its numbers are some that a log can have: sums of them then are no surprise.
+    fn is_possible(&self) -> bool {
+        let numbers = match &self.what {
+            What::Adopted { generation, start, .. } | What::Unknown { generation, start, .. } => {
+                [*generation, *start, 0, 0]
+            }
+            What::Rotated(whole) | What::Moved(whole) => {
+                [whole.generation, whole.start, whole.end, whole.bytes]
+            }
+            What::Packed { generation, packed_bytes, .. } => [*generation, *packed_bytes, 0, 0],
+            What::Truncated { bytes, .. } => [*bytes, 0, 0, 0],
+            What::Lost(loss) => [loss.bytes, loss.merged, 0, 0],
+            _ => [0; 4],
+        };
+        [self.offset, self.size].iter().chain(&numbers).all(|number| *number <= OFFSET_MAX)
     }
 
     /// Reads a whole file; a torn line, or one that is not known, is skipped.
@@ -200,34 +219,55 @@ pub(super) mod rfc3339 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::log) mod tests {
     use super::*;
+    use crate::fuzz;
     use proptest::prelude::*;
 
     fn time() -> impl Strategy<Value = Duration> {
         (0u64..250_000_000_000_000).prop_map(Duration::from_millis)
     }
 
+    fn number() -> impl Strategy<Value = u64> {
+        prop_oneof![0..=100u64, 0..=OFFSET_MAX, Just(OFFSET_MAX)]
+    }
+
+    fn generation() -> impl Strategy<Value = Generation> {
+        let numbers = [(); 4].map(|()| number());
+        (numbers, any::<[u64; 2]>(), any::<Option<u64>>()).prop_map(
+            |([generation, start, end, bytes], [inode, next_inode], newest)| Generation {
+                generation,
+                start,
+                end,
+                bytes,
+                inode,
+                next_inode,
+                newest,
+            },
+        )
+    }
+
+    fn loss() -> impl Strategy<Value = Loss> {
+        use Cause::*;
+        let all = vec![WriteFailed, RotationFailed, RateLimit, HostRateLimit, Crash, Closed];
+        (number(), proptest::sample::select(all), time(), time(), 0..3u64).prop_map(
+            |(bytes, cause, from, until, merged)| Loss { bytes, cause, from, until, merged },
+        )
+    }
+
     fn what() -> impl Strategy<Value = What> {
-        let causes = [Cause::WriteFailed, Cause::RateLimit, Cause::Crash];
-        let loss =
-            (any::<u64>(), proptest::sample::select(causes.to_vec()), time(), time(), 0..3u64)
-                .prop_map(|(bytes, cause, from, until, merged)| Loss {
-                    bytes,
-                    cause,
-                    from,
-                    until,
-                    merged,
-                });
-        let generation =
-            any::<[u64; 6]>().prop_map(|[generation, start, end, bytes, inode, next_inode]| {
-                Generation { generation, start, end, bytes, inode, next_inode, newest: None }
-            });
+        let inode = any::<u64>;
+        let newest = any::<Option<u64>>;
         prop_oneof![
-            Just(What::Mark),
-            Just(What::Boot),
-            (any::<[u64; 3]>(), any::<Option<u64>>()).prop_map(
-                |([generation, start, inode], newest)| What::Adopted {
+            proptest::sample::select(vec![
+                What::Mark,
+                What::Boot,
+                What::Displaced,
+                What::UpstreamLossPossible,
+                What::Released,
+            ]),
+            (number(), number(), inode(), newest()).prop_map(
+                |(generation, start, inode, newest)| What::Adopted {
                     generation,
                     start,
                     inode,
@@ -236,32 +276,113 @@ mod tests {
             ),
             any::<Option<u32>>().prop_map(|pid| What::Connected { pid }),
             ".*".prop_map(|cause| What::Disconnected { cause }),
-            generation.clone().prop_map(What::Rotated),
-            generation.prop_map(What::Moved),
-            (any::<u64>(), any::<Option<u64>>())
-                .prop_map(|(bytes, newest)| What::Truncated { bytes, newest }),
-            loss.prop_map(What::Lost),
+            generation().prop_map(What::Rotated),
+            generation().prop_map(What::Moved),
+            (number(), inode(), number()).prop_map(|(generation, inode, packed_bytes)| {
+                What::Packed { generation, inode, packed_bytes }
+            }),
+            (number(), newest()).prop_map(|(bytes, newest)| What::Truncated { bytes, newest }),
+            loss().prop_map(What::Lost),
+            (number(), number(), inode(), ".*").prop_map(|(generation, start, inode, why)| {
+                What::Unknown { generation, start, inode, why }
+            }),
         ]
+    }
+
+    /// Any record that a log may write.
+    pub(in crate::log) fn record() -> impl Strategy<Value = Record> {
+        (time(), number(), number(), what()).prop_map(|(time, offset, size, what)| Record {
+            time,
+            offset,
+            size,
+            what,
+        })
+    }
+
+    /// The file of a log that was rotated, cut, moved, and lost bytes.
+    pub(in crate::log) fn file() -> Vec<u8> {
+        let newest = Some(5);
+        let whole = |generation, start, end, inode, next_inode| {
+            let bytes = end - start;
+            Generation { generation, start, end, bytes, inode, next_inode, newest: None }
+        };
+        let (from, until) = (Duration::from_secs(7), Duration::from_secs(8));
+        let loss = Loss { bytes: 20, cause: Cause::RateLimit, from, until, merged: 2 };
+        let why = "why".to_owned();
+        let all = [
+            (0, 0, What::Adopted { generation: 1, start: 0, inode: 7, newest }),
+            (40, 40, What::Mark),
+            (60, 40, What::Lost(loss)),
+            (100, 80, What::Disconnected { cause: "the VMM \"ended\"".into() }),
+            (100, 0, What::Rotated(whole(1, 0, 100, 7, 8))),
+            (150, 50, What::Packed { generation: 1, inode: 9, packed_bytes: 30 }),
+            (150, 10, What::Truncated { bytes: 40, newest }),
+            (200, 0, What::Moved(Generation { newest, ..whole(2, 100, 200, 8, 10) })),
+            (250, 50, What::Unknown { generation: 4, start: 230, inode: 10, why }),
+            (260, 60, What::Adopted { generation: 4, start: 230, inode: 10, newest: None }),
+        ];
+        let line = |(offset, size, what)| {
+            Record { time: Duration::from_secs(1_795_523_696), offset, size, what }.encode()
+        };
+        all.map(line).concat().into_bytes()
     }
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_back(time in time(), offset: u64, size: u64, what in what()) {
-            let record = Record { time, offset, size, what };
+        fn what_is_written_is_read_back(record in record(), cut: proptest::sample::Index) {
             let line = record.encode();
             prop_assert_eq!(line.matches('\n').count(), 1);
             prop_assert_eq!(Record::decode(line.trim_end().as_bytes()), Some(record.clone()));
-            // A torn line is none, and spoils no other.
-            let torn = format!("{}{line}", &line[..line.len() / 2]);
-            prop_assert!(Record::decode_all(torn.as_bytes()).count() <= 1);
-            let whole = format!("{line}{}", &line[..line.len() - 2]);
-            prop_assert_eq!(Record::decode_all(whole.as_bytes()).collect::<Vec<_>>(), [record]);
+            // A torn line is none, wherever it is torn, and spoils no other.
+            let torn = &line.as_bytes()[..cut.index(line.len() - 1)];
+            prop_assert_eq!(Record::decode(torn), None);
+            let file = [line.as_bytes(), torn, b"\n", line.as_bytes(), torn].concat();
+            let read: Vec<Record> = Record::decode_all(&file).collect();
+            prop_assert_eq!(read, [record.clone(), record]);
+        }
+
+        /// What is read of a damaged file can be written and read again, line by line.
+        #[test]
+        fn what_is_read_can_be_written(file in fuzz::damaged(vec![file()])) {
+            for record in Record::decode_all(&file) {
+                let line = record.encode();
+                prop_assert!(line.len() > 1 && line.ends_with('\n'));
+                let again = Record::decode(line.trim_end().as_bytes()).unwrap();
+                prop_assert_eq!(again.encode(), line);
+            }
         }
 
         #[test]
-        fn any_bytes_are_no_harm(bytes: Vec<u8>) {
-            let _ = Record::decode_all(&bytes).count();
+        fn a_file_is_read_as_its_two_halves_wherever_a_line_ends(
+            file in fuzz::damaged(vec![file()]),
+            at: proptest::sample::Index,
+        ) {
+            let ends: Vec<usize> = (0..file.len()).filter(|at| file[*at] == b'\n').collect();
+            if let Some(end) = ends.get(at.index(ends.len().max(1))) {
+                let halves = [&file[..*end], &file[*end + 1..]].map(Record::decode_all);
+                let halves = halves.into_iter().flatten().collect::<Vec<_>>();
+                prop_assert_eq!(halves, Record::decode_all(&file).collect::<Vec<_>>());
+            }
         }
+    }
+
+    #[test]
+    fn a_line_that_names_a_number_that_no_log_has_is_skipped() {
+        let line = |offset: u64, bytes: u64| {
+            let (from, until) = (Duration::ZERO, Duration::ZERO);
+            let loss = Loss { bytes, cause: Cause::Crash, from, until, merged: 0 };
+            Record { time: from, offset, size: 0, what: What::Lost(loss) }.encode()
+        };
+        assert!(Record::decode(line(OFFSET_MAX, OFFSET_MAX).trim_end().as_bytes()).is_some());
+        assert!(Record::decode(line(OFFSET_MAX + 1, 1).trim_end().as_bytes()).is_none());
+        assert!(Record::decode(line(1, u64::MAX).trim_end().as_bytes()).is_none());
+    }
+
+    #[test]
+    fn a_line_may_be_nested_deeper_than_a_stack_and_is_skipped() {
+        let deep = "[".repeat(1_000_000) + &"]".repeat(1_000_000);
+        let line = format!("{{\"event\":\"mark\",\"x\":{deep},\"offset\":1}}");
+        assert_eq!(Record::decode(line.as_bytes()), None);
     }
 
     #[test]

@@ -113,11 +113,11 @@ fn with_losses_merged(lines: Vec<Line>) -> Vec<Line> {
 fn merged(earlier: &Record, later: &Record) -> Option<Record> {
     let (What::Lost(first), What::Lost(last)) = (&earlier.what, &later.what) else { return None };
     let one = Loss {
-        bytes: first.bytes + last.bytes,
+        bytes: first.bytes.saturating_add(last.bytes),
         cause: last.cause,
         from: first.from,
         until: last.until,
-        merged: first.merged.max(1) + last.merged.max(1),
+        merged: first.merged.max(1).saturating_add(last.merged.max(1)),
     };
     Some(Record { what: What::Lost(one), ..*later })
 }
@@ -125,7 +125,8 @@ fn merged(earlier: &Record, later: &Record) -> Option<Record> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::record::{Cause, Generation};
+    use crate::log::record::{self, Cause, Generation};
+    use proptest::prelude::*;
     use std::time::Duration;
 
     /// The room that records take.
@@ -191,6 +192,48 @@ mod tests {
         let kept = thin(all.clone(), 20, few);
         assert!(losses(&kept) < losses(&all));
         assert_eq!(lost(&kept), lost(&all));
+    }
+
+    proptest! {
+        /// Any records become no more room than is wanted, but for the fresh ones; those that are
+        /// left are some of the old ones, or losses in their place.
+        #[test]
+        fn any_records_are_thinned_out(
+            records in proptest::collection::vec(record::tests::record(), 0..150),
+            losses in proptest::collection::vec(proptest::sample::Index::arbitrary(), 0..9),
+            keep in 0..9usize,
+            bytes_max in 0..20_000u64,
+        ) {
+            let mut all = records;
+            for at in losses.iter().filter(|_| !all.is_empty()).collect::<Vec<_>>() {
+                // Losses in a row, which become one.
+                let at = at.index(all.len());
+                let copy = all[at].clone();
+                all.insert(at, copy);
+            }
+            let kept = thin(all.clone(), keep, bytes_max);
+            prop_assert!(size(&kept) <= bytes_max || kept.len() <= FRESH);
+            let mut left = all.iter();
+            for record in &kept {
+                let is_it = |old: &&Record| {
+                    let same_place = (old.time, old.offset, old.size) ==
+                        (record.time, record.offset, record.size);
+                    let is_loss = |what: &What| matches!(what, What::Lost(_));
+                    same_place && (old.what == record.what ||
+                        (is_loss(&old.what) && is_loss(&record.what)))
+                };
+                prop_assert!(left.any(|old| is_it(&old)), "{:?}", record);
+            }
+        }
+    }
+
+    #[test]
+    fn losses_that_are_too_many_to_count_become_one_that_is() {
+        let (from, until) = (Duration::ZERO, Duration::ZERO);
+        let loss = Loss { bytes: u64::MAX, cause: Cause::Crash, from, until, merged: u64::MAX };
+        let lost = Record { time: from, offset: 1, size: 0, what: What::Lost(loss) };
+        let Some(Record { what: What::Lost(one), .. }) = merged(&lost, &lost) else { panic!() };
+        assert_eq!((one.bytes, one.merged), (u64::MAX, u64::MAX));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::key::{Key, Kind};
 use super::report::{EventKind, VmId};
 use super::slot::{LaunchPart, Line, Slot};
 use super::store::Store;
-use crate::config::{OnExit, VmSpec};
+use crate::config::OnExit;
 use crate::env::{CHECK_TOKEN, Descriptor, Heritage, Moment};
 use crate::handover::state::{
     FORMAT, LaunchState, ProcessState, State, StateError, StreamState, VmState,
@@ -129,7 +129,8 @@ impl<E: Heritage> Reactor<E> {
         let key = self.table.next_key().ok_or("the table of VMs is full")?;
         let seed = self.roll();
         let heard = saved.machine.heard;
-        let spec = spec_of(&saved);
+        saved.check()?;
+        let spec = saved.spec();
         let (log, before) = self.take_log(&saved, seed, now)?;
         let streams = [saved.stream, saved.successor].map(|stream| {
             let stream = stream?;
@@ -230,18 +231,6 @@ impl<E: Heritage> Reactor<E> {
                 ::log::warn!("VM {id}: its VMM, process {pid}, was not taken over: {error}");
             }
         }
-    }
-}
-
-fn spec_of(saved: &VmState) -> VmSpec {
-    VmSpec {
-        id: saved.id.clone(),
-        serial: saved.serial.clone(),
-        log: saved.log.spec(),
-        api: saved.api.clone(),
-        on_exit: if saved.waits_on_exit { OnExit::Wait } else { OnExit::Close },
-        dial_timeout: saved.dial_timeout,
-        expect_uid: saved.expect_uid,
     }
 }
 

@@ -101,7 +101,8 @@ impl Store {
     }
 
     pub(super) fn next_sequence(&mut self) -> u64 {
-        self.last_sequence += 1;
+        // As it was found it may be any number.
+        self.last_sequence = self.last_sequence.saturating_add(1);
         self.last_sequence
     }
 }
@@ -447,6 +448,46 @@ impl<E: Env> Reactor<E> {
     pub(super) fn end_store(&mut self) {
         if self.store.take().is_some() {
             self.tell_service(Message::Remove(MEMORY.into()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuzz;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_berth_is_known_by_its_own_name_alone(
+            berth: u32,
+            name in fuzz::damaged_text(&["s0", "s19999", "s4294967295", "state"]),
+        ) {
+            prop_assert_eq!(berth_of(&name_of(berth)), Some(berth));
+            prop_assert!(berth_of(&name).is_none_or(|berth| name_of(berth) == name));
+        }
+
+        /// Whatever names a manager hands over, no number is lost, and none is told twice.
+        #[test]
+        fn every_number_that_is_handed_over_is_sorted_once(
+            names in proptest::collection::vec(
+                prop_oneof![
+                    Just("state".to_owned()),
+                    fuzz::damaged_text(&["s0", "s1", "state"]),
+                ],
+                0..20,
+            ),
+        ) {
+            let count = names.len() as Descriptor;
+            let first = names.iter().position(|name| name == MEMORY);
+            let sorted = Kept::sort(names.into_iter().zip(3..).collect());
+            prop_assert_eq!(sorted.memory, first.map(|at| at as Descriptor + 3));
+            let streams = sorted.streams.into_values().flatten();
+            let others = sorted.others.into_iter().map(|(_, number)| number);
+            let mut all: Vec<_> = streams.chain(others).chain(sorted.memory).collect();
+            all.sort_unstable();
+            prop_assert_eq!(all, (3..3 + count).collect::<Vec<_>>());
         }
     }
 }

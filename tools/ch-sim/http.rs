@@ -10,7 +10,7 @@
 use super::release::Release;
 
 /// The longest body that is taken.
-const BODY_BYTES_MAX: usize = 51200;
+pub(crate) const BODY_BYTES_MAX: usize = 51200;
 /// A line, its end included, fits into this.
 const LINE_BYTES_MAX: usize = 1024;
 
@@ -64,7 +64,8 @@ struct Head {
 /// An incremental request parser.
 pub struct Parser {
     release: Release,
-    buffer: Vec<u8>,
+    /// What was fed and is not parsed yet.
+    pub(crate) buffer: Vec<u8>,
     state: State,
 }
 

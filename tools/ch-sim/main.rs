@@ -6,6 +6,11 @@ use std::process::ExitCode;
 
 #[path = "mod.rs"]
 mod ch_sim;
+#[cfg(test)]
+#[path = "../../src/fuzz.rs"]
+mod fuzz;
+#[cfg(test)]
+mod http_tests;
 
 fn main() -> ExitCode {
     ch_sim::main(std::env::args_os().skip(1))

@@ -1,6 +1,7 @@
 //! What calls and their answers promise.
 
 use super::*;
+use crate::fuzz;
 use proptest::prelude::*;
 
 fn answer(status: u16, body: &[u8]) -> Response {
@@ -156,21 +157,67 @@ fn an_answer_that_cannot_be_read_is_an_error_with_its_status() {
     );
 }
 
+/// Bodies as CH sends them.
+fn bodies() -> Vec<Vec<u8>> {
+    let bodies: [&[u8]; 6] = [
+        br#"{"build_version":"v53.0","version":"53.0.0","pid":7,"features":["kvm"],"new":1}"#,
+        br#"{"config":{"serial": {"mode":"Socket", "file":null,"socket":"/s"}, "x":1e2},
+            "state":"Created"}"#,
+        br#"["Error from API","The VM could not be created","Address in use (os error 98)"]"#,
+        b"{ \"error\": \"Bad.\nAll requests dropped.\" }",
+        br#"{"state":"Break\u202ePoint","config":{},"memory":[[],{"":[]}]}"#,
+        b"",
+    ];
+    bodies.map(<[u8]>::to_vec).into()
+}
+
+/// Fit for a terminal and a log line.
+fn is_clean(words: &str) -> bool {
+    !words.contains(|c: char| c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c))
+}
+
+#[test]
+fn a_body_may_be_nested_as_deep_as_it_is_long() {
+    let deep = format!("{}{}", "[".repeat(500_000), "]".repeat(500_000));
+    for body in
+        [deep.clone(), format!("{{\"error\":{deep}}}"), format!("{{\"x\":{deep},\"error\":\"e\"}}")]
+    {
+        for call in [Call::Ping, Call::Info, Call::Boot] {
+            let error = interpret(&call, answer(500, body.as_bytes())).unwrap_err();
+            assert!(error.words.len() <= WORDS_BYTES_MAX);
+            let _ = interpret(&call, answer(200, body.as_bytes()));
+        }
+    }
+    let body = format!("{{\"state\":\"Created\",\"config\":{{\"x\":{deep}}}}}");
+    let Ok(Reply::Info(info)) = interpret(&Call::Info, answer(200, body.as_bytes())) else {
+        panic!()
+    };
+    assert_eq!(info.config.len(), deep.len() + 6);
+}
+
 proptest! {
     #[test]
     fn whatever_the_body_an_error_is_one_clean_bounded_line(
-        body in prop::collection::vec(any::<u8>(), 0..2000),
+        body in fuzz::damaged(bodies()),
         wrapped in any::<bool>(),
+        long in 1..200usize,
     ) {
         let body = if wrapped {
-            serde_json::to_vec(&[String::from_utf8_lossy(&body)]).unwrap()
+            serde_json::to_vec(&[String::from_utf8_lossy(&body).repeat(long)]).unwrap()
         } else {
             body
         };
-        let error = interpret(&Call::Info, answer(500, &body)).unwrap_err();
-        prop_assert!(!error.words.is_empty() && error.words.len() <= WORDS_BYTES_MAX);
-        prop_assert!(!error.words.contains(char::is_control));
-        let _ = interpret(&Call::Info, answer(200, &body));
-        let _ = interpret(&Call::Ping, answer(200, &body));
+        for (call, status) in [(Call::Info, 500), (Call::Info, 200), (Call::Ping, 200)] {
+            match interpret(&call, answer(status, &body)) {
+                Err(error) => {
+                    prop_assert!(!error.words.is_empty() && error.words.len() <= WORDS_BYTES_MAX);
+                    prop_assert!(is_clean(&error.words), "{:?}", error.words);
+                }
+                Ok(Reply::Info(Info { state: VmState::Other(name), .. })) => {
+                    prop_assert!(is_clean(&name) && name.len() <= WORDS_BYTES_MAX);
+                }
+                Ok(_) => prop_assert_eq!(status, 200),
+            }
+        }
     }
 }

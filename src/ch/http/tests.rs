@@ -1,6 +1,7 @@
 //! What the codec promises, on micro-http's literal answers.
 
 use super::*;
+use crate::fuzz;
 use proptest::prelude::*;
 
 fn done(status: u16, body: &[u8], close: bool) -> Response {
@@ -158,6 +159,56 @@ fn what_is_no_answer_is_refused_by_name() {
     }
 }
 
+#[test]
+fn what_is_wrong_in_a_line_is_found_at_its_end_however_it_came() {
+    let cut: &[u8] = b"HTTP/1.1 200 \r\nX\x01";
+    let ended = [cut, b"\r\n"].concat();
+    for chunks in fuzz::choppings(cut, &[]) {
+        assert_eq!(outcome(&chunks), (vec![], HttpError::HeadCut { got: cut.len() }));
+    }
+    for chunks in fuzz::choppings(&ended, &[]) {
+        assert_eq!(outcome(&chunks).1, HttpError::BadHead(httparse::Error::HeaderName));
+    }
+}
+
+#[test]
+fn odd_heads_are_read_or_refused_by_name_however_they_are_cut() {
+    use HttpError::*;
+    let ok = |status, body: &[u8]| (vec![done(status, body, false)], NoResponse);
+    let refused = |error| (vec![], error);
+    let head = |error| refused(BadHead(error));
+    let cases: &[(&[u8], Outcome)] = &[
+        // Lines that end in LF alone, and both kinds in one head.
+        (b"HTTP/1.1 200 \nContent-Length: 2\n\n{}", ok(200, b"{}")),
+        (b"HTTP/1.1 200 \r\nContent-Length: 2\n\r\n{}", ok(200, b"{}")),
+        (b"HTTP/1.1 200 \r\nContent-Length: 2\r\r\n\r\n{}", head(httparse::Error::HeaderValue)),
+        (b"HTTP/1.1 200 \r\nContent-Length: 2\rX: y\r\n\r\n{}", head(httparse::Error::HeaderValue)),
+        // White space around a length, and lengths that are none.
+        (b"HTTP/1.1 200 \r\nContent-Length: \t 2 \t\r\n\r\n{}", ok(200, b"{}")),
+        (b"HTTP/1.1 200 \r\nContent-Length: 2, 2\r\n\r\n{}", refused(BadContentLength)),
+        (b"HTTP/1.1 200 \r\nContent-Length: 0x2\r\n\r\n{}", refused(BadContentLength)),
+        (b"HTTP/1.1 200 \r\nContent-Length: 2\r\ncontent-length: 02\r\n\r\n{}", ok(200, b"{}")),
+        (b"HTTP/1.1 200 \r\nContent-Length: 18446744073709551615\r\n\r\n", refused(BodyTooLong)),
+        (b"HTTP/1.1 204 \r\nContent-Length: 18446744073709551616\r\n\r\n", ok(204, b"")),
+        (b"HTTP/1.1 200 \r\nContent-Length : 2\r\n\r\n{}", head(httparse::Error::HeaderName)),
+        // NUL, folded lines, a status of another kind.
+        (b"HTTP/1.1 200 \r\nX: \0\r\n\r\n", head(httparse::Error::HeaderValue)),
+        (b"HTTP/1.1 200 \r\nX: y\r\n z\r\n\r\n", head(httparse::Error::HeaderName)),
+        (b"HTTP/1.1 99 \r\n\r\n", head(httparse::Error::Status)),
+        (b"HTTP/1.1 2000 \r\n\r\n", head(httparse::Error::Status)),
+        (b"HTTP/1.5 200 \r\n\r\n", head(httparse::Error::Version)),
+        (b"HTTP/1.1 200 \r\nTransfer-Encoding: identity\r\n\r\n", refused(TransferEncoding)),
+        // Informational heads alone are no answer.
+        (b"HTTP/1.1 100 \r\n\r\n", refused(HeadCut { got: 17 })),
+        (b"HTTP/1.1 199 \r\nContent-Length: 9\r\n\r\nHTTP/1.1 204\r\n\r\n", ok(204, b"")),
+    ];
+    for (bytes, expected) in cases {
+        for chunks in fuzz::choppings(bytes, &[]) {
+            assert_eq!(outcome(&chunks), *expected, "{}", bytes.escape_ascii());
+        }
+    }
+}
+
 /// A 204 whose head has exactly `bytes` bytes.
 fn head_of(bytes: usize) -> Vec<u8> {
     let (start, end) = ("HTTP/1.1 204 \r\nX: ", "\r\n\r\n");
@@ -237,48 +288,70 @@ fn a_request_body_that_ch_would_refuse_is_not_sent() {
     );
 }
 
-/// Cuts `bytes` at the given places, each taken modulo what is left.
-fn chop<'b>(mut bytes: &'b [u8], cuts: &[usize]) -> Vec<&'b [u8]> {
-    let mut chunks = Vec::new();
-    for cut in cuts {
-        let (chunk, rest) = bytes.split_at(cut % (bytes.len() + 1));
-        chunks.push(chunk);
-        bytes = rest;
+/// All answers of a connection, and the error that it ends with.
+type Outcome = (Vec<Response>, HttpError);
+
+fn outcome(chunks: &[&[u8]]) -> Outcome {
+    let mut parser = ResponseParser::new();
+    let mut answers = Vec::new();
+    for chunk in chunks {
+        let mut rest = *chunk;
+        while !rest.is_empty() {
+            match parser.feed(rest) {
+                Ok(Fed::More) => break,
+                Ok(Fed::Done { response, used }) => {
+                    assert!(used > 0 && used <= rest.len());
+                    assert!(response.status >= 200 && response.body.len() <= BODY_BYTES_MAX);
+                    answers.push(response);
+                    rest = &rest[used..];
+                }
+                Err(error) => {
+                    assert_eq!(parser.feed(b"HTTP/1.1 204 \r\n\r\n"), Err(error));
+                    assert_eq!(parser.head.capacity(), 0, "what failed holds nothing");
+                    return (answers, error);
+                }
+            }
+            assert!(parser.head.len() + parser.skipped <= HEAD_BYTES_MAX);
+        }
     }
-    chunks.push(bytes);
-    chunks
+    match parser.on_eof() {
+        Ok(last) => answers.push(last),
+        Err(error) => return (answers, error),
+    }
+    (answers, HttpError::NoResponse)
+}
+
+/// Valid answers, and what is refused, to start from.
+fn corpus() -> Vec<Vec<u8>> {
+    let odd: [&[u8]; 6] = [
+        b"HTTP/1.1 500 \r\n\r\nup to the end",
+        b"HTTP/1.1 200 \r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        b"HTTP/1.0 200 OK\nContent-Length: 2\n\n{}",
+        b"HTTP/1.1 100 \r\n\r\nHTTP/1.1 101 \r\nUpgrade: x\r\n\r\nHTTP/1.1 204\r\n\r\n",
+        b"HTTP/1.1 304 \r\nContent-Length: 18446744073709551615\r\n\r\n",
+        b"HTTP/1.1 200 \r\nConnection: close\r\nContent-Length: 1\r\n\r\nx",
+    ];
+    answers().into_iter().map(|(bytes, _)| bytes).chain(odd).map(<[u8]>::to_vec).collect()
 }
 
 proptest! {
+    /// Valid or not: answers and error are the same, however the stream was cut.
     #[test]
-    fn arbitrary_bytes_never_panic_and_stay_within_the_limits(
-        head in prop::sample::select(vec![
-            &b""[..], b"HTTP/1.1 ", b"HTTP/1.1 200 \r\n", b"HTTP/1.1 100\r\n\r\n",
-            b"HTTP/1.1 200 \r\nContent-Length: ", b"HTTP/1.1 500\r\n\r\n",
-        ]),
-        chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..8),
+    fn any_stream_means_the_same_however_it_is_cut(
+        bytes in fuzz::damaged(corpus()),
+        cuts in fuzz::cuts(),
     ) {
-        let mut parser = ResponseParser::new();
-        for chunk in std::iter::once(head.to_vec()).chain(chunks) {
-            match parser.feed(&chunk) {
-                Ok(Fed::Done { used, response }) => {
-                    prop_assert!(used <= chunk.len());
-                    prop_assert!(response.status >= 200);
-                    prop_assert!(response.body.len() <= BODY_BYTES_MAX);
-                }
-                Ok(Fed::More) => {}
-                Err(error) => prop_assert_eq!(parser.feed(b"HTTP/1.1 204 \r\n\r\n"), Err(error)),
-            }
-            prop_assert!(parser.head.len() + parser.skipped <= HEAD_BYTES_MAX);
+        let whole = outcome(&[&bytes]);
+        for chunks in fuzz::choppings(&bytes, &cuts) {
+            prop_assert_eq!(&outcome(&chunks), &whole, "{:?}", chunks);
         }
-        let _ = parser.on_eof();
     }
 
     #[test]
     fn a_valid_answer_survives_every_chopping(
         status in 200u16..600,
         body in prop::collection::vec(any::<u8>(), 0..500),
-        cuts in prop::collection::vec(any::<usize>(), 0..12),
+        cuts in fuzz::cuts(),
         continues in 0usize..3,
     ) {
         let body = if matches!(status, 204 | 304) { Vec::new() } else { body };
@@ -289,6 +362,8 @@ proptest! {
         );
         let bytes = [head.as_bytes(), &body, b"after"].concat();
         let expected = Ok(Some((done(status, &body, false), 5)));
-        prop_assert_eq!(run(&chop(&bytes, &cuts)), expected);
+        for chunks in fuzz::choppings(&bytes, &cuts) {
+            prop_assert_eq!(run(&chunks), expected.clone());
+        }
     }
 }

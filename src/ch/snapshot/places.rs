@@ -216,3 +216,6 @@ fn in_state<'t, E: From<JsonError>>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
 /// A snapshot of mode File as v52 writes it, nulls included, with a path at every known place.
-const FULL: &str = r#"{
+pub(super) const FULL: &str = r#"{
   "payload": {"kernel":"/vm/a/vmlinux","initramfs":"/vm/a/initrd","firmware":"/vm/a/fw",
     "igvm":"/vm/a/igvm","fw_cfg_config":{"items":{"item_list":[{"name":"n","file":"/vm/a/f"}]}},
     "cmdline":"root=/vm/a"},
@@ -27,7 +27,7 @@ const FULL: &str = r#"{
 }
 "#;
 
-const STATE_TEXT: &str = concat!(
+pub(super) const STATE_TEXT: &str = concat!(
     r#"{"id":"","snapshots":{"device-manager":{"id":"device-manager","snapshots":{"#,
     r#""_disk0":{"snapshots":{},"snapshot_data":{"#,
     r#""state":"{\"disk_path\":\"\/vm\/a/disk.img\",\"n\":\"\u00e9\\\"\"}"}},"#,

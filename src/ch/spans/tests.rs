@@ -1,6 +1,7 @@
 //! What the span editor promises.
 
 use super::*;
+use crate::fuzz;
 use proptest::prelude::*;
 
 #[test]
@@ -38,6 +39,18 @@ fn a_value_of_another_kind_is_named_with_its_place_in_the_whole_text() {
 }
 
 #[test]
+fn half_of_a_surrogate_pair_is_named_where_it_stands() {
+    let text = "{\n\"a\":\"\\ud800\",\"b\":{\"\\udc00\":1}}";
+    let json = Json::new(text).unwrap();
+    let members = json.members(json.root(), "").unwrap();
+    let what = "has half of a surrogate pair in it";
+    let error = json.string(members[0].value, "a").unwrap_err();
+    assert_eq!(error.to_string(), format!("line 2, column 5: a: {what}"));
+    let error = json.members(members[1].value, "b").unwrap_err();
+    assert_eq!(error.to_string(), format!("line 2, column 19: b: {what}"));
+}
+
+#[test]
 fn a_key_that_occurs_twice_is_refused_however_it_is_spelled() {
     let text = "{\"a\":1,\n\"\\u0061\":2}";
     let json = Json::new(text).unwrap();
@@ -58,6 +71,22 @@ fn removing_a_member_takes_one_comma_with_it() {
     assert_eq!(removed("{ \"a\":1, \"b\":2, \"c\":3 }", 1), "{ \"a\":1, \"c\":3 }");
     assert_eq!(removed("{ \"a\":1, \"b\":2, \"c\":3 }", 2), "{ \"a\":1, \"b\":2 }");
     assert_eq!(removed("{ \"a\":1 }", 0), "{  }");
+}
+
+/// Own walks must not take a stack frame a level, as a peer's or a file's depth is not ours.
+#[test]
+fn a_text_may_be_nested_as_deep_as_it_is_long() {
+    let deep = |open: &str, inner: &str, close: &str| {
+        format!("{}{inner}{}", open.repeat(200_000), close.repeat(200_000))
+    };
+    for value in [deep("[", "", "]"), deep("{\"a\":", "7", "}"), deep("[{\"\":", "[]", "}]")] {
+        let text = format!("{{\"x\":{value},\"y\":1}}");
+        let json = Json::new(&text).unwrap();
+        let members = json.members(json.root(), "").unwrap();
+        assert_eq!(members[0].value.get(), value);
+        assert!(json.string(members[0].value, "x").is_err());
+        assert!(Json::new(&text[..text.len() - 1]).is_err());
+    }
 }
 
 proptest! {
@@ -97,5 +126,34 @@ proptest! {
             let _ = json.elements(json.root(), "");
             let _ = json.string(json.root(), "");
         }
+    }
+
+    /// What stands at a member's span is that member, and taking one out leaves the others.
+    #[test]
+    fn a_member_that_is_taken_out_leaves_every_other_as_it_was(
+        values in prop::collection::vec((fuzz::space(), fuzz::json(), fuzz::space()), 1..6),
+        which: prop::sample::Index,
+    ) {
+        let spelled = values.iter().enumerate();
+        let spelled = spelled.map(|(n, (a, value, b))| format!("{a}\"k{n}\"{b}:{a}{value}{b}"));
+        let spelled: Vec<String> = spelled.collect();
+        let text = format!("{{{}}}", spelled.join(","));
+        let json = Json::new(&text).unwrap();
+        let members = json.members(json.root(), "").unwrap();
+        for (member, spelled) in members.iter().zip(&spelled) {
+            prop_assert_eq!(&text[member.span.clone()], spelled.trim());
+            prop_assert_eq!(&text[json.span(member.value)], member.value.get());
+        }
+        let which = which.index(members.len());
+        let mut edits = Edits::new();
+        edits.remove_member(&members, which);
+        let edited = edits.apply(&text);
+        let json = Json::new(&edited).unwrap();
+        let left = json.members(json.root(), "").unwrap();
+        let left: Vec<_> = left.iter().map(|m| (m.key.clone(), m.value.get().to_owned())).collect();
+        let mut expected: Vec<_> =
+            members.iter().map(|m| (m.key.clone(), m.value.get().to_owned())).collect();
+        expected.remove(which);
+        prop_assert_eq!(left, expected);
     }
 }

@@ -1,6 +1,7 @@
 //! What reading and changing a serial section promises.
 
 use super::*;
+use crate::fuzz;
 use proptest::prelude::*;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -140,7 +141,97 @@ fn a_path_that_json_or_a_socket_cannot_hold_is_refused() {
     assert_eq!(fault(b"/a\0b"), SocketPathFault::HasNul);
 }
 
+/// Members with keys of their own, whatever their values.
+fn members(prefix: &'static str) -> impl Strategy<Value = Vec<String>> {
+    let member = (fuzz::space(), fuzz::json(), fuzz::space());
+    prop::collection::vec(member, 0..3).prop_map(move |members| {
+        let spelled = |(n, (a, value, b))| format!("{a}\"{prefix}{n}\"{b}:{a}{value}{b}");
+        members.into_iter().enumerate().map(spelled).collect()
+    })
+}
+
+/// A serial section: known keys with strings or null, unknown ones with anything, in any order.
+fn section() -> impl Strategy<Value = String> {
+    let text = || prop_oneof![fuzz::json_string(), Just("null".to_owned())];
+    let known =
+        |key: &'static str| prop::option::of(fuzz::json_member(Just(format!("\"{key}\"")), text()));
+    let known = (known("mode"), known("file"), known("\\u0073ocket"), members("u"));
+    let ordered = known.prop_map(|(mode, file, socket, others)| {
+        mode.into_iter().chain(file).chain(socket).chain(others).collect::<Vec<_>>()
+    });
+    ordered.prop_shuffle().prop_map(|members| format!("{{{}}}", members.join(",")))
+}
+
+/// The values of a section that seriald does not know, by their keys, in order.
+fn unknown(section: &str) -> Vec<(String, String)> {
+    let json = Json::new(section).unwrap();
+    let members = json.members(json.root(), "").unwrap();
+    let others = members.iter().filter(|m| !["mode", "file", "socket"].contains(&&*m.key));
+    others.map(|m| (m.key.clone(), m.value.get().to_owned())).collect()
+}
+
+/// What damaged configurations are made of.
+const CONFIGS: [&str; 5] = [
+    r#"{"a" : 1.50e1, "serial":{"file":"/l","mode":"File"} ,"z":"\u00e9"}"#,
+    r#"{"serial":{ "file":"/l", "iommu":false,"mode":"File","socket":null },"console":null}"#,
+    r#"{"x":[{"serial":1}],"\u0073erial":{"mode":"\u0053ocket","socket":"\/s"}}"#,
+    "{\n  \"memory\": {\"size\": 1e400},\n  \"serial\": null\n}\n",
+    "{}",
+];
+
+/// The text has such a place.
+fn is_in(text: &str, error: &JsonError) -> bool {
+    let line = text.split('\n').nth(error.line.wrapping_sub(1));
+    line.is_some_and(|line| error.column <= line.len() + 1)
+}
+
 proptest! {
+    #[test]
+    fn only_the_serial_section_changes_whatever_stands_around_it(
+        before in members("a"),
+        serial in section(),
+        behind in members("b"),
+        key in prop::sample::select(vec!["\"serial\"", "\"\\u0073erial\""]),
+        space in fuzz::space(),
+    ) {
+        let opened = before.iter().map(|member| format!("{member},")).collect::<String>();
+        let head = format!("{space}{{{opened}{key}:{space}");
+        let closed = behind.iter().map(|member| format!(",{member}")).collect::<String>();
+        let tail = format!("{closed}}}{space}");
+        let config = format!("{head}{serial}{tail}");
+        let path = Path::new("/run/\"s\"");
+        let changed = with_serial_socket(&config, path).unwrap();
+        prop_assert!(changed.starts_with(&head) && changed.ends_with(&tail), "{}", changed);
+        let section = &changed[head.len()..changed.len() - tail.len()];
+        prop_assert_eq!(unknown(section), unknown(&serial));
+        let read = serial_section(&changed).unwrap().unwrap();
+        prop_assert!(read.is_socket() && read.file.is_none());
+        prop_assert_eq!(read.socket.as_deref(), Some("/run/\"s\""));
+        prop_assert_eq!(with_serial_socket(&changed, path).unwrap(), changed);
+    }
+
+    #[test]
+    fn a_damaged_configuration_is_changed_whole_or_refused_with_its_place(
+        config in fuzz::damaged_text(&CONFIGS),
+    ) {
+        let path = Path::new("/s");
+        match for_launch(&config, path) {
+            Ok(changed) => {
+                prop_assert_eq!(&for_launch(&changed, path).unwrap(), &changed);
+                let read = serial_section(&changed).unwrap().unwrap();
+                prop_assert!(read.is_socket() && read.socket.as_deref() == Some("/s"));
+            }
+            Err(ConfigError::Json(error)) => {
+                prop_assert!(is_in(&config, &error), "{} in {:?}", error, config);
+                prop_assert!(!error.what.is_empty());
+            }
+            Err(ConfigError::Path(error)) => prop_assert!(false, "{}", error),
+        }
+        if let Err(error) = serial_section(&config) {
+            prop_assert!(is_in(&config, &error), "{} in {:?}", error, config);
+        }
+    }
+
     #[test]
     fn whatever_the_path_it_is_read_back_and_the_rest_is_the_same(
         path in "[a-z\"\\\\\n\u{e9}/ ]{1,40}",

@@ -7,7 +7,7 @@
 
 use super::{OsEnv, OsStream, cvt, fstat, heritage, leaving, token};
 use crate::env::{BerthNote, Descriptor, FileId, Flight, Found, Remains, SocketId, Sockets};
-use crate::limits::{BERTHS_MAX, HELD_NOTES_MAX, ID_MAX, MAX_BYTES_MAX, TURN_BUDGET};
+use crate::limits::{BERTHS_MAX, HELD_NOTES_MAX, ID_MAX, MAX_BYTES_MAX, OFFSET_MAX, TURN_BUDGET};
 use mio::unix::SourceFd;
 use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
@@ -36,6 +36,9 @@ const LENGTH: usize = BERTHS + BERTHS_MAX * BERTH;
 const NUMBERS: usize = 5;
 const ID_LENGTH: usize = NUMBERS * 8;
 const ID: usize = ID_LENGTH + 8;
+
+/// Nanoseconds of a second.
+const NANOS: u32 = 1_000_000_000;
 
 /// How much of the bytes in flight was written, as one number, so that one store changes it: how
 /// many for certain, in the upper bits, and the file's size before the write that is under way.
@@ -237,7 +240,9 @@ impl Kept {
             let note = BERTHS + berth * BERTH;
             let id = self.id(note)?;
             let [sequence, device, inode, secs, nanos] = self.numbers(note);
-            let born = Duration::new(secs, u32::try_from(nanos).unwrap_or(0));
+            // More nanoseconds than a second has are none that we wrote, and may overflow.
+            let nanos = u32::try_from(nanos).ok().filter(|nanos| *nanos < NANOS);
+            let born = Duration::new(secs, nanos.unwrap_or(0));
             let socket = SocketId { file: FileId { device, inode }, born };
             let socket = (inode != 0).then_some(socket);
             Some((u32::try_from(berth).ok()?, BerthNote { id, sequence, socket }))

@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::RotateMode;
 use crate::env::{Exit, FileId};
+use crate::fuzz;
 use crate::log::{Counters, Rotation};
 use crate::vm::After;
 
@@ -142,11 +143,151 @@ fn another_format_is_refused_by_its_number() {
     assert!(State::parse(b"{}").is_err() && State::parse(b"[1").is_err());
 }
 
+/// A state that can be gone on with: of the fixture's two VMs the first.
+fn sound() -> State {
+    let mut state = whole();
+    state.vms.truncate(1);
+    state
+}
+
+#[test]
+fn a_state_that_can_be_gone_on_with_passes() {
+    assert_eq!(sound().checked().unwrap(), sound());
+}
+
+#[test]
+fn what_a_successor_could_not_go_on_with_is_refused_by_name() {
+    let gap = |before, bytes| {
+        let time = Duration::ZERO;
+        let cause = crate::log::record::Cause::Crash;
+        let loss = crate::log::record::Loss { bytes, cause, from: time, until: time, merged: 0 };
+        crate::log::Gap { before, loss }
+    };
+    let refused = |change: &dyn Fn(&mut VmState)| {
+        let mut state = sound();
+        change(&mut state.vms[0]);
+        state.checked().unwrap_err().to_string()
+    };
+    let many = vec![gap(0, 1); crate::limits::HELD_GAPS_MAX + 1];
+    type Change<'a> = &'a dyn Fn(&mut VmState);
+    let changes: [(Change<'_>, &str); 15] = [
+        (&|vm| vm.log.max_bytes = 0, "log.max_bytes 0 is not within"),
+        (&|vm| vm.log.max_age = Some(Duration::MAX), "log.max_age_s 18446744073709551615 is above"),
+        (&|vm| vm.log.path = "/".into(), "log.path"),
+        (&|vm| vm.id = "../a".into(), "id must match"),
+        (&|vm| vm.machine.until = Duration::MAX, "a moment that no clock reaches"),
+        (&|vm| vm.log.age_due = Some(Duration::MAX), "a moment that no clock reaches"),
+        (
+            &|vm| vm.machine.after = After::Gone { shut_down_at: Some(Duration::MAX) },
+            "a moment that no clock reaches",
+        ),
+        (&|vm| vm.log.base = Some(u64::MAX), "a size or an offset that no log has"),
+        (&|vm| vm.log.rotation = Rotation::Copied { bytes: u64::MAX }, "that no log has"),
+        (&|vm| vm.log.counters.rotations = u64::MAX, "counts more than there can be"),
+        (&|vm| vm.counters = counters("read_bytes", u64::MAX), "counts more than there can be"),
+        (&|vm| vm.log.gaps = vec![gap(13, 1)], "are not in order"),
+        (&|vm| vm.log.gaps = vec![gap(2, 1), gap(1, 1)], "are not in order"),
+        (&|vm| vm.log.gaps = vec![gap(1, u64::MAX), gap(1, 1)], "are not in order"),
+        (&|vm| vm.log.gaps = many.clone(), "are not in order"),
+    ];
+    for (change, expected) in changes {
+        let error = refused(change);
+        assert!(error.starts_with("state: VM \"") && error.contains(expected), "{error}");
+    }
+    let state = State { stats: counters("turns", u64::MAX), ..sound() };
+    let error = state.checked().unwrap_err().to_string();
+    assert_eq!(error, "state: counts more than there can be");
+    let twice = refused(&|vm| vm.log.copy = Some(vm.log.file));
+    assert_eq!(twice, "state: descriptor 11 is named twice");
+}
+
+#[test]
+fn a_state_may_be_nested_deeper_than_a_stack_and_is_refused() {
+    let deep = "[".repeat(1_000_000) + &"]".repeat(1_000_000);
+    for state in [
+        format!("{{\"format\":1,\"x\":{deep}}}"),
+        format!("{{\"format\":1,\"stats\":{{\"x\":{deep}}}}}"),
+        format!("{{\"format\":1,\"vms\":{deep}}}"),
+        deep,
+    ] {
+        // Whether a field that is not known is nested that deep is nobody's concern.
+        let is_unknown = state.starts_with("{\"format\":1,\"x\"");
+        assert_eq!(State::parse(state.as_bytes()).is_ok(), is_unknown);
+    }
+}
+
+/// A log of which nothing is as it is by default.
+fn odd_log() -> SavedLog {
+    let path = PathBuf::from("/l/a.log");
+    SavedLog {
+        max_total_bytes: Some(1 << 30),
+        max_backup_age: Some(Duration::from_secs(60)),
+        owner: Some("root".into()),
+        root: Some("/l".into()),
+        hold_bytes: Some(9),
+        drops_newest: true,
+        rate_bytes: Some(1024),
+        burst_bytes: Some(2048),
+        keep_boot_head: 512,
+        after_rotate: Some((vec!["zstd".into()], ".zst".into())),
+        syncs: true,
+        gaps: vec![crate::log::Gap {
+            before: 1,
+            loss: crate::log::record::Loss {
+                bytes: 7,
+                cause: crate::log::record::Cause::Closed,
+                from: Duration::from_secs(1),
+                until: Duration::from_secs(2),
+                merged: 2,
+            },
+        }],
+        base: Some(77),
+        generation: 3,
+        start: 70,
+        events: "{}\n".into(),
+        events_broken: true,
+        path,
+        ..whole().vms[0].log.clone()
+    }
+}
+
+#[test]
+fn every_field_of_a_log_is_written_and_read() {
+    let written = |log: &SavedLog| serde_json::to_value(log).unwrap();
+    let (odd, default) = (written(&odd_log()), written(&SavedLog::default()));
+    for (field, value) in odd.as_object().unwrap() {
+        assert_ne!(Some(value), default.get(field), "{field} says nothing");
+    }
+    assert_eq!(serde_json::from_value::<SavedLog>(odd).unwrap(), odd_log());
+}
+
+fn corpus() -> Vec<Vec<u8>> {
+    let now = sound().encode().unwrap();
+    let dialing = State { vms: whole().vms[1..].to_vec(), ..whole() }.encode().unwrap();
+    let odd = VmState { log: odd_log(), ..sound().vms.remove(0) };
+    let odd = State { vms: vec![odd], ..sound() }.checked().unwrap().encode().unwrap();
+    vec![FIXTURE.into(), odd, now, dialing, b"{\"format\":1}".to_vec()]
+}
+
 proptest::proptest! {
+    /// Whatever is damaged: it is refused in words, or means the same once it is written again.
     #[test]
-    fn any_bytes_are_read_or_refused(bytes: [u8; 64], len in 0usize..=64) {
-        let bytes = &bytes[..len];
-        let _ = State::parse(bytes);
+    fn a_damaged_state_is_refused_or_read_and_written(bytes in fuzz::damaged(corpus())) {
+        match State::parse(&bytes) {
+            Ok(state) => {
+                // Once written, for its losses' times then have milliseconds and no more.
+                let written = state.encode().unwrap();
+                let again = State::parse(&written).unwrap();
+                proptest::prop_assert_eq!(again.encode().unwrap(), written);
+                proptest::prop_assert_eq!(again.descriptors(), state.descriptors());
+                if let Ok(sound) = state.checked() {
+                    for vm in &sound.vms {
+                        proptest::prop_assert_eq!(vm.spec().validate(), Ok(()));
+                    }
+                }
+            }
+            Err(error) => proptest::prop_assert!(error.to_string().starts_with("state: ")),
+        }
     }
 
     #[test]

@@ -218,7 +218,10 @@ fn goes_on_at(
     newer: &[&Backup],
     found: &Found,
 ) -> Option<usize> {
-    let own = |backup: &&Backup| current.inode == Some(backup.file.inode);
+    // One that has less than was recorded is another file, or was cut: nobody knows where.
+    let own = |backup: &&Backup| {
+        current.inode == Some(backup.file.inode) && backup.file.size >= current.spans.size()
+    };
     if let Some(at) = newer.iter().position(own) {
         return Some(at);
     }

@@ -1,5 +1,6 @@
 //! Rules of the map that are seldom met, each by itself.
 
+mod any;
 mod files;
 
 use super::*;
@@ -84,6 +85,15 @@ fn a_log_that_is_shorter_than_its_last_record_was_cut() {
     let records = [at(1, 0, 0, adopted(0, 7)), at(2, 100, 100, What::Mark)];
     let map = Map::new(&records, &found(Some((7, 30)), vec![]));
     assert_eq!(told(&map), [(0, 100, Err(Absent::Truncated)), (100, 30, Ok((7, 0)))]);
+}
+
+#[test]
+fn a_backup_that_is_shorter_than_its_last_record_as_the_log_is_not_read() {
+    let records = [at(1, 0, 0, adopted(0, 7)), at(2, 100, 100, What::Mark)];
+    let map = Map::new(&records, &found(Some((8, 5)), vec![backup(1, 7, 30)]));
+    assert_eq!(told(&map), [(0, 100, Err(Absent::Moved)), (100, 5, Ok((8, 0)))]);
+    let map = Map::new(&records, &found(Some((8, 5)), vec![backup(1, 7, 110)]));
+    assert_eq!(told(&map), [(0, 110, Ok((7, 0))), (110, 5, Ok((8, 0)))]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod boots;
 mod crash;
 mod faults;
 mod faulty;
+mod handed_over;
 mod held;
 mod history;
 mod offsets;
