@@ -16,7 +16,7 @@ pub const TURN_BUDGET: usize = 64 * 1024;
 /// may be full at one time.
 pub const ROTATIONS_A_TURN: u64 = 16;
 
-/// How long the loop waits after a read for which the kernel had no memory.
+/// How long the loop waits after a read that failed, mostly as the kernel had no memory for it.
 pub const MEMORY_PAUSE: Duration = Duration::from_millis(1);
 
 /// How many events one wait takes from the kernel; the rest comes with the next turn.

@@ -64,6 +64,7 @@ fn a_vmm_that_can_not_be_watched_is_read_all_the_same() {
     is_dialed_again(&[
         Fault::all("getsockopt", "ENOBUFS", 3),
         Fault::some("newfstatat", "EIO", "1..9+2", 5),
+        Fault::some("read", "EIO", "1..20+2", 10),
         Fault::some("read", "EINTR", "1..40+2", 20),
         Fault::some("epoll_wait", "EINTR", "1..40+2", 20),
     ]);

@@ -82,6 +82,9 @@ fn a_read_that_fails_ends_no_stream() {
         Fault::some("read", "EINTR", "1..60+2", 30),
         // As if another had been faster: the next byte is the next edge.
         Fault::some("read", "EAGAIN", "1..40+2", 20),
+        Fault::all("read", "EIO", 3),
+        Fault::some("read", "EIO", "1..9+3", 3),
+        Fault::some("read", "ENOBUFS", "1..9+3", 3),
     ]);
 }
 
