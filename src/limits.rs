@@ -19,6 +19,9 @@ pub const ROTATIONS_A_TURN: u64 = 16;
 /// How long the loop waits after a read that failed, mostly as the kernel had no memory for it.
 pub const MEMORY_PAUSE: Duration = Duration::from_millis(1);
 
+/// How long it pauses between looks at all consoles, when its wait has failed and it ends.
+pub const UNHEARD_PAUSE: Duration = Duration::from_millis(1);
+
 /// How many events one wait takes from the kernel; the rest comes with the next turn.
 pub const WAIT_BATCH: usize = 1024;
 

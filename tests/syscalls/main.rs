@@ -22,6 +22,7 @@ mod support;
 
 mod checker;
 mod dialing;
+mod fatal;
 mod fault;
 mod scene;
 mod streaming;
