@@ -5,13 +5,13 @@
 //! wait is dropped; then an `unknown` says so once lines can be written again. The file is bounded.
 
 use super::Log;
-use super::error::{LogError, Step};
+use super::error::{Cause, LogError, Step};
 use super::learn::{self, Seen, Standing};
 use super::ours::{Purpose, read_from, write_all};
 use super::record::{Generation, Record, What};
 use super::retry::Retry;
 use super::thin::thin;
-use crate::env::{FileId, Files, Moment};
+use crate::env::{FileId, Files, Moment, is_shortage};
 use crate::limits::{EVENTS_BYTES, EVENTS_BYTES_PER_BACKUP, EVENTS_PENDING_MAX};
 use std::io;
 use std::time::Duration;
@@ -240,10 +240,24 @@ impl<F: Files> Log<F> {
 
     /// Finds out which offsets the log has, and notes that it is in charge. `copy`: a complete copy
     /// that is to be the newest backup, after the log was truncated.
-    pub(super) fn begin_history(&mut self, env: &mut F, copy: Option<Seen>, now: Moment) {
+    ///
+    /// # Errors
+    /// Descriptors or memory are short, so that what is known can't be read just now: to begin anew
+    /// would throw it away.
+    pub(super) fn begin_history(
+        &mut self,
+        env: &mut F,
+        copy: Option<Seen>,
+        now: Moment,
+    ) -> Result<(), LogError> {
+        let mut why = "there is no events file that tells what was before".to_owned();
         let tail = match self.open_events(env).and_then(|()| self.read_tail(env)) {
             Ok(tail) => tail,
+            Err(error) if matches!(&error.cause, Cause::Io(cause) if is_shortage(cause)) => {
+                return Err(error);
+            }
             Err(error) => {
+                why = format!("the events file could not be read: {}", error.cause);
                 if self.events.retry.fail(now) {
                     ::log::warn!("{error}");
                 }
@@ -261,11 +275,12 @@ impl<F: Files> Log<F> {
                     self.happened(missed);
                 }
             }
-            None => self.begin_unknown(env, copy),
+            None => self.begin_unknown(env, copy, why),
         }
         let adopted = self.adopted(env);
         self.happened(adopted);
         self.say(env, now);
+        Ok(())
     }
 
     /// The lines from the last one on that says which generation is written.
@@ -285,7 +300,7 @@ impl<F: Files> Log<F> {
 
     /// No line is of use: the oldest byte that is there has the offset 0, and if any is there that
     /// is said.
-    fn begin_unknown(&mut self, env: &mut F, copy: Option<Seen>) {
+    fn begin_unknown(&mut self, env: &mut F, copy: Option<Seen>, why: String) {
         let backups = self.raw_backups(env, copy);
         let mut end = 0;
         let count = backups.len() as u64;
@@ -295,7 +310,6 @@ impl<F: Files> Log<F> {
         }
         let inode = self.id.inode;
         let oldest = backups.last().map_or(inode, |backup| backup.inode);
-        let why = "there is no events file that tells what was before".into();
         self.happened_at(0, 0, What::Unknown { generation: 1, start: 0, inode: oldest, why });
         for (at, backup) in (1..).zip(backups.into_iter().rev()) {
             let start = end;

@@ -27,7 +27,7 @@ impl<F: Files> Log<F> {
         let truncated = matches!(stage, Some(Stage::Placing { .. }));
         let copy = self.names.copied();
         let copy = if truncated { self.seen(env, &copy) } else { None };
-        self.begin_history(env, copy, now);
+        self.begin_history(env, copy, now)?;
         if let Some(stage) = stage {
             self.stage = stage;
             self.run_stages(env, now)?;

@@ -315,7 +315,7 @@ impl<F: Files> Log<F> {
                 log.happened(adopted);
                 log.lost_due = (!log.held.gaps.is_empty()).then_some(now);
             }
-            None => log.begin_history(env, None, now),
+            None => log.begin_history(env, None, now)?,
         }
         let lost = |record: Record| match record.what {
             What::Lost(loss) => loss.bytes,

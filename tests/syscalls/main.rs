@@ -25,4 +25,5 @@ mod dialing;
 mod fatal;
 mod fault;
 mod scene;
+mod start;
 mod streaming;
