@@ -153,6 +153,7 @@ fn a_start_that_signals_interrupt_goes_on() {
         ("connect", "EINTR"),
         ("flock", "EINTR"),
         ("fchmod", "EINTR"),
+        ("sendto", "EINTR"),
         ("epoll_wait", "EINTR"),
     ]);
 }
