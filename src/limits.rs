@@ -190,7 +190,8 @@ pub const AFTER_ROTATE_DEADLINE: Duration = Duration::from_secs(600);
 pub const AFTER_ROTATE_RATE_MIN: u64 = 256 * 1024;
 /// What a command may write beyond twice what it reads, in bytes: what packs makes it less.
 pub const AFTER_ROTATE_OUTPUT_SLACK: u64 = 1024 * 1024;
-/// How long no child is started after one could not be, for want of descriptors or memory.
+/// How long no child is started after one could not be, for want of descriptors or memory; and how
+/// long a message to the service manager waits at most that could not be sent.
 pub const SHORTAGE_PAUSE: Duration = Duration::from_secs(1);
 /// Logs that one turn asks for work for a child.
 pub const WORK_LOOKS: usize = 64;

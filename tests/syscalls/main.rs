@@ -26,4 +26,5 @@ mod fatal;
 mod fault;
 mod scene;
 mod start;
+mod stored;
 mod streaming;
