@@ -18,9 +18,9 @@ use super::ch_sim::transcript;
 use super::checker::read_console;
 use super::fault::Fault;
 use super::fleets::Fleet;
-use super::support::account::Account;
+use super::support::account::{Account, number};
 use super::support::logs::assert_same;
-use super::support::process::{Process, child_of};
+use super::support::process::{Process, child_of, signal};
 use super::support::strace::Tracer;
 use super::support::wait::{PATIENCE, wait_until};
 
@@ -113,15 +113,21 @@ impl Scene {
         scene
     }
 
-    /// Ends the collector in order.
+    /// Ends the collector in order, with bytes that it has not read yet in every socket: a close
+    /// as it stands would end the VMM's serial threads.
     pub fn stop(&mut self) {
-        let ended = self.seriald.terminate_and_wait();
+        signal(self.collector, "STOP");
+        thread::sleep(IDLE / 3);
+        self.seriald.signal("TERM");
+        signal(self.collector, "CONT");
+        let ended = self.seriald.wait_for_exit();
         assert_eq!(ended.code(), Some(0), "{}", self.seriald.output());
     }
 
     /// Starts another, whose VMs print on.
     pub fn start_again(&mut self) {
         self.seriald = collect(self.dir.path(), &self.file, &["run"]);
+        self.collector = self.seriald.id();
         self.wait_for_more("the next start", &self.offsets());
     }
 
@@ -252,7 +258,10 @@ fn judge_one(home: &Path, later: &[u8]) -> Outcome {
     assert_same(&whole(&log), &account.without_losses(came), &name.to_string());
     let size = fs::metadata(&log).map_or(0, |log| log.len()) as usize;
     match account.of_kind("unknown").last() {
-        None => assert_eq!(account.end(), (came.len(), size), "{name}: {:?}", account.lines.last()),
+        None => {
+            assert_eq!(account.end(), (came.len(), size), "{name}: {:?}", account.lines.last());
+            assert_generations_follow(&account, &name.to_string());
+        }
         // Offsets began anew, as nobody could say where they were.
         Some(unknown) => {
             let why = unknown["why"].as_str().expect("a reason");
@@ -261,6 +270,15 @@ fn judge_one(home: &Path, later: &[u8]) -> Outcome {
         }
     }
     Outcome { account, ledger }
+}
+
+/// Each generation begins where the one before it ended: none is left out.
+fn assert_generations_follow(account: &Account, name: &str) {
+    let mut end = 0;
+    for rotated in account.of_kind("rotated") {
+        assert_eq!(number(rotated, "start"), end, "{name}: {rotated}");
+        end = number(rotated, "end");
+    }
 }
 
 /// The log of an instance directory.
