@@ -26,8 +26,11 @@ pub const PHASE_TIME: Duration = Duration::from_micros(500);
 /// VMs that are read between two looks at the clock: some 0.5 ms.
 pub const LOOK_AT_CLOCK_EVERY: u32 = 4;
 
-/// How long the loop waits after a read for which the kernel had no memory.
+/// How long the loop waits after a read that failed, mostly as the kernel had no memory for it.
 pub const MEMORY_PAUSE: Duration = Duration::from_millis(1);
+
+/// How long it pauses between looks at all consoles, when its wait has failed and it ends.
+pub const UNHEARD_PAUSE: Duration = Duration::from_millis(1);
 
 /// How many events one wait takes from the kernel; the rest comes with the next turn.
 pub const WAIT_BATCH: usize = 1024;
@@ -203,7 +206,8 @@ pub const AFTER_ROTATE_DEADLINE: Duration = Duration::from_secs(600);
 pub const AFTER_ROTATE_RATE_MIN: u64 = 256 * 1024;
 /// What a command may write beyond twice what it reads, in bytes: what packs makes it less.
 pub const AFTER_ROTATE_OUTPUT_SLACK: u64 = 1024 * 1024;
-/// How long no child is started after one could not be, for want of descriptors or memory.
+/// How long no child is started after one could not be, for want of descriptors or memory; and how
+/// long a message to the service manager waits at most that could not be sent.
 pub const SHORTAGE_PAUSE: Duration = Duration::from_secs(1);
 
 /// First and longest wait before a write or a rotation that failed is tried again.

@@ -241,17 +241,22 @@ impl<F: Files> Log<F> {
 
     /// Finds out which offsets the log has, and notes that it is in charge. `copy`: a complete copy
     /// that is to be the newest backup, after the log was truncated.
+    ///
+    /// # Errors
+    /// Descriptors or memory are short, so that what is known can't be read just now: to begin anew
+    /// would throw it away.
     pub(super) fn begin_history(
         &mut self,
         env: &mut F,
         copy: Option<Seen>,
         now: Moment,
     ) -> Result<(), LogError> {
+        let mut why = "there is no events file that tells what was before".to_owned();
         let tail = match self.open_events(env).and_then(|()| self.read_tail(env)) {
             Ok(tail) => tail,
-            // It passes, and what is in the file is all that is known of the offsets.
             Err(error) if error.is_shortage() => return Err(error),
             Err(error) => {
+                why = format!("the events file could not be read: {}", error.cause);
                 if self.events.retry.fail(now) {
                     ::log::warn!("{error}");
                 }
@@ -272,7 +277,7 @@ impl<F: Files> Log<F> {
                     self.happened(missed);
                 }
             }
-            None => self.begin_unknown(env, copy),
+            None => self.begin_unknown(env, copy, why),
         }
         self.happened(self.adopted_with(newest.map(|newest| newest.inode)));
         self.say(env, now);
@@ -296,7 +301,7 @@ impl<F: Files> Log<F> {
 
     /// No line is of use: the oldest byte that is there has the offset 0. That is said if there
     /// are bytes, or lines that could not be read.
-    fn begin_unknown(&mut self, env: &mut F, copy: Option<Seen>) {
+    fn begin_unknown(&mut self, env: &mut F, copy: Option<Seen>, why: String) {
         let backups = self.raw_backups(env, copy);
         let mut end = 0;
         let count = backups.len() as u64;
@@ -307,7 +312,6 @@ impl<F: Files> Log<F> {
         }
         let inode = self.id.inode;
         let oldest = backups.last().map_or(inode, |backup| backup.inode);
-        let why = "there is no events file that tells what was before".into();
         self.happened_at(0, 0, What::Unknown { generation: 1, start: 0, inode: oldest, why });
         for (at, backup) in (1..).zip(backups.into_iter().rev()) {
             let start = end;

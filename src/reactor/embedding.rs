@@ -6,6 +6,7 @@
 use super::Reactor;
 use super::key::Key;
 use super::report::{Event, Stats, VmId, VmStatus};
+use super::slot::Ready;
 use crate::env::{Env, Moment};
 use crate::handover::notify::Message;
 use crate::limits;
@@ -80,6 +81,24 @@ impl<E: Env> Reactor<E> {
             let next = slot.vm.on_release(now);
             self.apply(key, next, now);
         }
+    }
+
+    /// A turn after a wait that failed: nobody says what is ready, so all of it is looked at.
+    fn turn_unheard(&mut self) {
+        self.env.sleep_until(self.env.now() + limits::UNHEARD_PAUSE);
+        let now = self.env.now();
+        let keys: Vec<Key> = self.table.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            if let Some(slot) = self.table.get_mut(key) {
+                slot.ready = Ready { serial: true, api: true, process: true };
+            }
+            self.enqueue(key);
+        }
+        self.work(now);
+        self.fire_timers(now);
+        self.flush(now);
+        self.reap();
+        self.end_turn(now);
     }
 
     /// It was stopped; what VMs are left are being let go of.
@@ -159,7 +178,7 @@ impl<E: Env> Drop for Reactor<E> {
         let deadline = self.env.now() + limits::LEAVE_DEADLINE;
         while self.table.len() > 0 && self.env.now() < deadline {
             if self.turn(Some(limits::LEAVE_DEADLINE)).is_err() {
-                break;
+                self.turn_unheard();
             }
         }
         self.leave_errands();

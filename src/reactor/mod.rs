@@ -99,7 +99,7 @@ pub struct Reactor<E: Env> {
     held_total: usize,
     /// A read of this turn found a socket at least half full.
     filling: bool,
-    /// The kernel had no memory for a read of this turn.
+    /// A read of this turn failed, the kernel having no memory for it, say.
     short_of_memory: bool,
     /// The last wait took as many events as it could: there may be more, which make no new edge
     /// for a loop outside that is edge-triggered.

@@ -225,15 +225,17 @@ impl<E: Env> Reactor<E> {
                     slot.cut_short = 0;
                     return;
                 }
-                Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
-                    // What lies in the socket stays there: this is no end of it.
-                    self.short_of_memory = true;
-                    return;
-                }
-                Err(error) => {
-                    // ECONNRESET: CH had unread input of ours, or never accepted us.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    // CH had unread input of ours, or never accepted us.
                     ::log::debug!("VM {}: read: {error}", slot.spec.id);
                     return self.on_end(key, Some(&error), now);
+                }
+                Err(error) => {
+                    // No memory, say: what lies in the socket stays there. This is no end of it,
+                    // and a close now would end the VMM's serial thread.
+                    ::log::debug!("VM {}: read: {error}; tried again", slot.spec.id);
+                    self.short_of_memory = true;
+                    return;
                 }
             }
         }

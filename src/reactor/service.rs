@@ -24,6 +24,9 @@ pub(super) struct Service {
     status: String,
     status_from: Moment,
     status_stale: bool,
+    /// When to try again what could not be sent: without memory for it there was room all the
+    /// while, and the socket will not say so.
+    again_at: Option<Moment>,
 }
 
 impl<E: Env> Reactor<E> {
@@ -82,16 +85,21 @@ impl<E: Env> Reactor<E> {
         self.flush_service();
     }
 
-    /// Sends what waits, as far as there is room; its socket says when there is more.
+    /// Sends what waits, as far as there is room; its socket says when there is more, the timer
+    /// when it doesn't.
     pub(super) fn flush_service(&mut self) {
         let Some(service) = &mut self.service else { return };
         while let Some(message) = service.queue.front() {
             match self.env.notify(message.to_string().as_bytes(), None) {
                 Ok(()) => drop(service.queue.pop_front()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    service.again_at = Some(self.env.now() + limits::SHORTAGE_PAUSE);
+                    return;
+                }
                 Err(error) => return self.give_service_up(&error),
             }
         }
+        service.again_at = None;
     }
 
     /// Whether something waits to be sent that a successor would not say again.
@@ -147,11 +155,14 @@ impl<E: Env> Reactor<E> {
     pub(super) fn service_deadline(&self) -> Option<Moment> {
         let service = self.service.as_ref()?;
         let status = service.status_stale.then_some(service.status_from);
-        [status, service.alive_due].into_iter().flatten().min()
+        [status, service.alive_due, service.again_at].into_iter().flatten().min()
     }
 
     /// Tells it what is due.
     pub(super) fn serve_due(&mut self, now: Moment) {
+        if self.service.as_ref().is_some_and(|s| s.again_at.is_some_and(|at| at <= now)) {
+            self.flush_service();
+        }
         let Some(service) = &mut self.service else { return };
         if let Some(every) = service.watchdog
             && service.alive_due.is_some_and(|due| due <= now)

@@ -17,5 +17,6 @@ pub mod qemu;
 pub mod relay;
 pub mod seriald;
 pub mod skip;
+pub mod strace;
 pub mod vmm;
 pub mod wait;

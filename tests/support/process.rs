@@ -89,6 +89,12 @@ pub fn signal(pid: u32, name: &str) {
     run_to_success(Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]));
 }
 
+/// The process that another has started, a supervisor or a tracer; `None` while there is none.
+pub fn child_of(parent: u32) -> Option<u32> {
+    let path = format!("/proc/{parent}/task/{parent}/children");
+    fs::read_to_string(path).expect("it runs").split(' ').next()?.parse().ok()
+}
+
 /// Runs a short command and panics with its output unless it succeeds.
 pub fn run_to_success(command: &mut Command) {
     let ended = command.stdin(Stdio::null()).output();

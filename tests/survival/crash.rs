@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::fleets::Fleet;
 use super::running::{SERIALD, child_of, logged, one_vm, supervise};
-use super::support::process::{Process, signal};
-use super::support::skip;
+use super::support::process::signal;
+use super::support::strace::{self, Tracer};
 use super::support::wait::{PATIENCE, wait_for, wait_until};
 
 /// A number that no two rounds share, so that the kills come at all moments of a turn.
@@ -80,26 +80,21 @@ fn without_a_store_there_is_one_warning() {
 /// A collector of one VM is killed while a system call is held at its entry or exit; the next one
 /// leaves the log with the line exactly once.
 fn killed_within(call: &str, hold: &str) {
-    let Some(strace) = skip::program("strace") else { return };
+    let Some(strace) = strace::allowed() else { return };
     let dir = tempfile::tempdir().expect("a directory");
     let log = dir.path().join("a.log");
     let (mut supervisor, _listener, mut client) = one_vm(dir.path(), SERIALD.as_ref());
     client.write_all(b"one\n").expect("sent");
     wait_until(PATIENCE, "the first line", || fs::read(&log).is_ok_and(|log| log == b"one\n"));
     let child = child_of(supervisor.id()).expect("a child");
-    let mut tracer = Command::new(strace);
-    tracer.args(["-qq", "-e", &format!("trace={call}")]);
     // Ten seconds: whoever holds it is killed long before.
-    tracer.args(["-e", &format!("inject={call}:{hold}=10000000"), "-p", &child.to_string()]);
+    let inject = format!("inject={call}:{hold}=10000000");
+    let mut args = vec!["-e".into(), format!("trace={call}"), "-e".into(), inject];
     if call == "write" {
-        tracer.arg("-P").arg(&log);
+        args.extend(["-P".into(), log.display().to_string()]);
     }
-    let mut tracer = Process::start("strace", dir.path(), &mut tracer);
+    let _tracer = Tracer::attach(&strace, dir.path(), "strace", child, &args);
     let of_child = |name: &str| fs::read_to_string(format!("/proc/{child}/{name}"));
-    wait_until(PATIENCE, "the tracer", || {
-        assert!(tracer.is_running(), "{}", tracer.output());
-        of_child("status").is_ok_and(|status| !status.contains("TracerPid:\t0"))
-    });
     client.write_all(b"two\n").expect("sent");
     // A traced call stops for an instant; one that is held stays stopped.
     let mut stopped = 0;

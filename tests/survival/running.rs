@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 use super::fleets::Fleet;
 use super::support::process::Process;
 
+pub use super::support::process::child_of;
+
 pub const SERIALD: &str = env!("CARGO_BIN_EXE_seriald");
 
 /// Writes the configuration for a fleet.
@@ -53,12 +55,6 @@ pub fn logged_by(home: &Path) -> u64 {
     let entries = dir.into_iter().flatten().flatten();
     let entries = entries.filter(|entry| entry.path().extension().is_none_or(|e| e != "events"));
     entries.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
-}
-
-/// The process that a supervisor runs; `None` between two of them.
-pub fn child_of(supervisor: u32) -> Option<u32> {
-    let path = format!("/proc/{supervisor}/task/{supervisor}/children");
-    fs::read_to_string(path).expect("it runs").split(' ').next()?.parse().ok()
 }
 
 /// A supervised collector of one VM, and the VM's side of its stream.

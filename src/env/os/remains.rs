@@ -7,7 +7,7 @@
 
 use super::{OsEnv, OsStream, cvt, fstat, heritage, leaving, token};
 use crate::env::{BerthNote, Descriptor, FileId, Flight, Found, Remains, SocketId, Sockets};
-use crate::limits::{BERTHS_MAX, HELD_NOTES_MAX, ID_MAX, MAX_BYTES_MAX, OFFSET_MAX, TURN_BUDGET};
+use crate::limits::{BERTHS_MAX, HELD_NOTES_MAX, ID_MAX, MAX_BYTES_MAX, TURN_BUDGET};
 use mio::unix::SourceFd;
 use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};

@@ -128,6 +128,7 @@ impl Sockets for OsEnv {
             match io::Write::write(&mut &sender, b"x") {
                 Ok(_) => sent += 1,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(sent),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }

@@ -1,0 +1,190 @@
+//! One run of a script: the world, the collector in it, and the rules that it is held to.
+//!
+//! Owns the collector's process over its starts.
+//! **Invariant:** the loop is the real one; a run is decided by its script and its seed alone.
+
+mod converge;
+mod judge;
+mod operator;
+mod rules;
+
+use crate::dice::Dice;
+use crate::env::SimEnv;
+use crate::kernel::Event;
+use crate::kernel::{Kernel, Shared, was_killed};
+use crate::script::{Act, Op, Script};
+use crate::trace::{Keep, Trace};
+use crate::vmm::Vmm;
+use seriald::{EventKind, Reactor};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// What a run that kept all rules was like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    pub turns: u64,
+    pub calls: u64,
+    pub bytes: u64,
+    pub faults: u64,
+    pub kills: u64,
+    /// Two runs that did the same have the same.
+    pub fingerprint: u64,
+}
+
+/// A rule that was broken.
+#[derive(Clone, Debug)]
+pub struct Broken {
+    pub rule: String,
+    pub trace: String,
+}
+
+pub struct Run {
+    kernel: Shared,
+    script: Script,
+    /// None while it is down.
+    reactor: Option<Reactor<SimEnv>>,
+    /// The VMs that are to be in charge.
+    wanted: BTreeSet<usize>,
+    /// It is to be started at that time.
+    starts_at: Option<Duration>,
+    has_run: bool,
+    turns: u64,
+    kills: u64,
+    watcher: rules::Watcher,
+}
+
+type Checked<T> = Result<T, String>;
+
+/// Runs a script in the world of a seed.
+pub fn run(script: &Script, seed: u64, keep: Keep) -> Result<Report, Broken> {
+    let mut run = Run::new(script, seed, keep);
+    let done = run.whole();
+    let kernel = run.kernel.borrow();
+    match done {
+        Ok(()) => Ok(Report {
+            turns: run.turns,
+            calls: kernel.calls,
+            bytes: kernel.vmms.iter().map(|vmm| vmm.sent.len() as u64).sum(),
+            faults: u64::from(kernel.faults.struck),
+            kills: run.kills,
+            fingerprint: kernel.trace.fingerprint,
+        }),
+        Err(rule) => Err(Broken { rule, trace: kernel.trace.text().to_owned() }),
+    }
+}
+
+impl Run {
+    fn new(script: &Script, seed: u64, keep: Keep) -> Run {
+        let dice = Dice::new(seed ^ 0x5eed);
+        let mut kernel = Kernel::new(dice, script.faults.clone(), Trace::new(keep));
+        script.prepare(&mut kernel.disk);
+        kernel.descriptors_max = script.descriptors_max;
+        kernel.manager.is_there = script.has_store;
+        kernel.manager.room = script.manager_room;
+        let holds = script.specs.iter().map(|spec| spec.log.hold_bytes).max().unwrap_or(0);
+        kernel.may_hold = if script.logs_can_fail() { holds.max(64 * 1024) } else { 0 };
+        for (number, version) in script.versions.iter().enumerate() {
+            let mut vmm = Vmm::new(number, *version);
+            vmm.ring_max = script.ring_max;
+            kernel.vmms.push(vmm);
+        }
+        Run {
+            kernel: Rc::new(RefCell::new(kernel)),
+            script: script.clone(),
+            reactor: None,
+            wanted: BTreeSet::new(),
+            starts_at: None,
+            has_run: false,
+            turns: 0,
+            kills: 0,
+            watcher: rules::Watcher::default(),
+        }
+    }
+
+    fn whole(&mut self) -> Checked<()> {
+        let begin = self.kernel.borrow().now;
+        for (at, act) in &self.script.acts {
+            if let Act::Deed(vm, deed) = act {
+                let event = Event::Deed { vm: *vm, deed: deed.clone() };
+                self.kernel.borrow_mut().schedule(*at, event);
+            }
+        }
+        self.start()?;
+        for (at, act) in self.script.acts.clone() {
+            if let Act::Op(op) = act {
+                self.drive_until(begin + at)?;
+                self.operate(op)?;
+            }
+        }
+        let last = self.script.acts.last().map_or(Duration::ZERO, |(at, _)| *at);
+        self.drive_until(begin + last)?;
+        self.heal()?;
+        self.converge()?;
+        self.be_idle()?;
+        self.end()?;
+        self.judge_logs()
+    }
+
+    /// Turns until that time.
+    fn drive_until(&mut self, until: Duration) -> Checked<()> {
+        loop {
+            let now = self.kernel.borrow().now;
+            if now >= until {
+                return Ok(());
+            }
+            if self.reactor.is_some() {
+                self.turn(Some(until - now))?;
+                continue;
+            }
+            let next = self.starts_at.map_or(until, |at| at.clamp(now, until));
+            self.kernel.borrow_mut().pass_until(next);
+            if self.starts_at.is_some_and(|at| at <= next) {
+                self.start()?;
+            }
+        }
+    }
+
+    /// One turn, and the rules that hold after each.
+    fn turn(&mut self, most: Option<Duration>) -> Checked<()> {
+        let calls = self.kernel.borrow().calls;
+        let done = self.guarded(|reactor| reactor.turn(most))?;
+        self.turns += 1;
+        let Some(done) = done else { return Ok(()) };
+        done.map_err(|error| format!("the loop ended: {error}"))?;
+        while let Some(Some(event)) = self.guarded(|reactor| reactor.next_event())? {
+            self.kernel.borrow_mut().note(|| format!("event: {} {:?}", event.id, event.kind));
+            if matches!(event.kind, EventKind::Closed(_)) && self.script.logs_can_fail() {
+                // What could not be written up to its end is told, and on no disk.
+                let vm = self.script.specs.iter().position(|spec| spec.id == event.id);
+                self.kernel.borrow_mut().note_unclaimed(vm.expect("one of ours"));
+            }
+        }
+        self.take_closed_again();
+        self.check_turn(calls)
+    }
+
+    /// Does something with the collector, which may be killed meanwhile: then there is no answer.
+    fn guarded<T>(&mut self, what: impl FnOnce(&mut Reactor<SimEnv>) -> T) -> Checked<Option<T>> {
+        let Some(reactor) = &mut self.reactor else { return Ok(None) };
+        match catch_unwind(AssertUnwindSafe(|| what(reactor))) {
+            Ok(done) => Ok(Some(done)),
+            Err(payload) if was_killed(&*payload) => {
+                self.reactor = None;
+                self.kills += 1;
+                let down = self.kernel.borrow_mut().dice.micros(100, 500_000);
+                self.starts_at = Some(self.kernel.borrow().now + down);
+                Ok(None)
+            }
+            Err(payload) => {
+                let said = payload.downcast_ref::<String>().cloned();
+                let said = said.or(payload.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+                // What is left of it is in no state to be dropped.
+                std::mem::forget(self.reactor.take());
+                Err(format!("panic: {}", said.unwrap_or_default()))
+            }
+        }
+    }
+}
