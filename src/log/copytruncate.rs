@@ -79,7 +79,8 @@ impl<F: Files> Log<F> {
         bytes: u64,
     ) -> Result<Stage<F::File>, LogError> {
         let copied = self.names.copied();
-        let inode = self.seen(env, &copied).map_or(0, |copy| copy.inode);
+        // Without its inode the copy would be nobody's for a reader.
+        let inode = self.look_at(env, &copied)?.map_or(0, |copy| copy.inode);
         let whole = self.whole(bytes, inode, self.id.inode);
         let Some(cut) = self.see(env)? else {
             self.remove(env, &copied)?;

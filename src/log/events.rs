@@ -427,7 +427,7 @@ impl<F: Files> Log<F> {
         self.look_at(env, name).ok().flatten()
     }
 
-    fn look_at(&self, env: &mut F, name: &str) -> Result<Option<Seen>, LogError> {
+    pub(super) fn look_at(&self, env: &mut F, name: &str) -> Result<Option<Seen>, LogError> {
         let stat = self.stat_name(env, name)?.filter(|stat| stat.regular);
         let seen =
             |stat: Stat| Seen { inode: stat.id.inode, size: stat.size, modified: stat.modified };

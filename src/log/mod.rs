@@ -141,6 +141,9 @@ pub struct Log<F: Files> {
     is_nameless: bool,
     /// The log's size when the last rotation began: above `spec.max_bytes` where that was lowered.
     begun_at: u64,
+    /// So much above `max_bytes`, and at most that much, a predecessor has left in the log: where
+    /// rotations fail over many starts, each adds no more.
+    left_over: u64,
     /// Of the rotation.
     rotating: Retry,
     /// When the oldest backup is looked at for its age.

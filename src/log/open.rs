@@ -7,7 +7,7 @@ use super::error::{Cause, LogError, Step};
 use super::events::Events;
 use super::held::Held;
 use super::names::Names;
-use super::ours::{Purpose, Rights, open_ours};
+use super::ours::{Purpose, Rights, open_ours, stat_if_there};
 use super::retry::Retry;
 use super::rotate::Stage;
 use super::{Counters, Log};
@@ -58,6 +58,7 @@ impl<F: Files> Log<F> {
             writing: Retry::default(),
             stage: Stage::Idle,
             begun_at: 0,
+            left_over: stat.size.saturating_sub(spec.max_bytes).min(spec.max_bytes),
             is_nameless: false,
             rotating: Retry::default(),
             backup_due: None,
@@ -124,17 +125,25 @@ impl<F: Files> Log<F> {
 
 /// The file at a log's path, if there is one. Makes the directory, as [`Log::open`] does.
 pub fn id_at<F: Files>(env: &mut F, spec: &LogSpec) -> Option<FileId> {
-    stat_log(env, spec).map(|stat| stat.id)
+    stat_log(env, spec).ok().flatten().map(|stat| stat.id)
 }
 
 /// The size of the file at a log's path, if there is one; see [`id_at`].
-pub fn size_at<F: Files>(env: &mut F, spec: &LogSpec) -> Option<u64> {
-    stat_log(env, spec).map(|stat| stat.size)
+///
+/// # Errors
+/// It can't be told just now.
+pub fn size_at<F: Files>(env: &mut F, spec: &LogSpec) -> Result<Option<u64>, LogError> {
+    Ok(stat_log(env, spec)?.map(|stat| stat.size))
 }
 
-fn stat_log<F: Files>(env: &mut F, spec: &LogSpec) -> Option<Stat> {
-    let dir = open_directory(env, spec).ok()?;
-    env.stat_at(&dir, spec.path.file_name()?.to_str()?).ok()
+fn stat_log<F: Files>(env: &mut F, spec: &LogSpec) -> Result<Option<Stat>, LogError> {
+    let dir = open_directory(env, spec)?;
+    let Some(name) = spec.path.file_name().and_then(|name| name.to_str()) else {
+        return Ok(None);
+    };
+    let fail =
+        |error| LogError { path: spec.path.clone(), step: Step::Examine, cause: Cause::Io(error) };
+    stat_if_there(env, &dir, name).map_err(fail)
 }
 
 /// Opens a log's directory, and makes what is missing of it.

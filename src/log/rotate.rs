@@ -72,7 +72,7 @@ impl<F: Files> Log<F> {
     /// Begins a rotation, and goes as far as one call may.
     pub(super) fn begin(&mut self, env: &mut F, why: Why, now: Moment) {
         self.stage = Stage::Wanted(why);
-        self.begun_at = self.size;
+        self.begun_at = self.size.saturating_sub(self.left_over);
         self.advance(env, now);
     }
 
@@ -166,6 +166,7 @@ impl<F: Files> Log<F> {
     /// A generation is complete.
     pub(super) fn rotated(&mut self) {
         self.counters.rotations += 1;
+        self.left_over = 0;
         self.check_retention();
         self.want_work(1);
     }

@@ -287,6 +287,7 @@ impl<F: Files> Log<F> {
             id: stat.id,
             size: saved.size,
             begun_at: saved.begun_at,
+            left_over: 0,
             is_nameless: false,
             counters: saved.counters,
             check_at: now,

@@ -83,7 +83,9 @@ impl<E: Env> Reactor<E> {
         let seed = self.roll();
         // Before a rotation that a crash interrupted is finished.
         let size = match self.has_flight(id) {
-            true => size_at(self.env.files(), &spec.log),
+            // Not known, what is in flight would be written twice.
+            true => size_at(self.env.files(), &spec.log)
+                .map_err(|error| AdoptError::Log(id.clone(), error))?,
             false => None,
         };
         let log = Log::open(self.env.files(), &spec.log, seed, now)

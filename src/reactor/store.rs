@@ -74,6 +74,14 @@ impl Kept {
     }
 }
 
+impl Kept {
+    /// All of it but the memory.
+    fn into_numbers(self) -> Vec<Descriptor> {
+        let others = self.others.into_iter().map(|(_, number)| number);
+        self.streams.into_values().flatten().chain(others).collect()
+    }
+}
+
 impl Store {
     /// `berths`: those that are in use; the free ones between them are free.
     fn new(
@@ -119,9 +127,14 @@ impl<E: Env> Reactor<E> {
         let kept = Kept::sort(kept);
         let own = self.memory_left.take();
         let memory = own.or(kept.memory);
-        let opened = self.env.open_remains(memory);
-        let (number, is_new, found) =
-            opened.map_err(|cause| Error { what: "make memory for a successor", cause })?;
+        let (number, is_new, found) = match self.env.open_remains(memory) {
+            Ok(opened) => opened,
+            Err(cause) => {
+                // Without what was noted of them nobody could take them up again.
+                self.leave_numbers(kept.into_numbers());
+                return Err(Error { what: "make memory for a successor", cause });
+            }
+        };
         if own.is_some() {
             self.go_on_with_store(number, is_new, &found);
             return Ok(());

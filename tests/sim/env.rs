@@ -299,7 +299,7 @@ impl Remains for SimEnv {
                         bytes += n as u64;
                         true
                     }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
+                    Err(error) if error.raw_os_error() != Some(libc::ECONNRESET) => true,
                     Err(_) => {
                         kernel.close(*number);
                         false

@@ -404,8 +404,13 @@ impl Kernel {
 
     /// SIGKILL: the kernel closes what the process had.
     pub fn kill(&mut self) {
-        if !self.manager.is_there {
+        if !self.manager.is_in_use {
             self.note_crash(self.may_hold);
+        }
+        for id in self.memories.values().flat_map(Memory::holders_of_bytes) {
+            for vmm in self.vmms.iter_mut().filter(|vmm| vmm.id == id) {
+                vmm.held_in_crash = true;
+            }
         }
         self.is_dead = true;
         self.end_process();

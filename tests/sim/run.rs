@@ -50,7 +50,8 @@ pub struct Run {
     wanted: BTreeSet<usize>,
     /// It is to be started at that time.
     starts_at: Option<Duration>,
-    has_run: bool,
+    /// How often it was started.
+    starts: u32,
     turns: u64,
     kills: u64,
     watcher: rules::Watcher,
@@ -97,7 +98,7 @@ impl Run {
             reactor: None,
             wanted: BTreeSet::new(),
             starts_at: None,
-            has_run: false,
+            starts: 0,
             turns: 0,
             kills: 0,
             watcher: rules::Watcher::default(),

@@ -178,6 +178,11 @@ impl Script {
         self.specs.iter().any(timed)
     }
 
+    /// Whether the disk can be full.
+    pub fn disk_can_be_full(&self) -> bool {
+        self.kinds.full_disk || self.faults.chance(Fault::Full) > 0
+    }
+
     /// Whether something can keep a log from being written.
     pub fn logs_can_fail(&self) -> bool {
         let kinds = [Fault::Full, Fault::Broken, Fault::Open, Fault::NoDescriptor, Fault::Rename];

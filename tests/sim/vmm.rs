@@ -84,6 +84,8 @@ pub struct Vmm {
     pub sent: Vec<u8>,
     pub crashes: Vec<Crash>,
     pub outside: Outside,
+    /// A crash found bytes of it held: their number is told, and not how they lay between others.
+    pub held_in_crash: bool,
     /// Bytes that the collector has read, in all and since its last wait.
     pub read: usize,
     pub read_since_wait: usize,
@@ -115,6 +117,7 @@ impl Vmm {
             sent: Vec::new(),
             crashes: Vec::new(),
             outside: Outside::default(),
+            held_in_crash: false,
             read: 0,
             read_since_wait: 0,
         }

@@ -45,8 +45,10 @@ pub(super) fn leave_all(mut sockets: Vec<OwnedFd>, limit: Duration) -> u64 {
                 bytes += n as u64;
                 true
             }
+            // An error that passes is no end: what is unread then would end the VMM's thread.
             Err(error) => {
-                matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+                use io::ErrorKind::{Interrupted, OutOfMemory, WouldBlock};
+                matches!(error.kind(), WouldBlock | Interrupted | OutOfMemory)
             }
         });
     }

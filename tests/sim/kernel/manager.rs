@@ -14,6 +14,8 @@ use std::io;
 pub struct Manager {
     /// There is one, and it keeps descriptors.
     pub is_there: bool,
+    /// The collector that runs keeps its streams there.
+    pub is_in_use: bool,
     /// Messages that its socket holds.
     pub room: usize,
     queue: VecDeque<(Vec<u8>, Option<Object>)>,
@@ -75,6 +77,11 @@ impl Memory {
                 self.held.insert(at, (id.to_owned(), bytes, flight));
             }
         }
+    }
+
+    /// The VMs of which bytes are held.
+    pub fn holders_of_bytes(&self) -> impl Iterator<Item = &str> {
+        self.held.values().map(|(id, _, _)| id.as_str())
     }
 
     fn found(&self) -> Found {

@@ -132,9 +132,17 @@ impl Run {
             let copies = if log.mode == RotateMode::CopyTruncate { 4 } else { 3 };
             let keep = u64::from(log.keep);
             let packed = 16 * (keep + 2);
-            let most = (keep + 1 + copies) * log.max_bytes + packed;
+            let factor = if self.script.logs_can_fail() { 2 } else { 1 };
+            let most = factor * (keep + 1 + copies) * log.max_bytes + packed;
             if generations > most {
-                return Err(format!("vm {vm}: its logs take {generations} bytes, not {most}"));
+                let names: Vec<_> = kernel.disk.list(dir).unwrap_or_default();
+                let sizes = names.iter().map(|(name, _)| {
+                    let info = kernel.disk.lookup(&dir.join(name), false);
+                    (name.to_string_lossy().into_owned(), info.map_or(0, |info| info.size))
+                });
+                let sizes: Vec<_> = sizes.collect();
+                let taken = format!("its logs take {generations} bytes, not {most}");
+                return Err(format!("vm {vm}: {taken}: {sizes:?}"));
             }
             let head = log.keep_boot_head as u64;
             let most = 2 * (64 * 1024 + 512 * keep) + 2 * 9 * (head + 200) + 16 * 1024;

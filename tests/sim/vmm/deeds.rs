@@ -167,7 +167,7 @@ impl Kernel {
     /// What was unread when the last holder closed.
     pub fn bytes_destroyed(&mut self, conn: usize, unread: usize) {
         let one = &self.conns[conn];
-        if unread > 0 && one.is_ours && self.manager.is_there {
+        if unread > 0 && one.is_ours && self.manager.is_in_use {
             let vm = one.vm;
             self.break_rule(format!("vm {vm}: {unread} bytes died with their connection"));
         }
