@@ -83,6 +83,10 @@ pub struct Vmm {
     /// Bytes that were put into sockets of the collector, in order.
     pub sent: Vec<u8>,
     pub crashes: Vec<Crash>,
+    /// Until when another client, once displaced, comes again.
+    rival_until: Duration,
+    /// When another client took the console from us, within the last second.
+    displaced: Vec<Duration>,
     pub outside: Outside,
     /// A crash found bytes of it held: their number is told, and not how they lay between others.
     pub held_in_crash: bool,
@@ -116,6 +120,8 @@ impl Vmm {
             life: 0,
             sent: Vec::new(),
             crashes: Vec::new(),
+            rival_until: Duration::ZERO,
+            displaced: Vec::new(),
             outside: Outside::default(),
             held_in_crash: false,
             read: 0,

@@ -12,6 +12,8 @@ const CALLS_A_TURN: (u64, u64) = (400, 3000);
 const PATIENCE_TURNS: u64 = 200;
 /// Turns in a row that find nothing to do.
 const FRUITLESS_TURNS: u64 = 300;
+/// Turns that everything there is may take while nothing happens any more.
+const SETTLED_TURNS: u64 = 1000;
 
 /// What the rules remember from turn to turn.
 #[derive(Debug, Default)]
@@ -20,6 +22,8 @@ pub struct Watcher {
     fruitless: u64,
     /// Since which turn each VM has something to read.
     waiting: Vec<Option<(Duration, u64)>>,
+    /// The turn since which nothing happens in the world.
+    pub settled: Option<u64>,
     /// A VM that is wanted is not in charge.
     pub missing: bool,
 }
@@ -45,6 +49,9 @@ impl Run {
         let most = CALLS_A_TURN.0 * vms + CALLS_A_TURN.1;
         if calls > most {
             return Err(format!("a turn took {calls} calls"));
+        }
+        if self.watcher.settled.is_some_and(|turn| self.turns - turn > SETTLED_TURNS) {
+            return Err(format!("it is not idle: {SETTLED_TURNS} turns with nothing to do"));
         }
         let idle = calls <= 1 && !kernel.waited;
         self.watcher.fruitless = if idle { self.watcher.fruitless + 1 } else { 0 };
@@ -121,6 +128,9 @@ impl Run {
             let (mut generations, mut beside) = (0, 0);
             for (name, _) in names {
                 let name = name.to_string_lossy().into_owned();
+                if number(&name).is_some_and(|number| number > log.keep) {
+                    return Err(format!("vm {vm}: {name} is one backup too many"));
+                }
                 let size = kernel.disk.lookup(&dir.join(&name), false).map_or(0, |info| info.size);
                 match name.contains(".events") || name.contains(".boot") {
                     true => beside += size,
@@ -154,4 +164,9 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// The number of a backup, packed or not.
+fn number(name: &str) -> Option<u32> {
+    name.strip_prefix("app.log.")?.split('.').next()?.parse().ok()
 }
