@@ -36,7 +36,7 @@ impl Run {
         self.check_work(calls_before)?;
         self.check_fairness()?;
         self.check_memory()?;
-        if self.turns % 32 == 0 {
+        if self.turns % 32 == 0 || self.watcher.settled.is_some() {
             self.check_disk()?;
         }
         Ok(())
@@ -153,6 +153,10 @@ impl Run {
                 let sizes: Vec<_> = sizes.collect();
                 let taken = format!("its logs take {generations} bytes, not {most}");
                 return Err(format!("vm {vm}: {taken}: {sizes:?}"));
+            }
+            let total = log.max_total_bytes.filter(|_| self.watcher.settled.is_some());
+            if let Some(most) = total.filter(|most| generations > *most) {
+                return Err(format!("vm {vm}: all its logs take {generations} bytes, not {most}"));
             }
             let head = log.keep_boot_head as u64;
             let most = 2 * (64 * 1024 + 512 * keep) + 2 * 9 * (head + 200) + 16 * 1024;
