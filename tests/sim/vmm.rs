@@ -84,6 +84,8 @@ pub struct Vmm {
     pub sent: Vec<u8>,
     pub crashes: Vec<Crash>,
     pub outside: Outside,
+    /// It was closed, or its collector was killed, while the disk may have been full.
+    pub may_lack_records: bool,
     /// A crash found bytes of it held: their number is told, and not how they lay between others.
     pub held_in_crash: bool,
     /// Bytes that the collector has read, in all and since its last wait.
@@ -117,6 +119,7 @@ impl Vmm {
             sent: Vec::new(),
             crashes: Vec::new(),
             outside: Outside::default(),
+            may_lack_records: false,
             held_in_crash: false,
             read: 0,
             read_since_wait: 0,

@@ -33,7 +33,6 @@ impl Run {
             served && reactor.keep_in_store(kept).is_ok()
         })?;
         self.kernel.borrow_mut().manager.is_in_use = in_use == Some(true);
-        self.starts += 1;
         for vm in self.wanted.clone() {
             self.adopt(vm)?;
         }

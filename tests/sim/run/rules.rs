@@ -42,7 +42,9 @@ impl Run {
         let kernel = self.kernel.borrow();
         let calls = kernel.calls - before;
         let vms = self.script.versions.len() as u64;
-        let most = CALLS_A_TURN.0 * vms + CALLS_A_TURN.1;
+        // A rotation renames every backup that there is.
+        let backups = self.script.specs.iter().map(|spec| u64::from(spec.log.keep)).max();
+        let most = CALLS_A_TURN.0 * vms + CALLS_A_TURN.1 + 8 * backups.unwrap_or(0);
         if calls > most {
             return Err(format!("a turn took {calls} calls"));
         }
