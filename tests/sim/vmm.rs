@@ -83,6 +83,10 @@ pub struct Vmm {
     /// Bytes that were put into sockets of the collector, in order.
     pub sent: Vec<u8>,
     pub crashes: Vec<Crash>,
+    /// Until when another client, once displaced, comes again.
+    rival_until: Duration,
+    /// When another client took the console from us, within the last second.
+    displaced: Vec<Duration>,
     pub outside: Outside,
     /// It was closed, or its collector was killed, while the disk may have been full.
     pub may_lack_records: bool,
@@ -118,6 +122,8 @@ impl Vmm {
             life: 0,
             sent: Vec::new(),
             crashes: Vec::new(),
+            rival_until: Duration::ZERO,
+            displaced: Vec::new(),
             outside: Outside::default(),
             may_lack_records: false,
             held_in_crash: false,

@@ -93,7 +93,9 @@ impl Run {
     /// With nothing to do there is no wake-up.
     pub(super) fn be_idle(&mut self) -> Checked<()> {
         let now = self.kernel.borrow().now;
+        self.watcher.settled = Some(self.turns);
         self.drive_until(now + SETTLED)?;
+        self.watcher.settled = None;
         let Some(reactor) = &self.reactor else { return Err("it is down".to_owned()) };
         if let Some(wake) = reactor.next_wake() {
             let states = self.wanted.iter().map(|vm| {

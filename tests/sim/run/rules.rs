@@ -12,6 +12,8 @@ const CALLS_A_TURN: (u64, u64) = (400, 3000);
 const PATIENCE_TURNS: u64 = 200;
 /// Turns in a row that find nothing to do.
 const FRUITLESS_TURNS: u64 = 300;
+/// Turns that everything there is may take while nothing happens any more.
+const SETTLED_TURNS: u64 = 1000;
 
 /// What the rules remember from turn to turn.
 #[derive(Debug, Default)]
@@ -20,6 +22,8 @@ pub struct Watcher {
     fruitless: u64,
     /// Since which turn each VM has something to read.
     waiting: Vec<Option<(Duration, u64)>>,
+    /// The turn since which nothing happens in the world.
+    pub settled: Option<u64>,
     /// A VM that is wanted is not in charge.
     pub missing: bool,
 }
@@ -32,7 +36,7 @@ impl Run {
         self.check_work(calls_before)?;
         self.check_fairness()?;
         self.check_memory()?;
-        if self.turns % 32 == 0 {
+        if self.turns % 32 == 0 || self.watcher.settled.is_some() {
             self.check_disk()?;
         }
         Ok(())
@@ -47,6 +51,9 @@ impl Run {
         let most = CALLS_A_TURN.0 * vms + CALLS_A_TURN.1 + 8 * backups.unwrap_or(0);
         if calls > most {
             return Err(format!("a turn took {calls} calls"));
+        }
+        if self.watcher.settled.is_some_and(|turn| self.turns - turn > SETTLED_TURNS) {
+            return Err(format!("it is not idle: {SETTLED_TURNS} turns with nothing to do"));
         }
         let idle = calls <= 1 && !kernel.waited;
         self.watcher.fruitless = if idle { self.watcher.fruitless + 1 } else { 0 };
@@ -123,6 +130,9 @@ impl Run {
             let (mut generations, mut beside) = (0, 0);
             for (name, _) in names {
                 let name = name.to_string_lossy().into_owned();
+                if number(&name).is_some_and(|number| number > log.keep) {
+                    return Err(format!("vm {vm}: {name} is one backup too many"));
+                }
                 let size = kernel.disk.lookup(&dir.join(&name), false).map_or(0, |info| info.size);
                 match name.contains(".events") || name.contains(".boot") {
                     true => beside += size,
@@ -146,6 +156,10 @@ impl Run {
                 let taken = format!("its logs take {generations} bytes, not {most}");
                 return Err(format!("vm {vm}: {taken}: {sizes:?}"));
             }
+            let total = log.max_total_bytes.filter(|_| self.watcher.settled.is_some());
+            if let Some(most) = total.filter(|most| generations > *most) {
+                return Err(format!("vm {vm}: all its logs take {generations} bytes, not {most}"));
+            }
             let head = log.keep_boot_head as u64;
             let most = 2 * (64 * 1024 + 512 * keep) + 2 * 9 * (head + 200) + 16 * 1024;
             if beside > most {
@@ -156,4 +170,9 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// The number of a backup, packed or not.
+fn number(name: &str) -> Option<u32> {
+    name.strip_prefix("app.log.")?.split('.').next()?.parse().ok()
 }

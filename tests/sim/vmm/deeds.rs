@@ -8,6 +8,10 @@ use crate::kernel::sockets::Server;
 use crate::kernel::{Event, Kernel};
 use seriald::env::Exit;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// How often another client may take a console from us within a second: the back-off sees to it.
+const DISPLACED_A_SECOND: usize = 20;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Deed {
@@ -86,6 +90,8 @@ pub enum Deed {
     LeaveOther {
         conn: usize,
     },
+    /// Another client was displaced by us, and comes again.
+    ComeAgain,
 }
 
 /// What follows the end of a stream.
@@ -114,7 +120,19 @@ impl Kernel {
                 self.vmms[vm].is_paused = false;
                 self.go_on_printing(vm);
             }
-            Deed::Displace { micros } => self.displace(vm, micros),
+            Deed::Displace { micros } => {
+                if micros % 4 == 0 {
+                    // One that takes the console back, for a while.
+                    self.vmms[vm].rival_until = self.now + 10 * Duration::from_micros(micros);
+                }
+                self.displace(vm, micros);
+            }
+            Deed::ComeAgain => {
+                let left = self.vmms[vm].rival_until.saturating_sub(self.now);
+                if !left.is_zero() {
+                    self.displace(vm, left.as_micros() as u64);
+                }
+            }
             Deed::LeaveOther { conn } => {
                 let _ = self.shut_down_client(conn);
                 self.drop_client(conn);
@@ -326,6 +344,7 @@ impl Kernel {
             let Some(next) = self.listeners[listener].backlog.pop_front() else { break };
             if let Some(old) = self.vmms[vm].client.replace(next) {
                 self.close_server(old);
+                self.displaced(vm, old, next);
             }
             self.conns[next].server = Server::Open;
             self.note(|| format!("vm {vm}: connection {next} is accepted"));
@@ -335,6 +354,26 @@ impl Kernel {
             if std::mem::take(&mut self.vmms[vm].is_blocked) {
                 self.go_on_printing(vm);
             }
+        }
+    }
+
+    /// One client has taken another's place: who fights for a console must do so ever more seldom.
+    fn displaced(&mut self, vm: usize, old: usize, new: usize) {
+        let now = self.now;
+        match (self.conns[old].is_ours, self.conns[new].is_ours) {
+            (true, false) => {
+                let displaced = &mut self.vmms[vm].displaced;
+                displaced.push(now);
+                displaced.retain(|at| now < *at + Duration::from_secs(1));
+                let count = displaced.len();
+                if count > DISPLACED_A_SECOND {
+                    self.break_rule(format!("vm {vm}: displaced {count} times within a second"));
+                }
+            }
+            (false, true) if now < self.vmms[vm].rival_until => {
+                self.plan(vm, 500, 3000, Deed::ComeAgain);
+            }
+            _ => {}
         }
     }
 
