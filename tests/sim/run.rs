@@ -82,8 +82,8 @@ impl Run {
         let mut kernel = Kernel::new(dice, script.faults.clone(), Trace::new(keep));
         script.prepare(&mut kernel.disk);
         kernel.descriptors_max = script.descriptors_max;
-        kernel.manager.is_there = script.has_store;
-        kernel.manager.room = script.manager_room;
+        kernel.store.is_there = script.has_store;
+        kernel.store.room = script.store_room;
         let holds = script.specs.iter().map(|spec| spec.log.hold_bytes).max().unwrap_or(0);
         kernel.may_hold = if script.logs_can_fail() { holds.max(64 * 1024) } else { 0 };
         for (number, version) in script.versions.iter().enumerate() {

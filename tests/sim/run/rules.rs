@@ -36,7 +36,7 @@ impl Run {
         self.check_work(calls_before)?;
         self.check_fairness()?;
         self.check_memory()?;
-        if self.turns % 32 == 0 || self.watcher.settled.is_some() {
+        if self.turns.is_multiple_of(32) || self.watcher.settled.is_some() {
             self.check_disk()?;
         }
         Ok(())
