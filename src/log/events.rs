@@ -368,14 +368,20 @@ impl<F: Files> Log<F> {
 
     /// The number of the generation whose file, as it was completed, had this inode.
     pub(super) fn generation_of(&self, env: &mut F, inode: u64) -> Option<u64> {
-        let whole = self.read_events(env, READ_MAX).ok()?;
-        let of_file = |record: Record| match record.what {
+        let of_file = |what: &What| match what {
             What::Rotated(whole) | What::Moved(whole) if whole.inode == inode => {
                 Some(whole.generation)
             }
             _ => None,
         };
-        Record::decode_all(&whole).filter_map(of_file).last()
+        let of_record = |record: Record| of_file(&record.what);
+        // The newest first, those whose lines wait too: an older one may have had the same inode.
+        let queued = self.events.queue.iter().rev().find_map(|(_, _, what)| of_file(what));
+        let waiting = || Record::decode_all(&self.events.pending).filter_map(of_record).last();
+        queued.or_else(waiting).or_else(|| {
+            let whole = self.read_events(env, READ_MAX).ok()?;
+            Record::decode_all(&whole).filter_map(of_record).last()
+        })
     }
 
     /// Looks whether the events file is still there.

@@ -2,7 +2,7 @@
 //!
 //! Owns the table of VMs, the run queue, the timers and the one scratch buffer of all reads.
 //! **Invariant:** an event only marks; what runs, runs in the order of the phases, with one `now`
-//! a turn; slots are freed in the last phase alone. No phase goes on for longer than its [`pace`]
+//! a turn; slots are freed in the last phase alone. No phase goes on for longer than its pace
 //! lets it: what is left of it is the first of the next turn, which follows at once.
 
 mod adopt;

@@ -350,7 +350,7 @@ impl Remains for SimEnv {
 
 impl SimEnv {
     /// A store into the memory of a successor: a kill comes before or after it.
-    fn remember(&mut self, what: impl FnOnce(&mut crate::kernel::manager::Memory)) {
+    fn remember(&mut self, what: impl FnOnce(&mut crate::kernel::store::Memory)) {
         let Ok(mut kernel) = self.call("a store into memory") else { return };
         if let Some(memory) = self.files.memory(&mut kernel) {
             what(memory);
@@ -361,7 +361,7 @@ impl SimEnv {
 impl Notify for SimEnv {
     fn open_notify(&mut self, _: &OsStr) -> io::Result<()> {
         let kernel = self.call("connect")?;
-        if kernel.manager.is_there { Ok(()) } else { Err(errno(libc::ECONNREFUSED)) }
+        if kernel.store.is_there { Ok(()) } else { Err(errno(libc::ECONNREFUSED)) }
     }
 
     fn notify(&mut self, message: &[u8], number: Option<Descriptor>) -> io::Result<()> {

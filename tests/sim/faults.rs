@@ -45,7 +45,7 @@ pub enum Fault {
     /// The machine was suspended: all clocks jump.
     Suspended,
     /// The service manager's socket is full.
-    ManagerBusy,
+    StoreBusy,
 }
 
 /// All of them.
@@ -68,7 +68,7 @@ pub const ALL: [Fault; 19] = [
     Fault::Slow,
     Fault::ClockSet,
     Fault::Suspended,
-    Fault::ManagerBusy,
+    Fault::StoreBusy,
 ];
 
 /// The chances of one run.

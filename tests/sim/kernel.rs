@@ -6,8 +6,8 @@
 
 pub mod children;
 pub mod inotify;
-pub mod manager;
 pub mod sockets;
+pub mod store;
 
 use crate::dice::Dice;
 use crate::disk::{DirHandle, Disk, FileHandle};
@@ -16,7 +16,6 @@ use crate::trace::Trace;
 use crate::vmm::{Deed, Vmm};
 use children::Process;
 use inotify::Inotify;
-use manager::{Manager, Memory};
 use sockets::{Conn, Listener};
 use std::any::Any;
 use std::cell::RefCell;
@@ -27,6 +26,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use store::{Memory, Store};
 
 pub type Shared = Rc<RefCell<Kernel>>;
 
@@ -55,7 +55,7 @@ pub enum Event {
     /// A child is through.
     ChildDone { pid: u32 },
     /// The service manager reads what it was sent.
-    ManagerReads,
+    StoreReads,
 }
 
 /// The unwinding by which the collector's process ends in the midst of a call.
@@ -110,7 +110,7 @@ pub struct Kernel {
     pub processes: BTreeMap<u32, Process>,
     last_pid: u32,
     pub inotify: Inotify,
-    pub manager: Manager,
+    pub store: Store,
     pub memories: BTreeMap<u64, Memory>,
     /// References to file descriptions that children have too.
     shared_files: BTreeMap<FileHandle, usize>,
@@ -156,7 +156,7 @@ impl Kernel {
             processes: BTreeMap::new(),
             last_pid: 100,
             inotify: Inotify::default(),
-            manager: Manager::default(),
+            store: Store::default(),
             memories: BTreeMap::new(),
             shared_files: BTreeMap::new(),
             broken: None,
@@ -276,7 +276,7 @@ impl Kernel {
                 }
             }
             Event::ChildDone { pid } => self.child_done(pid),
-            Event::ManagerReads => self.manager_reads(),
+            Event::StoreReads => self.store_reads(),
         }
     }
 
@@ -404,7 +404,7 @@ impl Kernel {
 
     /// SIGKILL: the kernel closes what the process had.
     pub fn kill(&mut self) {
-        if !self.manager.is_in_use {
+        if !self.store.is_in_use {
             self.note_crash(self.may_hold);
         }
         for id in self.memories.values().flat_map(Memory::holders_of_bytes) {

@@ -50,8 +50,7 @@ pub struct Run {
     wanted: BTreeSet<usize>,
     /// It is to be started at that time.
     starts_at: Option<Duration>,
-    /// How often it was started.
-    starts: u32,
+    is_healed: bool,
     turns: u64,
     kills: u64,
     watcher: rules::Watcher,
@@ -83,8 +82,8 @@ impl Run {
         let mut kernel = Kernel::new(dice, script.faults.clone(), Trace::new(keep));
         script.prepare(&mut kernel.disk);
         kernel.descriptors_max = script.descriptors_max;
-        kernel.manager.is_there = script.has_store;
-        kernel.manager.room = script.manager_room;
+        kernel.store.is_there = script.has_store;
+        kernel.store.room = script.store_room;
         let holds = script.specs.iter().map(|spec| spec.log.hold_bytes).max().unwrap_or(0);
         kernel.may_hold = if script.logs_can_fail() { holds.max(64 * 1024) } else { 0 };
         for (number, version) in script.versions.iter().enumerate() {
@@ -98,7 +97,7 @@ impl Run {
             reactor: None,
             wanted: BTreeSet::new(),
             starts_at: None,
-            starts: 0,
+            is_healed: false,
             turns: 0,
             kills: 0,
             watcher: rules::Watcher::default(),
@@ -157,10 +156,15 @@ impl Run {
         done.map_err(|error| format!("the loop ended: {error}"))?;
         while let Some(Some(event)) = self.guarded(|reactor| reactor.next_event())? {
             self.kernel.borrow_mut().note(|| format!("event: {} {:?}", event.id, event.kind));
-            if matches!(event.kind, EventKind::Closed(_)) && self.script.logs_can_fail() {
+            let is_closed = matches!(event.kind, EventKind::Closed(_));
+            if is_closed && self.script.logs_can_fail() && !self.is_healed {
                 // What could not be written up to its end is told, and on no disk.
                 let vm = self.script.specs.iter().position(|spec| spec.id == event.id);
-                self.kernel.borrow_mut().note_unclaimed(vm.expect("one of ours"));
+                let vm = vm.expect("one of ours");
+                let mut kernel = self.kernel.borrow_mut();
+                kernel.note_unclaimed(vm);
+                kernel.vmms[vm].may_lack_records |=
+                    self.script.disk_can_be_full() && !self.is_healed;
             }
         }
         self.take_closed_again();
@@ -175,6 +179,10 @@ impl Run {
             Err(payload) if was_killed(&*payload) => {
                 self.reactor = None;
                 self.kills += 1;
+                if self.script.disk_can_be_full() {
+                    let mut kernel = self.kernel.borrow_mut();
+                    kernel.vmms.iter_mut().for_each(|vmm| vmm.may_lack_records = true);
+                }
                 let down = self.kernel.borrow_mut().dice.micros(100, 500_000);
                 self.starts_at = Some(self.kernel.borrow().now + down);
                 Ok(None)

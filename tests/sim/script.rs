@@ -58,7 +58,7 @@ pub struct Script {
     pub ring_max: usize,
     /// A service manager with a descriptor store stands behind the collector.
     pub has_store: bool,
-    pub manager_room: usize,
+    pub store_room: usize,
     pub descriptors_max: usize,
     pub reuse_inodes: bool,
     pub kinds: Kinds,
@@ -94,7 +94,7 @@ impl Script {
             },
             ring_max: *dice.pick(&[1024 * 1024, 3000, 700]),
             has_store,
-            manager_room: *dice.pick(&[1, 3, 10, 512]),
+            store_room: *dice.pick(&[1, 3, 10, 512]),
             descriptors_max: 20_000,
             reuse_inodes: dice.chance(7000),
             kinds,

@@ -88,6 +88,8 @@ pub struct Vmm {
     /// When another client took the console from us, within the last second.
     displaced: Vec<Duration>,
     pub outside: Outside,
+    /// It was closed, or its collector was killed, while the disk may have been full.
+    pub may_lack_records: bool,
     /// A crash found bytes of it held: their number is told, and not how they lay between others.
     pub held_in_crash: bool,
     /// Bytes that the collector has read, in all and since its last wait.
@@ -123,6 +125,7 @@ impl Vmm {
             rival_until: Duration::ZERO,
             displaced: Vec::new(),
             outside: Outside::default(),
+            may_lack_records: false,
             held_in_crash: false,
             read: 0,
             read_since_wait: 0,

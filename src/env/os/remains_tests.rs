@@ -185,7 +185,7 @@ proptest! {
             prop_assert!((*berth as usize) < BERTHS_MAX && is_id(&note.id));
         }
         for (at, id, bytes) in &found.held {
-            prop_assert!(*at < HELD_NOTES_MAX && is_id(id) && *bytes <= OFFSET_MAX);
+            prop_assert!(*at < HELD_NOTES_MAX && is_id(id) && *bytes < 1 << HELD_BITS);
         }
         if let Some(flight) = found.flight {
             prop_assert!((1..=TURN_BUDGET).contains(&flight.bytes.len()));

@@ -447,3 +447,35 @@ fn a_copy_that_cannot_be_placed_over_two_restarts_is_counted_once() {
     let log = place.open();
     assert_eq!((log.offset(), place.read("app.log.1")), (900, bytes));
 }
+
+#[test]
+fn a_generation_whose_line_waits_is_known_by_its_inode_before_an_older_one() {
+    let place = Place::new(RotateMode::Rename);
+    let mut env = Faulty::new(0..0, 28);
+    let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
+    log.append(&mut env, &stream(100), usize::MAX, secs(1));
+    log.rotate(&mut env, secs(1));
+    let inode = fs::metadata(place.path("app.log.1")).unwrap().ino();
+    assert_eq!(log.generation_of(&mut env, inode), Some(1));
+    // An inode is given anew once its file is gone; ENOSPC: the line waits.
+    env.failing = 0..u64::MAX;
+    let later = record::Generation { generation: 7, ..log.whole(5, inode, 1) };
+    log.happened(What::Rotated(later));
+    assert_eq!(log.generation_of(&mut env, inode), Some(7));
+    log.say(&mut env, secs(1));
+    assert_eq!(log.generation_of(&mut env, inode), Some(7));
+}
+
+#[test]
+fn a_log_that_many_starts_could_not_rotate_does_not_grow_with_each() {
+    let place = Place::new(RotateMode::Rename);
+    // EACCES.
+    let mut env = Faulty::new(0..u64::MAX, 13);
+    env.only = "rename";
+    for _ in 0..5 {
+        let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
+        log.append(&mut env, &stream(5000), usize::MAX, secs(1));
+        assert!(log.size() <= 2 * MAX_BYTES_MIN, "{}", log.size());
+        log.close(&mut env, secs(1));
+    }
+}

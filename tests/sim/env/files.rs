@@ -6,7 +6,7 @@
 use super::{Number, OWN_UID};
 use crate::disk::{DirHandle, FileHandle};
 use crate::faults::Fault;
-use crate::kernel::manager::Memory;
+use crate::kernel::store::Memory;
 use crate::kernel::{Kernel, Object, Shared, errno};
 use seriald::env::{Files, Open, Stat};
 use std::cell::RefMut;

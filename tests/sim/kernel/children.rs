@@ -23,12 +23,9 @@ pub enum Errand {
 
 #[derive(Debug)]
 pub struct Process {
-    pub uid: u32,
     pub exit: Option<Exit>,
     pub is_child: bool,
     pub errand: Errand,
-    /// Another process of the collector has started it.
-    pub is_orphan: bool,
     pub watch: Option<(i32, u64)>,
 }
 
@@ -36,9 +33,9 @@ pub struct Process {
 pub const PACKED: &[u8] = b"packed:";
 
 impl Kernel {
-    pub fn new_process(&mut self, uid: u32, is_child: bool, errand: Errand) -> u32 {
+    pub fn new_process(&mut self, is_child: bool, errand: Errand) -> u32 {
         self.last_pid += 1;
-        let process = Process { uid, exit: None, is_child, errand, is_orphan: false, watch: None };
+        let process = Process { exit: None, is_child, errand, watch: None };
         self.processes.insert(self.last_pid, process);
         self.last_pid
     }
@@ -52,7 +49,7 @@ impl Kernel {
             self.share_file(input);
             self.share_file(output);
         }
-        let pid = self.new_process(0, true, errand);
+        let pid = self.new_process(true, errand);
         self.note(|| format!("child {pid}: {errand:?}"));
         let after = self.dice.micros(200, 30_000);
         self.schedule(after, Event::ChildDone { pid });

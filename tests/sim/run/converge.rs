@@ -19,6 +19,7 @@ const PROBE: u64 = 200;
 
 impl Run {
     pub(super) fn heal(&mut self) -> Checked<()> {
+        self.is_healed = true;
         {
             let mut kernel = self.kernel.borrow_mut();
             kernel.note(|| "the world heals".to_owned());

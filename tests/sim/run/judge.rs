@@ -62,8 +62,8 @@ impl Run {
             // What was on no record when others cut the log can't be told from what they cut.
             return in_order(&pieces, &vmm.sent);
         }
-        let no_record = self.script.disk_can_be_full() && self.starts > 1;
-        if no_record || (self.script.logs_can_fail() && is_unknown(&kernel.disk, &spec)) {
+        if vmm.may_lack_records || (self.script.logs_can_fail() && is_unknown(&kernel.disk, &spec))
+        {
             // No record of what was lost could be made before it ended, or none could be read.
             return in_order(&pieces, &vmm.sent);
         }
@@ -131,12 +131,17 @@ impl Run {
         let may = match why {
             Absent::Lost(_) => true,
             Absent::Removed => retained,
-            Absent::Truncated => vmm.outside.truncations > 0,
+            // Without backups a truncation is a rotation, whose line a crash may have eaten.
+            Absent::Truncated => vmm.outside.truncations > 0 || self.keeps_nothing(),
             Absent::Moved => vmm.outside.moves > 0,
             Absent::Unknown => vmm.outside.truncations + vmm.outside.moves > 0,
             Absent::Packed(_) => true,
         };
         if may { Ok(()) } else { Err(format!("bytes are missing: {why:?}")) }
+    }
+
+    fn keeps_nothing(&self) -> bool {
+        self.script.specs.iter().any(|spec| spec.log.keep == 0)
     }
 
     /// What the reader brings is what lies in the files.
@@ -154,7 +159,11 @@ impl Run {
                 files.extend(bytes);
             }
         }
-        files.extend(kernel.disk.read_file(&spec.path).unwrap_or_default());
+        // A copy that was not placed yet, then the log.
+        for name in ["app.log.copied", "app.log"] {
+            files
+                .extend(kernel.disk.read_file(&spec.path.with_file_name(name)).unwrap_or_default());
+        }
         let read = pieces.iter().filter_map(|piece| match &piece.part {
             Part::Bytes(bytes) => Some(&bytes[..]),
             Part::Missing(_) => None,

@@ -26,14 +26,13 @@ impl Run {
         };
         self.begin(None)?;
         let has_store = self.script.has_store;
-        self.kernel.borrow_mut().manager.is_in_use = false;
+        self.kernel.borrow_mut().store.is_in_use = false;
         let in_use = self.guarded(|reactor| {
-            let manager = OsStr::new("manager");
-            let served = has_store && reactor.connect_service(manager, None).is_ok();
+            let service = OsStr::new("service");
+            let served = has_store && reactor.connect_service(service, None).is_ok();
             served && reactor.keep_in_store(kept).is_ok()
         })?;
-        self.kernel.borrow_mut().manager.is_in_use = in_use == Some(true);
-        self.starts += 1;
+        self.kernel.borrow_mut().store.is_in_use = in_use == Some(true);
         for vm in self.wanted.clone() {
             self.adopt(vm)?;
         }
@@ -178,7 +177,7 @@ impl Run {
         let has_store = self.script.has_store;
         let refused = self.guarded(|reactor| {
             let refused = reactor.take_over(state);
-            if has_store && reactor.connect_service(OsStr::new("manager"), None).is_ok() {
+            if has_store && reactor.connect_service(OsStr::new("service"), None).is_ok() {
                 let _ = reactor.keep_in_store(Vec::new());
             }
             reactor.leave_unclaimed();
@@ -219,10 +218,10 @@ impl Run {
         }
         kernel.is_dead = true;
         kernel.end_process();
-        kernel.manager_reads();
+        kernel.store_reads();
         // What was suspended on its way out may have run out of time for its last words.
         let has_time = self.script.faults.chance(Fault::Suspended) == 0;
-        if let Some((name, object)) = kernel.manager.stored.first().filter(|_| has_time) {
+        if let Some((name, object)) = kernel.store.stored.first().filter(|_| has_time) {
             return Err(format!("the store still has {name}: {object:?}"));
         }
         Ok(())

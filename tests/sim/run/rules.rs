@@ -36,7 +36,7 @@ impl Run {
         self.check_work(calls_before)?;
         self.check_fairness()?;
         self.check_memory()?;
-        if self.turns % 32 == 0 || self.watcher.settled.is_some() {
+        if self.turns.is_multiple_of(32) || self.watcher.settled.is_some() {
             self.check_disk()?;
         }
         Ok(())
@@ -46,7 +46,9 @@ impl Run {
         let kernel = self.kernel.borrow();
         let calls = kernel.calls - before;
         let vms = self.script.versions.len() as u64;
-        let most = CALLS_A_TURN.0 * vms + CALLS_A_TURN.1;
+        // A rotation renames every backup that there is.
+        let backups = self.script.specs.iter().map(|spec| u64::from(spec.log.keep)).max();
+        let most = CALLS_A_TURN.0 * vms + CALLS_A_TURN.1 + 8 * backups.unwrap_or(0);
         if calls > most {
             return Err(format!("a turn took {calls} calls"));
         }

@@ -185,7 +185,7 @@ impl Kernel {
     /// What was unread when the last holder closed.
     pub fn bytes_destroyed(&mut self, conn: usize, unread: usize) {
         let one = &self.conns[conn];
-        if unread > 0 && one.is_ours && self.manager.is_in_use {
+        if unread > 0 && one.is_ours && self.store.is_in_use {
             let vm = one.vm;
             self.break_rule(format!("vm {vm}: {unread} bytes died with their connection"));
         }
@@ -199,7 +199,7 @@ impl Kernel {
         if self.disk.make_dir_all(&dir).is_err() {
             return;
         }
-        let pid = self.new_process(0, false, Errand::None);
+        let pid = self.new_process(false, Errand::None);
         let vmm = &mut self.vmms[vm];
         vmm.pid = Some(pid);
         vmm.life += 1;

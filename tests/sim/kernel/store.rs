@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
 #[derive(Debug, Default)]
-pub struct Manager {
+pub struct Store {
     /// There is one, and it keeps descriptors.
     pub is_there: bool,
     /// The collector that runs keeps its streams there.
@@ -103,13 +103,13 @@ impl Memory {
 impl Kernel {
     /// sendmsg(2) to the manager's socket.
     pub fn notify(&mut self, message: &[u8], number: Option<i32>) -> io::Result<()> {
-        if !self.manager.is_there {
+        if !self.store.is_there {
             return Err(errno(libc::ECONNREFUSED));
         }
-        if self.manager.queue.len() >= self.manager.room || self.strikes(Fault::ManagerBusy) {
-            self.manager.waits = true;
-            if self.manager.queue.is_empty() {
-                self.schedule(std::time::Duration::from_millis(1), Event::ManagerReads);
+        if self.store.queue.len() >= self.store.room || self.strikes(Fault::StoreBusy) {
+            self.store.waits = true;
+            if self.store.queue.is_empty() {
+                self.schedule(std::time::Duration::from_millis(1), Event::StoreReads);
             }
             return Err(errno(libc::EAGAIN));
         }
@@ -117,9 +117,9 @@ impl Kernel {
         if let Some(object) = object {
             self.hold(object);
         }
-        self.manager.queue.push_back((message.to_vec(), object));
+        self.store.queue.push_back((message.to_vec(), object));
         let after = self.dice.micros(20, 3000);
-        self.schedule(after, Event::ManagerReads);
+        self.schedule(after, Event::StoreReads);
         Ok(())
     }
 
@@ -135,45 +135,37 @@ impl Kernel {
         }
     }
 
-    pub fn manager_reads(&mut self) {
-        while let Some((message, object)) = self.manager.queue.pop_front() {
+    pub fn store_reads(&mut self) {
+        while let Some((message, object)) = self.store.queue.pop_front() {
             let heard = Heard::of(&message);
             let name = heard.name.unwrap_or_default();
             if heard.remove {
                 self.forget_stored(&name);
             }
             match object {
-                Some(object) if heard.store => self.manager.stored.push((name, object)),
+                Some(object) if heard.store => self.store.stored.push((name, object)),
                 Some(object) => self.release(object),
                 None => {}
             }
         }
-        if std::mem::take(&mut self.manager.waits) {
+        if std::mem::take(&mut self.store.waits) {
             self.announce(NO_DESCRIPTOR, NOTIFY_TOKEN);
         }
     }
 
     fn forget_stored(&mut self, name: &str) {
-        let stored = std::mem::take(&mut self.manager.stored);
+        let stored = std::mem::take(&mut self.store.stored);
         let (gone, kept): (Vec<_>, Vec<_>) = stored.into_iter().partition(|(own, _)| own == name);
-        self.manager.stored = kept;
+        self.store.stored = kept;
         for (_, object) in gone {
-            self.release(object);
-        }
-    }
-
-    /// The service is over: what was stored is dropped.
-    pub fn empty_store(&mut self) {
-        self.manager_reads();
-        for (_, object) in std::mem::take(&mut self.manager.stored) {
             self.release(object);
         }
     }
 
     /// A start of the service: what is stored is handed over, by name and number (LISTEN_FDS).
     pub fn hand_over(&mut self) -> Vec<(String, i32)> {
-        self.manager_reads();
-        let stored = self.manager.stored.clone();
+        self.store_reads();
+        let stored = self.store.stored.clone();
         let mut handed = Vec::new();
         for (name, object) in stored {
             self.hold(object);
