@@ -58,6 +58,8 @@ pub struct Conn {
     pub left_at: Option<Duration>,
     /// The client closed with unread bytes.
     pub was_reset: bool,
+    /// The collector has closed it itself, not by its death.
+    pub was_closed: bool,
     /// What the client's next read fails with, once the messages are read.
     error: Option<i32>,
     pub watch: Option<(i32, u64)>,
@@ -86,6 +88,7 @@ impl Kernel {
             used: 0,
             left_at: None,
             was_reset: false,
+            was_closed: false,
             error: None,
             watch: None,
             readable_since: None,
@@ -241,6 +244,7 @@ impl Kernel {
 
     /// What the collector owes a console when it closes one (facts 3.3, 3.5, 3.6).
     pub fn judge_close(&mut self, conn: usize) {
+        self.conns[conn].was_closed = true;
         let one = &self.conns[conn];
         let alive = matches!(one.server, Server::Waiting | Server::Open);
         if one.clients > 1 || !one.is_ours || !alive {

@@ -382,11 +382,10 @@ impl Kernel {
         vmm.thread = Thread::Dead;
         vmm.client = None;
         vmm.ring.clear();
-        let ours = self.conns[conn].is_ours;
         self.conns[conn].server = Server::Closed;
         self.note(|| format!("vm {vm}: the serial thread dies"));
-        let killed = self.vmms[vm].crashes.last().is_some();
-        if ours && !killed {
+        let one = &self.conns[conn];
+        if one.is_ours && one.was_closed {
             self.break_rule(format!("vm {vm}: its serial thread was killed by us"));
         }
     }
