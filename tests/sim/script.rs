@@ -89,7 +89,7 @@ impl Script {
             config: Config {
                 coalesce: Duration::from_micros(*dice.pick(&[0, 250, 250, 2000])),
                 after_rotate_parallel: *dice.pick(&[1, 2, 4]),
-                hold_bytes_total: *dice.pick(&[64 << 20, 100_000]),
+                hold_bytes_total: *dice.pick(&[64 << 20, 3000]),
                 ..Config::default()
             },
             ring_max: *dice.pick(&[1024 * 1024, 3000, 700]),
