@@ -37,7 +37,8 @@ pub fn expected_lines(lines: u32) -> Vec<u8> {
 }
 
 /// Nobody but the loop has the terminal open, so that its end is a close, which waits until the
-/// last byte has left. The kernel's own messages are off meanwhile: they would come in between.
+/// last byte has left; on a busy host that wait ends too early, so that it is also looked whether
+/// bytes still leave. The kernel's own messages are off meanwhile: they would come in between.
 fn init_script(lines: u32) -> String {
     format!(
         "#!/bin/busybox sh
@@ -49,6 +50,13 @@ while [ $n -lt {lines} ]; do
     printf 'line %08d from the user space of a Linux guest\\n' $n
     n=$((n + 1))
 done > /dev/ttyS0
+before=
+sent=none
+until [ \"$sent\" = \"$before\" ]; do
+    /bin/busybox sleep 0.2
+    before=$sent
+    sent=$(/bin/busybox grep -o 'tx:[0-9]*' /proc/tty/driver/serial)
+done
 echo 7 > /proc/sys/kernel/printk
 /bin/busybox poweroff -f
 "
