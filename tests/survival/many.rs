@@ -11,6 +11,7 @@ use seriald::env::os::OsEnv;
 use seriald::env::{Descriptor, Env};
 use seriald::handover::state::{FORMAT, State, StreamState, VmState};
 use seriald::limits;
+use seriald::log::SavedLog;
 
 use super::running::{SERIALD, child_of};
 use super::support::process::{Process, run_to_success, signal};
@@ -80,11 +81,22 @@ fn as_many_vms_as_there_are_descriptors_for_survive_a_kill_and_an_upgrade() {
 
 #[test]
 fn ten_thousand_vms_fit_into_a_state_that_the_program_understands() {
-    let vm = |n: usize| VmState {
-        id: id(n),
-        serial: format!("/run/vms/{}/serial.sock", id(n)).into(),
-        stream: Some(StreamState { descriptor: n as Descriptor, socket: None, berth: None }),
-        ..VmState::default()
+    let vm = |n: usize| {
+        let number = |of: usize| (3 * n + of) as Descriptor;
+        VmState {
+            id: id(n),
+            serial: format!("/run/vms/{}/serial.sock", id(n)).into(),
+            stream: Some(StreamState { descriptor: number(0), socket: None, berth: None }),
+            log: SavedLog {
+                path: format!("/var/log/vms/{}.log", id(n)).into(),
+                max_bytes: limits::MAX_BYTES_MIN,
+                file_mode: 0o640,
+                dir: number(1),
+                file: number(2),
+                ..SavedLog::default()
+            },
+            ..VmState::default()
+        }
     };
     let vms = (0..MOST).map(vm).collect();
     let state = State { format: FORMAT, vms, ..State::default() };
