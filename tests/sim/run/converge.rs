@@ -19,7 +19,6 @@ const PROBE: u64 = 200;
 
 impl Run {
     pub(super) fn heal(&mut self) -> Checked<()> {
-        self.is_healed = true;
         {
             let mut kernel = self.kernel.borrow_mut();
             kernel.note(|| "the world heals".to_owned());
@@ -32,6 +31,8 @@ impl Run {
         }
         let now = self.kernel.borrow().now;
         self.drive_until(now + Duration::from_secs(2))?;
+        // What was closed before on a disk that failed has been told by now.
+        self.is_healed = true;
         for vm in 0..self.script.versions.len() {
             let dead = self.kernel.borrow().vmms[vm].is_dead();
             // Only a reboot brings a killed thread back (fact 3.3).

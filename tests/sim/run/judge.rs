@@ -6,6 +6,7 @@
 use super::{Checked, Run};
 use crate::disk::Disk;
 use crate::env::SimFiles;
+use crate::faults::Fault;
 use crate::kernel::children::PACKED;
 use crate::vmm::{Crash, Outside, Vmm};
 use seriald::config::LogSpec;
@@ -131,8 +132,8 @@ impl Run {
         let may = match why {
             Absent::Lost(_) => true,
             Absent::Removed => retained,
-            // Without backups a truncation is a rotation, whose line a crash may have eaten.
-            Absent::Truncated => vmm.outside.truncations > 0 || self.keeps_nothing(),
+            // A rotation whose line a crash has eaten.
+            Absent::Truncated => vmm.outside.truncations > 0 || self.may_hide_a_rotation(),
             Absent::Moved => vmm.outside.moves > 0,
             Absent::Unknown => vmm.outside.truncations + vmm.outside.moves > 0,
             Absent::Packed(_) => true,
@@ -140,8 +141,11 @@ impl Run {
         if may { Ok(()) } else { Err(format!("bytes are missing: {why:?}")) }
     }
 
-    fn keeps_nothing(&self) -> bool {
-        self.script.specs.iter().any(|spec| spec.log.keep == 0)
+    /// Without backups nothing is left of a rotation but the cut; under a clock that was set back
+    /// its copy looks older than what was noted before.
+    fn may_hide_a_rotation(&self) -> bool {
+        let keeps_none = self.script.specs.iter().any(|spec| spec.log.keep == 0);
+        keeps_none || self.script.faults.chance(Fault::ClockSet) > 0
     }
 
     /// What the reader brings is what lies in the files.
