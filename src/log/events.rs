@@ -306,7 +306,9 @@ impl<F: Files> Log<F> {
         let mut end = 0;
         let count = backups.len() as u64;
         (self.generation, self.start, self.base) = (count + 1, 0, 0);
-        let has_lines = self.seen(env, &self.names.events()).is_some_and(|seen| seen.size > 0);
+        let lines = self.look_at(env, &self.names.events());
+        // Where it can't be told there may be some.
+        let has_lines = lines.is_err() || lines.is_ok_and(|seen| seen.is_some_and(|s| s.size > 0));
         if count == 0 && self.size == 0 && !has_lines {
             return;
         }
