@@ -243,8 +243,8 @@ impl<F: Files> Log<F> {
     /// that is to be the newest backup, after the log was truncated.
     ///
     /// # Errors
-    /// Descriptors or memory are short, so that what is known can't be read just now: to begin anew
-    /// would throw it away.
+    /// Descriptors or memory are short, or the newest backup can't be looked at: what is known
+    /// can't be read just now, and to begin anew would throw it away.
     pub(super) fn begin_history(
         &mut self,
         env: &mut F,

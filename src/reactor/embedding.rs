@@ -94,11 +94,7 @@ impl<E: Env> Reactor<E> {
             }
             self.enqueue(key);
         }
-        self.work(now);
-        self.fire_timers(now);
-        self.flush(now);
-        self.reap();
-        self.end_turn(now);
+        self.serve_marked(now);
     }
 
     /// It was stopped; what VMs are left are being let go of.

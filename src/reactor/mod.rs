@@ -165,11 +165,16 @@ impl<E: Env> Reactor<E> {
         self.wait(max_wait)?;
         let now = self.env.now();
         self.mark_all(now);
+        Ok(self.serve_marked(now))
+    }
+
+    /// The phases of a turn after its marks.
+    fn serve_marked(&mut self, now: Moment) -> Turn {
         self.work(now);
         self.fire_timers(now);
         self.flush(now);
         self.reap();
-        Ok(self.end_turn(now))
+        self.end_turn(now)
     }
 
     /// Turns until it was stopped and every VM is closed, or, where nothing is left, stopped.

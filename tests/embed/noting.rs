@@ -17,6 +17,8 @@ use seriald::env::{
 };
 use seriald::{Config, Reactor};
 
+use super::support::wait::{PATIENCE, wait_until};
+
 /// How long each of these takes by a clock that stands still otherwise.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Costs {
@@ -251,4 +253,12 @@ impl Env for Noting {
     fn seed(&mut self) -> u64 {
         self.world.seed()
     }
+}
+
+/// Turns until nothing is to be done any more.
+pub fn settle(reactor: &mut Reactor<Noting>) {
+    wait_until(PATIENCE, "nothing to do", || {
+        reactor.turn(Some(Duration::from_millis(1))).expect("a turn");
+        reactor.next_wake() != Some(Duration::ZERO)
+    });
 }

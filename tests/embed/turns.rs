@@ -15,7 +15,7 @@ use seriald::config::AfterRotate;
 use seriald::reactor::AdoptError;
 use seriald::{Config, DirPattern, Reactor, RotateMode, VmSpec, limits};
 
-use super::noting::{Costs, Noting, Pauses, noted_loop};
+use super::noting::{Costs, Noting, Pauses, noted_loop, settle};
 use super::support::embedded::{Peer, spec};
 use super::support::logs::assert_whole;
 use super::support::wait::{PATIENCE, wait_until};
@@ -88,12 +88,12 @@ impl Stopped {
         turns
     }
 
-    /// Turns by the real clock until nothing is to be done at once.
-    fn settle(&mut self) {
-        wait_until(PATIENCE, "nothing to do", || {
-            self.reactor.turn(Some(MS)).expect("a turn");
-            self.reactor.next_wake() != Some(Duration::ZERO)
-        });
+    /// Takes charge of VMs that are not there yet.
+    fn adopt_absent(&mut self, specs: &[VmSpec]) {
+        for spec in specs {
+            self.reactor.adopt(spec.clone()).expect("adopted");
+        }
+        settle(&mut self.reactor);
     }
 }
 
@@ -116,7 +116,7 @@ fn streaming(specs: &[VmSpec]) -> (Stopped, Vec<(Peer, UnixStream)>) {
         });
         peers.push((peer, client.expect("a client").0));
     }
-    stopped.settle();
+    settle(&mut stopped.reactor);
     (stopped, peers)
 }
 
@@ -303,10 +303,7 @@ fn paths_that_appear_at_one_time_are_dialed_over_several_turns() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut stopped = Stopped::new();
     let specs = specs(dir.path(), 1 << 20);
-    for spec in &specs {
-        stopped.reactor.adopt(spec.clone()).expect("adopted");
-    }
-    stopped.settle();
+    stopped.adopt_absent(&specs);
     let _peers: Vec<Peer> = specs.iter().map(|spec| Peer::at(&spec.serial)).collect();
     stopped.stop_clock(Costs { find: MS, ..FREE });
     let streaming = |reactor: &Reactor<Noting>| {
@@ -326,7 +323,7 @@ fn one_directory_that_comes_or_goes_under_many_vms_is_as_many_dials_over_several
         spec.log.path = dir.path().join(format!("{}.log", spec.id));
         stopped.reactor.adopt(spec).expect("adopted");
     }
-    stopped.settle();
+    settle(&mut stopped.reactor);
     stopped.stop_clock(Costs { find: MS, ..FREE });
     for comes in [true, false] {
         match comes {
@@ -351,7 +348,7 @@ fn directories_that_appear_at_one_time_are_looked_into_over_several_turns() {
     stopped
         .reactor
         .watch_pattern(DirPattern::parse(pattern.to_str().expect("UTF-8")).expect("one"));
-    stopped.settle();
+    settle(&mut stopped.reactor);
     for n in 0..VMS {
         fs::create_dir_all(dir.path().join(format!("{n}/guest"))).expect("made");
     }
@@ -380,7 +377,7 @@ fn patterns_that_are_to_be_scanned_at_one_time_take_turns() {
         let pattern = DirPattern::parse(pattern.to_str().expect("UTF-8")).expect("one");
         stopped.reactor.watch_pattern(pattern);
     }
-    stopped.settle();
+    settle(&mut stopped.reactor);
     let looks = stopped.pauses.borrow().looks;
     stopped.stop_clock(Costs { entries: MS, ..FREE });
     stopped.reactor.dial_anew();
@@ -395,10 +392,7 @@ fn on_request_every_log_opens_its_name_anew_idle_ones_too_over_several_turns() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut stopped = Stopped::new();
     let specs = specs(dir.path(), 1 << 20);
-    for spec in &specs {
-        stopped.reactor.adopt(spec.clone()).expect("adopted");
-    }
-    stopped.settle();
+    stopped.adopt_absent(&specs);
     for spec in &specs[..VMS - 1] {
         fs::rename(&spec.log.path, spec.log.path.with_extension("moved")).expect("moved");
     }
@@ -441,7 +435,7 @@ fn requests_of_many_threads_are_answered_over_several_turns() {
     let mut spec = spec("a", dir.path(), 1 << 20);
     spec.log.path = dir.path().join("directory");
     fs::create_dir(&spec.log.path).expect("a directory");
-    stopped.settle();
+    settle(&mut stopped.reactor);
     stopped.stop_clock(Costs { files: MS, ..FREE });
     let (asking, answered) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     for _ in 0..VMS {
@@ -479,7 +473,7 @@ fn logs_that_have_nothing_to_pack_after_all_are_looked_at_over_several_turns() {
     for vm in stopped.reactor.vms().collect::<Vec<_>>() {
         assert!(stopped.reactor.rotate(vm));
     }
-    stopped.settle();
+    settle(&mut stopped.reactor);
     for spec in &specs {
         fs::remove_file(spec.log.path.with_extension("log.1")).expect("a backup");
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use seriald::{Config, LogSpec, Reactor, VmId, VmSpec};
 
-use super::noting::{self, Noting, Pauses};
+use super::noting::{self, Noting, Pauses, settle};
 use super::support::embedded::spec;
 use super::support::vmm::Vmm;
 use super::support::wait::{PATIENCE, wait_until};
@@ -24,14 +24,6 @@ fn noted_loop() -> Noted {
 fn apart(id: &str, serial_dir: &Path, log_dir: &Path) -> VmSpec {
     let log = LogSpec::new(log_dir.join(format!("{id}.log")));
     VmSpec::new(id, serial_dir.join(format!("{id}.sock")), log)
-}
-
-/// Turns, each without a wait, until nothing is to be done at once.
-fn settle(reactor: &mut Reactor<Noting>) {
-    wait_until(PATIENCE, "nothing to do", || {
-        reactor.turn(Some(Duration::ZERO)).expect("a turn");
-        reactor.next_wake() != Some(Duration::ZERO)
-    });
 }
 
 fn state(reactor: &Reactor<Noting>, vm: VmId) -> &'static str {

@@ -62,7 +62,6 @@ pub struct SimTarget {
 pub struct SimProcess {
     number: Number,
     pid: u32,
-    ended: Option<Exit>,
 }
 
 #[derive(Clone)]
@@ -95,9 +94,7 @@ impl SimEnv {
     }
 
     fn call(&self, name: &'static str) -> io::Result<RefMut<'_, Kernel>> {
-        let mut kernel = self.kernel.borrow_mut();
-        kernel.begin_call(name)?;
-        Ok(kernel)
+        self.files.call(name)
     }
 
     fn own_process(&self, pid: u32, token: u64) -> io::Result<SimProcess> {
@@ -111,7 +108,7 @@ impl SimEnv {
             }
         }
         drop(kernel);
-        Ok(SimProcess { number: Number::new(&self.kernel, number), pid, ended: None })
+        Ok(SimProcess { number: Number::new(&self.kernel, number), pid })
     }
 
     fn child(&self, errand: Errand, token: u64) -> io::Result<SimProcess> {
@@ -332,29 +329,19 @@ impl Remains for SimEnv {
     }
 
     fn landed(&mut self) {
-        self.remember(|memory| memory.landed());
+        self.files.remember(|memory| memory.landed());
     }
 
     fn resume_flight(&mut self, done: usize) {
-        self.remember(|memory| memory.resume(done));
+        self.files.remember(|memory| memory.resume(done));
     }
 
     fn note_berth(&mut self, berth: u32, note: Option<&BerthNote>) {
-        self.remember(|memory| memory.note_berth(berth, note));
+        self.files.remember(|memory| memory.note_berth(berth, note));
     }
 
     fn note_held(&mut self, at: usize, id: &str, bytes: u64) {
-        self.remember(|memory| memory.note_held(at, id, bytes));
-    }
-}
-
-impl SimEnv {
-    /// A store into the memory of a successor: a kill comes before or after it.
-    fn remember(&mut self, what: impl FnOnce(&mut crate::kernel::store::Memory)) {
-        let Ok(mut kernel) = self.call("a store into memory") else { return };
-        if let Some(memory) = self.files.memory(&mut kernel) {
-            what(memory);
-        }
+        self.files.remember(|memory| memory.note_held(at, id, bytes));
     }
 }
 
@@ -445,9 +432,7 @@ impl Processes for SimEnv {
         let kernel = self.call("waitid").ok()?;
         let known = kernel.processes.get(&process.pid)?;
         let exit = known.exit?;
-        let exit = if known.is_child { exit } else { Exit::Unknown };
-        process.ended = Some(exit);
-        Some(exit)
+        Some(if known.is_child { exit } else { Exit::Unknown })
     }
 }
 
@@ -546,7 +531,7 @@ impl Heritage for SimEnv {
             process.watch = Some((number, token));
         }
         drop(kernel);
-        Ok(SimProcess { number: Number::new(&self.kernel, number), pid, ended: None })
+        Ok(SimProcess { number: Number::new(&self.kernel, number), pid })
     }
 
     fn spawn_check(&mut self, _: &[OsString], _: &[u8], token: u64) -> io::Result<SimProcess> {

@@ -98,8 +98,6 @@ pub struct Kernel {
     ready: VecDeque<(i32, u64)>,
     /// Tokens that are nobody's any more.
     stale: Vec<u64>,
-    /// Nothing was ready, and nothing will be by itself.
-    pub is_idle: bool,
     /// The last wait took time, or brought something.
     pub waited: bool,
     /// Bytes that a log may hold in memory when its collector is killed.
@@ -148,7 +146,6 @@ impl Kernel {
             watched: BTreeMap::new(),
             ready: VecDeque::new(),
             stale: Vec::new(),
-            is_idle: false,
             waited: false,
             may_hold: 0,
             conns: Vec::new(),
@@ -282,7 +279,6 @@ impl Kernel {
 
     /// epoll_wait(2), with the time-out in whole milliseconds, as mio gives it.
     pub fn wait(&mut self, timeout: Option<Duration>, into: &mut Vec<u64>, most: usize) {
-        self.is_idle = false;
         let (began, known) = (self.now, into.len());
         self.look(timeout, into, most);
         self.waited = self.now > began || into.len() > known;
@@ -306,10 +302,8 @@ impl Kernel {
                 (Some(event), Some(until)) => event.min(until),
                 (Some(event), None) => event,
                 (None, Some(until)) => until,
-                (None, None) => {
-                    self.is_idle = true;
-                    return;
-                }
+                // Nothing will be ready by itself.
+                (None, None) => return,
             };
             if until.is_some_and(|until| self.now >= until) {
                 break;
@@ -338,10 +332,13 @@ impl Kernel {
         if self.descriptors.len() >= self.descriptors_max || self.strikes(Fault::NoDescriptor) {
             return Err(errno(libc::EMFILE));
         }
-        let taken = |number: &i32| self.descriptors.contains_key(number);
-        let number = (3..).find(|number| !taken(number)).expect("a number");
+        let number = self.lowest_free();
         self.descriptors.insert(number, object);
         Ok(number)
+    }
+
+    pub fn lowest_free(&self) -> i32 {
+        (3..).find(|number| !self.descriptors.contains_key(number)).expect("a number")
     }
 
     /// What a number stands for.
@@ -405,7 +402,7 @@ impl Kernel {
     /// SIGKILL: the kernel closes what the process had.
     pub fn kill(&mut self) {
         if !self.store.is_in_use {
-            self.note_crash(self.may_hold);
+            self.note_crash();
         }
         for id in self.memories.values().flat_map(Memory::holders_of_bytes) {
             for vmm in self.vmms.iter_mut().filter(|vmm| vmm.id == id) {
@@ -418,15 +415,7 @@ impl Kernel {
 
     /// The process is gone: nothing of it is left but what others hold.
     pub fn end_process(&mut self) {
-        self.watched.clear();
-        self.ready.clear();
-        self.inotify = Inotify::default();
-        for conn in 0..self.conns.len() {
-            self.conns[conn].watch = None;
-        }
-        for (_, process) in self.processes.iter_mut() {
-            process.watch = None;
-        }
+        self.watch_nothing();
         for object in std::mem::take(&mut self.descriptors).into_values() {
             self.release(object);
         }
@@ -439,15 +428,16 @@ impl Kernel {
                 self.close(number);
             }
         }
+        self.watch_nothing();
+    }
+
+    /// The epoll and the inotify instance go.
+    fn watch_nothing(&mut self) {
         self.watched.clear();
         self.ready.clear();
         self.inotify = Inotify::default();
-        for conn in &mut self.conns {
-            conn.watch = None;
-        }
-        for (_, process) in self.processes.iter_mut() {
-            process.watch = None;
-        }
+        self.conns.iter_mut().for_each(|conn| conn.watch = None);
+        self.processes.values_mut().for_each(|process| process.watch = None);
     }
 }
 

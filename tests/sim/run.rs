@@ -163,11 +163,9 @@ impl Run {
                 let vm = vm.expect("one of ours");
                 let mut kernel = self.kernel.borrow_mut();
                 kernel.note_unclaimed(vm);
-                kernel.vmms[vm].may_lack_records |=
-                    self.script.disk_can_be_full() && !self.is_healed;
+                kernel.vmms[vm].may_lack_records |= self.script.disk_can_be_full();
             }
         }
-        self.take_closed_again();
         self.check_turn(calls)
     }
 

@@ -193,9 +193,9 @@ impl Kernel {
     }
 
     /// The collector's process was killed with no store behind it.
-    pub fn note_crash(&mut self, held: usize) {
+    pub fn note_crash(&mut self) {
         for vm in 0..self.vmms.len() {
-            let crash = self.crash(vm, held);
+            let crash = self.crash(vm, self.may_hold);
             let vmm = &mut self.vmms[vm];
             vmm.crashes.push(crash);
             vmm.read_since_wait = 0;

@@ -1,9 +1,10 @@
 //! One loop hands its VMs to another in the same process, at a step that a test chooses.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use seriald::env::Descriptor;
 use seriald::env::os::OsEnv;
 use seriald::handover::state::State;
 use seriald::log::Rotation;
@@ -11,19 +12,26 @@ use seriald::{Config, EventKind, LogSpec, Reactor, RotateMode, Seriald, VmId, Vm
 
 use super::support::embedded::{Loop, Peer, read_to_end, send, spec};
 use super::support::logs::{assert_whole, generations};
+use super::support::wait::PATIENCE;
+
+/// The next program's loop, and those VMs that it could not take over.
+fn successor(state: State) -> (Seriald, Vec<String>) {
+    let env = OsEnv::with_origin(state.origin).expect("a world");
+    let mut reactor = Reactor::with_env(Config::default(), env).expect("a loop");
+    let refused = reactor.take_over(state);
+    (reactor, refused)
+}
 
 /// What the next program of this process would do: the old loop is forgotten, not dropped.
 fn hand_over(mut turns: Loop) -> Loop {
     assert_eq!(turns.reactor.unsettled(), None);
     let written = turns.reactor.save().expect("a state").encode().expect("as JSON");
-    let state = State::parse(&written).expect("read back");
-    let env = OsEnv::with_origin(state.origin).expect("a world");
-    let mut reactor: Seriald = Reactor::with_env(Config::default(), env).expect("a loop");
+    let (mut reactor, refused) = successor(State::parse(&written).expect("read back"));
+    assert_eq!(refused, Vec::<String>::new());
     // What was told before the end of the last turn is heard yet.
     while let Some(event) = turns.reactor.next_event() {
         turns.events.push(event);
     }
-    assert_eq!(reactor.take_over(state), Vec::<String>::new());
     std::mem::swap(&mut turns.reactor, &mut reactor);
     std::mem::forget(reactor);
     turns
@@ -201,4 +209,20 @@ fn a_vm_whose_descriptors_are_no_more_is_dialed_and_its_log_opened_anew() {
     let vm = only_vm(&turns);
     turns.turn_until_read(vm, 7);
     assert_whole(&log, b"one\ntwo\n");
+}
+
+#[test]
+fn the_console_of_a_vm_that_can_not_be_taken_over_is_left_in_order() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (turns, _, _peer, mut client) = connected(dir.path());
+    let mut state = turns.reactor.save().expect("a state");
+    // Its log is no open file, and no other can be opened in its place.
+    std::fs::write(dir.path().join("file"), "").expect("a file");
+    let log = &mut state.vms[0].log;
+    (log.path, log.file) = (dir.path().join("file/app.log"), Descriptor::MAX);
+    let (reactor, refused) = successor(state);
+    std::mem::forget(turns);
+    assert!(refused.len() == 1 && reactor.is_empty(), "{refused:?}");
+    client.set_read_timeout(Some(PATIENCE)).expect("a limit");
+    assert_eq!(client.read(&mut [0; 8]).expect("an end, in time"), 0);
 }

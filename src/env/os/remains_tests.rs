@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 
 fn a_world_with_remains() -> (OsEnv, Descriptor) {
     let mut env = OsEnv::new().unwrap();
@@ -15,6 +15,15 @@ fn a_world_with_remains() -> (OsEnv, Descriptor) {
     assert!(is_new);
     assert_eq!(found, Found::default());
     (env, number)
+}
+
+/// A stream of this world, and its other end.
+fn connected(env: &mut OsEnv) -> (OsStream, UnixStream) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    let (stream, _) = env.connect(&path, None, 1, Interest::Read).unwrap();
+    (stream, listener.accept().unwrap().0)
 }
 
 /// What a successor would find now.
@@ -51,12 +60,8 @@ fn berths_and_held_bytes_are_found_by_a_successor_until_they_are_given_up() {
 
 #[test]
 fn a_read_is_found_until_it_landed_and_so_is_how_much_of_it_was_written() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("socket");
-    let listener = UnixListener::bind(&path).unwrap();
     let (mut env, number) = a_world_with_remains();
-    let (stream, _) = env.connect(&path, None, 1, Interest::Read).unwrap();
-    let (mut client, _) = listener.accept().unwrap();
+    let (stream, mut client) = connected(&mut env);
     let mut into = [0; 100];
     let nothing = env.read_for_successor(&stream, 5, &mut into).unwrap_err();
     assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
@@ -100,12 +105,8 @@ fn memory_of_another_format_is_replaced() {
 
 #[test]
 fn a_read_that_is_among_what_is_held_is_found_there_alone() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("socket");
-    let listener = UnixListener::bind(&path).unwrap();
     let (mut env, number) = a_world_with_remains();
-    let (stream, _) = env.connect(&path, None, 1, Interest::Read).unwrap();
-    let (mut client, _) = listener.accept().unwrap();
+    let (stream, mut client) = connected(&mut env);
     let mut into = [0; 100];
     env.note_held(0, "a", 5);
     for round in 1..4 {

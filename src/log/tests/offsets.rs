@@ -385,9 +385,12 @@ fn a_directory_that_vanished_with_its_parent_loses_nothing_that_is_not_recorded(
 #[test]
 fn an_events_file_for_which_there_is_no_descriptor_now_does_not_begin_the_offsets_anew() {
     for mode in MODES {
-        let place = Place::new(mode);
+        let mut place = Place::new(mode);
+        // So that the files alone do not tell the offset.
+        place.spec.keep = 1;
         let mut log = place.open();
         log.append(&mut OsFiles::default(), &stream(3000), usize::MAX, secs(1));
+        while log.step(&mut OsFiles::default(), secs(1)) {}
         log.close(&mut OsFiles::default(), secs(1));
         drop(log);
         let mut refused = 0;
@@ -477,5 +480,47 @@ fn a_log_that_many_starts_could_not_rotate_does_not_grow_with_each() {
         log.append(&mut env, &stream(5000), usize::MAX, secs(1));
         assert!(log.size() <= 2 * MAX_BYTES_MIN, "{}", log.size());
         log.close(&mut env, secs(1));
+    }
+}
+
+#[test]
+fn a_copy_that_cannot_be_looked_at_once_is_recorded_as_the_file_that_it_is() {
+    let mut struck = 0;
+    for call in 1..300 {
+        let place = Place::in_memory(RotateMode::CopyTruncate);
+        let mut env = Faulty::new(call..call + 1, 5);
+        env.only = "stat_at";
+        let Ok(mut log) = Log::open(&mut env, &place.spec, 0, secs(1)) else { continue };
+        log.append(&mut env, &stream(900), usize::MAX, secs(1));
+        log.rotate(&mut env, secs(1));
+        for second in 1..9 {
+            log.on_timer(&mut env, secs(second));
+            while log.step(&mut env, secs(second)) {}
+        }
+        struck += env.failed.len();
+        let inode = fs::metadata(place.path("app.log.1")).unwrap().ino();
+        let inodes: Vec<u64> = place
+            .records()
+            .iter()
+            .filter_map(|record| match &record.what {
+                What::Rotated(whole) => Some(whole.inode),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(inodes, [inode], "call {call}");
+    }
+    assert!(struck > 2, "{struck} calls failed");
+}
+
+#[test]
+fn a_size_that_cannot_be_told_is_not_taken_for_none() {
+    let place = Place::new(RotateMode::Rename);
+    let mut env = Faulty::new(0..0, 24);
+    assert_eq!(size_at(&mut env, &place.spec).unwrap(), None);
+    fs::write(place.path("app.log"), b"12345").unwrap();
+    assert_eq!(size_at(&mut env, &place.spec).unwrap(), Some(5));
+    for call in 1..3 {
+        let mut env = Faulty::new(call..call + 1, 24);
+        assert!(size_at(&mut env, &place.spec).is_err(), "call {call}");
     }
 }

@@ -44,10 +44,18 @@ impl SimFiles {
         kernel.memories.get_mut(id)
     }
 
-    fn call(&self, name: &'static str) -> io::Result<RefMut<'_, Kernel>> {
+    pub(super) fn call(&self, name: &'static str) -> io::Result<RefMut<'_, Kernel>> {
         let mut kernel = self.kernel.borrow_mut();
         kernel.begin_call(name)?;
         Ok(kernel)
+    }
+
+    /// A store into the memory of a successor: a kill comes before or after it.
+    pub(super) fn remember(&self, what: impl FnOnce(&mut Memory)) {
+        let Ok(mut kernel) = self.call("a store into memory") else { return };
+        if let Some(memory) = self.memory(&mut kernel) {
+            what(memory);
+        }
     }
 
     /// A call that an I/O error may hit.
@@ -133,17 +141,10 @@ impl Files for SimFiles {
     }
 
     fn write(&mut self, file: &SimFile, bytes: &[u8], size: u64) -> io::Result<usize> {
-        let mut kernel = self.call("a store into memory")?;
-        if let Some(memory) = self.memory(&mut kernel) {
-            memory.writing(size);
-        }
-        drop(kernel);
+        self.remember(|memory| memory.writing(size));
         let written = self.write_once(file, bytes);
         // A kill between the write and this is the next call's.
-        let mut kernel = self.call("a store into memory")?;
-        if let Some(memory) = self.memory(&mut kernel) {
-            memory.wrote(*written.as_ref().unwrap_or(&0));
-        }
+        self.remember(|memory| memory.wrote(*written.as_ref().unwrap_or(&0)));
         written
     }
 

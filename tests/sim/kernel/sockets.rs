@@ -163,7 +163,7 @@ impl Kernel {
             let now = self.now;
             one.readable_since = (!one.messages.is_empty()).then_some(now);
             let vm = one.vm;
-            self.room_made(vm, conn);
+            self.room_made(vm);
             return Ok(read);
         }
         if let Some(error) = one.error.take() {
@@ -216,7 +216,7 @@ impl Kernel {
         one.left_at.get_or_insert(now);
         let vm = one.vm;
         self.note(|| format!("vm {vm}: connection {conn} is shut down by its client"));
-        self.client_gone(vm, conn);
+        self.client_gone(vm);
         Ok(())
     }
 
@@ -232,7 +232,7 @@ impl Kernel {
         if matches!(one.server, Server::Waiting | Server::Open) {
             one.was_reset = unread > 0;
             self.note(|| format!("vm {vm}: connection {conn} is closed, {unread} bytes unread"));
-            self.client_gone(vm, conn);
+            self.client_gone(vm);
         }
         if vm != usize::MAX {
             self.bytes_destroyed(conn, unread);

@@ -169,7 +169,7 @@ impl Kernel {
         let mut handed = Vec::new();
         for (name, object) in stored {
             self.hold(object);
-            let number = (3..).find(|n| !self.descriptors.contains_key(n)).expect("a number");
+            let number = self.lowest_free();
             self.descriptors.insert(number, object);
             handed.push((name, number));
         }

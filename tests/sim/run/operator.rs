@@ -74,10 +74,6 @@ impl Run {
     }
 
     /// A VM that was closed, or refused, is adopted again by whoever wants it.
-    pub(super) fn take_closed_again(&mut self) {
-        self.watcher.missing = self.wanted.iter().any(|vm| self.find(*vm).is_none());
-    }
-
     pub(super) fn adopt_missing(&mut self) -> Checked<()> {
         for vm in self.wanted.clone() {
             if self.reactor.is_some() && self.find(vm).is_none() {

@@ -24,8 +24,6 @@ pub struct Watcher {
     waiting: Vec<Option<(Duration, u64)>>,
     /// The turn since which nothing happens in the world.
     pub settled: Option<u64>,
-    /// A VM that is wanted is not in charge.
-    pub missing: bool,
 }
 
 impl Run {
@@ -93,7 +91,7 @@ impl Run {
         for vm in reactor.vms() {
             let Some(status) = reactor.status(vm) else { continue };
             let most = reactor.spec(vm).map_or(0, |spec| spec.log.hold_bytes) as u64;
-            let most = most.max(self.watcher_hold(&status.id));
+            let most = most.max(self.may_still_hold());
             total += status.held_bytes;
             if status.held_bytes > most {
                 return Err(format!("{} holds {} bytes, not {most}", status.id, status.held_bytes));
@@ -115,7 +113,7 @@ impl Run {
     }
 
     /// A VM that was told to hold less keeps what it holds until it is written.
-    fn watcher_hold(&self, _id: &str) -> u64 {
+    fn may_still_hold(&self) -> u64 {
         if self.script.kinds.reloads { 64 * 1024 } else { 0 }
     }
 

@@ -172,7 +172,7 @@ impl Kernel {
     }
 
     /// A client has shut down, or closed.
-    pub fn client_gone(&mut self, vm: usize, _conn: usize) {
+    pub fn client_gone(&mut self, vm: usize) {
         self.knock(vm);
         // A vCPU that waits for room in a closed socket gets EPIPE.
         if let Some(vmm) = self.vmms.get_mut(vm)

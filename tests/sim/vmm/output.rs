@@ -109,7 +109,7 @@ impl Kernel {
     }
 
     /// The collector has read: a vCPU that waited goes on.
-    pub fn room_made(&mut self, vm: usize, _conn: usize) {
+    pub fn room_made(&mut self, vm: usize) {
         let Some(vmm) = self.vmms.get_mut(vm) else { return };
         if std::mem::take(&mut vmm.is_blocked) {
             self.go_on_printing(vm);
