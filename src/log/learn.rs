@@ -128,7 +128,9 @@ pub(super) fn learn(tail: &[Record], log: Seen, newest: Option<Seen>) -> Option<
     let moved_by_us = newest.filter(|newest| newest.inode == known.log && newest.size >= size);
     // A backup that somebody restored, or unpacked, is older than what was noted since.
     let copied = unknown_newest.filter(|copy| {
-        copy.size >= size && log.size < copy.size && copy.modified + SLACK >= known.time
+        copy.size >= size
+            && log.size < copy.size
+            && copy.modified.saturating_add(SLACK) >= known.time
     });
     Some(if log.inode == known.log {
         match copied {

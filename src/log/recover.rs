@@ -6,10 +6,12 @@
 
 use super::Log;
 use super::error::{Cause, LogError, Step};
+use super::learn::Seen;
 use super::ours::Purpose;
 use super::rotate::Stage;
 use crate::env::{Files, Moment};
 use std::io;
+use std::time::Duration;
 
 /// What is read of the log and of the copy at once, to compare them, in bytes.
 const COMPARE_CHUNK: usize = 64 * 1024;
@@ -27,6 +29,9 @@ impl<F: Files> Log<F> {
         let truncated = matches!(stage, Some(Stage::Placing { .. }));
         let copy = self.names.copied();
         let copy = if truncated { self.seen(env, &copy) } else { None };
+        // Nobody restores anything under that name: it is no older than what was noted, whatever
+        // a clock that was set back made of its time.
+        let copy = copy.map(|copy| Seen { modified: Duration::MAX, ..copy });
         self.stage = stage.unwrap_or(Stage::Idle);
         self.begin_history(env, copy, now)?;
         if !self.stage.is_idle() {

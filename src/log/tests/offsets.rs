@@ -524,3 +524,20 @@ fn a_size_that_cannot_be_told_is_not_taken_for_none() {
         assert!(size_at(&mut env, &place.spec).is_err(), "call {call}");
     }
 }
+
+#[test]
+fn a_copy_that_a_crash_left_is_counted_though_the_clock_was_set_back() {
+    let place = Place::new(RotateMode::CopyTruncate);
+    let mut log = place.open();
+    log.append(&mut OsFiles::default(), &stream(900), usize::MAX, secs(1));
+    log.close(&mut OsFiles::default(), secs(1));
+    drop(log);
+    // Copied and truncated, and killed before the line.
+    fs::copy(place.path("app.log"), place.path("app.log.copied")).unwrap();
+    let copy = fs::File::options().write(true).open(place.path("app.log.copied")).unwrap();
+    copy.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(86_400)).unwrap();
+    fs::File::options().write(true).open(place.path("app.log")).unwrap().set_len(0).unwrap();
+    let log = place.open();
+    assert_eq!((log.offset(), complete(&place)), (900, expected(&place)));
+    assert_eq!(count(&place, |what| matches!(what, What::Truncated { .. })), 0);
+}
