@@ -299,10 +299,7 @@ impl<E: Env> Reactor<E> {
             let Some(slot) = self.table.get_mut(key) else { break };
             self.timers.set(&mut slot.armed, key, clock, None);
             match clock {
-                Clock::Vm => {
-                    let next = slot.vm.on_timer(now);
-                    self.apply(key, next, now);
-                }
+                Clock::Vm => self.on_vm_timer(key, now),
                 Clock::Log => {
                     let before = *slot.log.counters();
                     slot.log.on_timer(self.env.files(), now);

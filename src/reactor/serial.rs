@@ -181,6 +181,7 @@ impl<E: Env> Reactor<E> {
             // An error here means that the peer is gone, which the next read tells.
             let _ = self.env.shutdown_write(stream);
         }
+        slot.vm.on_shut_down(self.env.now());
         slot.ready.serial = true;
         self.enqueue(key);
         Next::Wait
@@ -239,6 +240,18 @@ impl<E: Env> Reactor<E> {
                 }
             }
         }
+    }
+
+    /// A deadline of its machine has come.
+    pub(super) fn on_vm_timer(&mut self, key: Key, now: Moment) {
+        let Some(slot) = self.table.get(key) else { return };
+        if slot.ready.serial && matches!(slot.vm.state(), State::Leaving { .. }) {
+            // The turn was too short for it, or the process was stopped: what came in time counts.
+            self.pump(key, now);
+        }
+        let Some(slot) = self.table.get_mut(key) else { return };
+        let next = slot.vm.on_timer(now);
+        self.apply(key, next, now);
     }
 
     /// The first `n` bytes of the scratch buffer came from this VM.

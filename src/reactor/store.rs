@@ -406,7 +406,7 @@ impl<E: Env> Reactor<E> {
         if numbers.is_empty() {
             return;
         }
-        let bytes = self.env.leave_streams(numbers, limits::LEAVE_UNCLAIMED_DEADLINE);
+        let bytes = self.env.leave_streams(numbers, limits::LEAVE_DEADLINE);
         if bytes > 0 {
             ::log::warn!("{bytes} bytes of consoles that are nobody's were dropped");
             self.stats.lost_bytes += bytes;

@@ -26,6 +26,7 @@
 //! | drain | refused | refused | FetchTail until empty | refused | refused |
 //! | tail_switched | - | - | the new stream goes on | - | - |
 //! | release | Closed | Closed | Leaving | - | - |
+//! | shut_down | - | - | - | Leaving, the limit anew | - |
 
 mod saved;
 
@@ -478,6 +479,14 @@ impl Vm {
                 Next::Leave
             }
             State::Leaving { .. } | State::Closed => Next::Wait,
+        }
+    }
+
+    /// Our side is shut down at last: the wait for the EOF begins now. A process that was stopped on
+    /// its way there would else find it over.
+    pub fn on_shut_down(&mut self, now: Moment) {
+        if let State::Leaving { until } = &mut self.state {
+            *until = now + limits::LEAVE_DEADLINE;
         }
     }
 

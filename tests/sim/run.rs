@@ -149,7 +149,10 @@ impl Run {
 
     /// One turn, and the rules that hold after each.
     fn turn(&mut self, most: Option<Duration>) -> Checked<()> {
-        let calls = self.kernel.borrow().calls;
+        let (calls, struck) = {
+            let kernel = self.kernel.borrow();
+            (kernel.calls, kernel.faults.struck)
+        };
         let done = self.guarded(|reactor| reactor.turn(most))?;
         self.turns += 1;
         let Some(done) = done else { return Ok(()) };
@@ -163,7 +166,8 @@ impl Run {
                 let vm = vm.expect("one of ours");
                 let mut kernel = self.kernel.borrow_mut();
                 kernel.note_unclaimed(vm);
-                kernel.vmms[vm].may_lack_records |= self.script.disk_can_be_full();
+                let fails = self.script.disk_can_be_full() || kernel.faults.struck > struck;
+                kernel.vmms[vm].may_lack_records |= fails;
             }
         }
         self.check_turn(calls)

@@ -206,3 +206,18 @@ fn a_drain_ends_whatever_becomes_of_its_stream() {
         assert_eq!(vm.take_drained(), Some(outcome), "row {n}");
     }
 }
+
+#[test]
+fn the_wait_for_the_end_begins_once_the_vmm_has_been_told() {
+    let mut vm = streaming(OnExit::Close);
+    assert_eq!(vm.on_release(ms(10)), Next::Leave);
+    // The process was stopped before it came to that.
+    let told = ms(10) + limits::LEAVE_DEADLINE * 3;
+    vm.on_shut_down(told);
+    assert_eq!(vm.on_timer(told), Next::Wait);
+    assert_eq!(vm.deadline(), Some(told + limits::LEAVE_DEADLINE));
+    let over = told + limits::LEAVE_DEADLINE;
+    assert_eq!(vm.on_timer(over), Next::Close(CloseReason::ReleasedUnanswered));
+    vm.on_shut_down(over);
+    assert_eq!(vm.deadline(), None, "closed is closed");
+}
