@@ -124,6 +124,10 @@ fn serve(
         program.advance(reactor, 0);
         if reactor.is_stopped() {
             reactor.take_leave();
+            match serde_json::to_string(reactor.stats()) {
+                Ok(stats) => log::info!("stats: {stats}"),
+                Err(error) => log::warn!("stats: {error}"),
+            }
             return Ok(());
         }
         let has_more = !reactor.is_stopping() && roster.tend(reactor);

@@ -212,7 +212,10 @@ pub trait Sockets {
     fn socket_id(&mut self, path: &Path) -> io::Result<SocketId>;
     /// A stream's number.
     fn stream_number(&self, stream: &Self::Stream) -> Descriptor;
-    /// One read(2); 0 is the end of the stream.
+    /// One read(2); 0 is the end of the stream. A read that leaves room in `into` has emptied the
+    /// socket: of whatever comes later [`Env::wait`] tells. (unix(7) sockets read on over messages;
+    /// only one that carries descriptors ends a read early. No VMM sends such to its console, and
+    /// what one would hold back thereby is its own output, until its next.)
     fn read(&mut self, stream: &Self::Stream, into: &mut [u8]) -> io::Result<usize>;
     /// One send(2), never raising SIGPIPE.
     fn send(&mut self, stream: &Self::Stream, bytes: &[u8]) -> io::Result<usize>;
@@ -444,6 +447,16 @@ pub trait Wake: Clone + Send + Sync + 'static {
     fn wake(&self) -> io::Result<()>;
 }
 
+/// What a wait tells of one source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// The token under which it is watched.
+    pub token: u64,
+    /// Of a stream: the other end has shut down or is gone, so that behind the bytes lies the end,
+    /// of which nothing more is told.
+    pub ended: bool,
+}
+
 /// The world of one loop.
 pub trait Env: Processes + Remains + Notify + Watches {
     /// Its files.
@@ -459,9 +472,9 @@ pub trait Env: Processes + Remains + Notify + Watches {
     fn origin(&self) -> Duration {
         Duration::ZERO
     }
-    /// Waits for readiness, at most `timeout` (`None`: for ever), and appends the tokens of what
-    /// is ready, a bounded batch. A signal that interrupts it is an empty batch.
-    fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<u64>) -> io::Result<()>;
+    /// Waits for something that was not ready before, at most `timeout` (`None`: for ever), and
+    /// appends what it is, a bounded batch. A signal that interrupts it is an empty batch.
+    fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Announced>) -> io::Result<()>;
     /// Sleeps until the moment, whatever becomes ready meanwhile.
     fn sleep_until(&mut self, moment: Moment);
     /// The waker, whose token is [`WAKE_TOKEN`].

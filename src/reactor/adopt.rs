@@ -12,6 +12,7 @@ use super::slot::{LaunchPart, Slot};
 use super::timers::Clock;
 use super::{Env, Reactor};
 use crate::config::{OnExit, VmSpec};
+use crate::env::Announced;
 use crate::log::{Counters, Log, id_at, size_at};
 use crate::vm::launch::{Launch, LaunchNext, LaunchSpec};
 use crate::vm::{Next, Vm};
@@ -193,7 +194,7 @@ impl<E: Env> Reactor<E> {
     }
 
     /// Marks a source as ready and queues its VM; nothing of it runs yet.
-    pub(super) fn mark(&mut self, token: u64) {
+    pub(super) fn mark(&mut self, Announced { token, ended }: Announced) {
         let found = Key::from_token(token)
             .and_then(|(key, kind)| Some((key, kind, self.table.get_mut(key)?)));
         let Some((key, kind, slot)) = found else {
@@ -201,7 +202,10 @@ impl<E: Env> Reactor<E> {
             return;
         };
         match kind {
-            Kind::Serial => slot.ready.serial = true,
+            Kind::Serial => {
+                slot.ready.serial = true;
+                slot.ready.to_end |= ended;
+            }
             Kind::Api => slot.ready.api = true,
             Kind::Process => slot.ready.process = true,
         }

@@ -90,7 +90,7 @@ impl<E: Env> Reactor<E> {
         let keys: Vec<Key> = self.table.iter().map(|(key, _)| key).collect();
         for key in keys {
             if let Some(slot) = self.table.get_mut(key) {
-                slot.ready = Ready { serial: true, api: true, process: true };
+                slot.ready = Ready { serial: true, to_end: true, api: true, process: true };
             }
             self.enqueue(key);
         }

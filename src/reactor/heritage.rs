@@ -169,7 +169,9 @@ impl<E: Heritage> Reactor<E> {
             slot.socket = socket;
         }
         slot.successor = successor.and_then(|(stream, socket)| Some((stream, socket?)));
-        slot.ready.serial = slot.stream.is_some();
+        if slot.stream.is_some() {
+            slot.ready.look_at_serial();
+        }
         let socket = slot.socket;
         self.table.insert(slot);
         self.set_limits(key, now);

@@ -6,6 +6,7 @@
 //! lets it: what is left of it is the first of the next turn, which follows at once.
 
 mod adopt;
+mod coalesce;
 mod embedding;
 mod ends;
 mod errands;
@@ -45,8 +46,8 @@ pub use upgrade::Check;
 
 use crate::config::Config;
 use crate::env::{
-    CHANGES_TOKEN, CHECK_TOKEN, Descriptor, Env, Moment, NOTIFY_TOKEN, ProcessSignal, SIGNAL_TOKEN,
-    WAKE_TOKEN, WORK_TOKEN,
+    Announced, CHANGES_TOKEN, CHECK_TOKEN, Descriptor, Env, Moment, NOTIFY_TOKEN, ProcessSignal,
+    SIGNAL_TOKEN, WAKE_TOKEN, WORK_TOKEN,
 };
 use crate::limits;
 use crate::vm::Jitter;
@@ -91,21 +92,18 @@ pub struct Reactor<E: Env> {
     stats: Stats,
     jitter: Jitter,
     scratch: Box<[u8]>,
-    tokens: Vec<u64>,
+    announced: Vec<Announced>,
     /// A read of this many bytes found the socket full, if they came one by one.
     full_mark: usize,
     turn_bytes: u64,
     /// Bytes that all logs together hold in memory.
     held_total: usize,
-    /// A read of this turn found a socket at least half full.
-    filling: bool,
     /// A read of this turn failed, the kernel having no memory for it, say.
     short_of_memory: bool,
     /// The last wait took as many events as it could: there may be more, which make no new edge
     /// for a loop outside that is edge-triggered.
     batch_full: bool,
-    /// When the last turn began, if it moved bytes.
-    busy_since: Option<Moment>,
+    coalescing: coalesce::Coalescing,
     stopping: bool,
 }
 
@@ -144,14 +142,13 @@ impl<E: Env> Reactor<E> {
             memory_left: None,
             stats: Stats::default(),
             scratch: vec![0; limits::TURN_BUDGET].into_boxed_slice(),
-            tokens: Vec::with_capacity(limits::WAIT_BATCH),
+            announced: Vec::with_capacity(limits::WAIT_BATCH),
             full_mark,
             turn_bytes: 0,
             held_total: 0,
-            filling: false,
             short_of_memory: false,
             batch_full: false,
-            busy_since: None,
+            coalescing: coalesce::Coalescing::default(),
             stopping: false,
         })
     }
@@ -204,10 +201,9 @@ impl<E: Env> Reactor<E> {
             (Some(most), Some(due)) => Some(most.min(due)),
             (most, due) => most.or(due),
         };
-        if let Some(began) = self.busy_since.take() {
-            // Woken for each byte, we and the guest's vCPU would pay for each: let some gather.
+        if let Some(until) = self.coalescing.take_pause(self.config.coalesce, self.full_mark) {
             let now = self.env.now();
-            let pause = (began + self.config.coalesce).saturating_sub(now);
+            let pause = until.saturating_sub(now);
             let pause = timeout.map_or(pause, |timeout| timeout.min(pause));
             if !pause.is_zero() {
                 self.env.sleep_until(now + pause);
@@ -215,17 +211,17 @@ impl<E: Env> Reactor<E> {
             }
         }
         self.env
-            .wait(timeout, &mut self.tokens)
+            .wait(timeout, &mut self.announced)
             .map_err(|cause| Error { what: "wait for events", cause })
     }
 
     /// Phase 3: events become marks; no handler runs here.
     fn mark_all(&mut self, now: Moment) {
-        let tokens = std::mem::take(&mut self.tokens);
-        self.batch_full = tokens.len() >= limits::WAIT_BATCH;
+        let announced = std::mem::take(&mut self.announced);
+        self.batch_full = announced.len() >= limits::WAIT_BATCH;
         let mut woken = false;
-        for token in &tokens {
-            match *token {
+        for one in &announced {
+            match one.token {
                 WAKE_TOKEN => woken = true,
                 SIGNAL_TOKEN => self.take_signals(),
                 NOTIFY_TOKEN => self.service_has_room = true,
@@ -233,11 +229,11 @@ impl<E: Env> Reactor<E> {
                 CHECK_TOKEN => {}
                 WORK_TOKEN => self.errands.ready = true,
                 CHANGES_TOKEN => self.watching.ready = true,
-                token => self.mark(token),
+                _ => self.mark(*one),
             }
         }
-        self.tokens = tokens;
-        self.tokens.clear();
+        self.announced = announced;
+        self.announced.clear();
         if woken || self.mailbox.has_left {
             self.serve_requests(now);
         }
@@ -343,8 +339,7 @@ impl<E: Env> Reactor<E> {
 
     fn end_turn(&mut self, began: Moment) -> Turn {
         let read_bytes = std::mem::take(&mut self.turn_bytes);
-        let filling = std::mem::take(&mut self.filling);
-        self.busy_since = (read_bytes > 0 && !filling).then_some(began);
+        self.coalescing.end_turn(began);
         let took = self.env.now().saturating_sub(began).as_micros() as u64;
         self.stats.turns += 1;
         if self.is_stopped() {

@@ -182,7 +182,7 @@ impl<E: Env> Reactor<E> {
             let _ = self.env.shutdown_write(stream);
         }
         slot.vm.on_shut_down(self.env.now());
-        slot.ready.serial = true;
+        slot.ready.look_at_serial();
         self.enqueue(key);
         Next::Wait
     }
@@ -199,7 +199,7 @@ impl<E: Env> Reactor<E> {
             }
             let Some(slot) = self.table.get_mut(key) else { return };
             let Some(Line { stream, berth }) = &slot.stream else {
-                slot.ready.serial = false;
+                slot.ready.serial_is_empty();
                 return;
             };
             let (berth, into) = (*berth, &mut self.scratch[..budget]);
@@ -215,14 +215,20 @@ impl<E: Env> Reactor<E> {
                     let cut_short = n == budget;
                     let together = std::mem::take(&mut slot.cut_short) + n;
                     slot.cut_short = if cut_short { together } else { 0 };
+                    let is_last = !cut_short && !slot.ready.to_end;
+                    slot.ready.serial = !is_last;
                     budget -= n;
+                    self.coalescing.on_read(together);
                     self.take(key, n, together >= self.full_mark, now);
                     if berth.is_some() {
                         self.env.landed();
                     }
+                    if is_last {
+                        return;
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    slot.ready.serial = false;
+                    slot.ready.serial_is_empty();
                     slot.cut_short = 0;
                     return;
                 }
@@ -266,9 +272,6 @@ impl<E: Env> Reactor<E> {
         self.stats.reads += 1;
         self.stats.socket_full_reads += u64::from(full);
         self.turn_bytes += n as u64;
-        // A VMM whose socket fills is read again at once: what finds no room in it, or still
-        // lies in it when the guest ends, is not to be waited for.
-        self.filling |= n >= self.full_mark / 2;
         slot.counters.read_bytes += n as u64;
         let had_timer = slot.vm.deadline();
         slot.vm.on_bytes(full, now);
@@ -294,7 +297,7 @@ impl<E: Env> Reactor<E> {
         // What the budget cut short belongs to the stream that has ended.
         slot.cut_short = 0;
         if let Some((successor, socket)) = slot.successor.take() {
-            slot.ready.serial = true;
+            slot.ready.look_at_serial();
             let leaving = matches!(slot.vm.state(), State::Leaving { .. });
             if leaving || slot.socket == Some(socket) {
                 let old = slot.stream.replace(successor);
@@ -319,7 +322,7 @@ impl<E: Env> Reactor<E> {
             let next = self.connected(key, successor, socket, now);
             return self.apply(key, next, now);
         }
-        slot.ready.serial = false;
+        slot.ready.serial_is_empty();
         if let Some(line) = slot.stream.take() {
             self.hang_up(line);
         }
@@ -369,7 +372,7 @@ impl<E: Env> Reactor<E> {
         }
         let Some(slot) = self.table.get_mut(key) else { return };
         // What it had still sent lies in the socket, and its end of stream behind that.
-        slot.ready.serial = true;
+        slot.ready.look_at_serial();
         let next = slot.vm.on_vmm_exit(exit, now);
         self.enqueue(key);
         self.on_launch_exit(key, exit, now);

@@ -24,11 +24,24 @@ use std::ffi::OsString;
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Ready {
     pub serial: bool,
+    /// The stream is read until there is nothing, or its end: that lies behind the bytes, or may,
+    /// and nobody tells of it again. Else a read that leaves room in the buffer was the last.
+    pub to_end: bool,
     pub api: bool,
     pub process: bool,
 }
 
 impl Ready {
+    /// The stream is to be looked at although nothing was announced.
+    pub(crate) fn look_at_serial(&mut self) {
+        (self.serial, self.to_end) = (true, true);
+    }
+
+    /// There was nothing more in the stream: what comes is announced.
+    pub(crate) fn serial_is_empty(&mut self) {
+        (self.serial, self.to_end) = (false, false);
+    }
+
     pub(crate) fn any(self) -> bool {
         self.serial || self.api || self.process
     }

@@ -325,7 +325,7 @@ impl<E: Env> Reactor<E> {
         if let Some(slot) = self.table.get_mut(key) {
             // It was served before: what is silent now is no reason to look for its thread.
             slot.vm.on_bytes(false, now);
-            slot.ready.serial = true;
+            slot.ready.look_at_serial();
         }
         self.enqueue(key);
         self.apply(key, next, now);

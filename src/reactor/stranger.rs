@@ -67,7 +67,7 @@ impl<E: Env> Reactor<E> {
         let until = self.env.now() + limits::LEAVE_DEADLINE;
         let Some(slot) = self.table.get_mut(key) else { return };
         slot.stranger = Some((line, until));
-        slot.ready.serial = true;
+        slot.ready.look_at_serial();
         self.enqueue(key);
     }
 
@@ -97,7 +97,7 @@ impl<E: Env> Reactor<E> {
         }
         // There is more: the next turn goes on.
         if let Some(slot) = self.table.get_mut(key) {
-            slot.ready.serial = true;
+            slot.ready.look_at_serial();
         }
         self.enqueue(key);
     }

@@ -482,8 +482,8 @@ impl Vm {
         }
     }
 
-    /// Our side is shut down at last: the wait for the EOF begins now. A process that was stopped on
-    /// its way there would else find it over.
+    /// Our side is shut down at last: the wait for the EOF begins now. A process that was stopped
+    /// on its way there would else find it over.
     pub fn on_shut_down(&mut self, now: Moment) {
         if let State::Leaving { until } = &mut self.state {
             *until = now + limits::LEAVE_DEADLINE;

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use seriald::env::os::{OsEnv, OsFile, OsFiles, OsProcess, OsStream, OsWaker};
 use seriald::env::{
-    Change, Descriptor, Env, Exit, FileId, Interest, Moment, Notify, PeerId, ProcessSignal,
-    Processes, Remains, Signal, SocketId, Sockets, WatchId, Watches,
+    Announced, Change, Descriptor, Env, Exit, FileId, Interest, Moment, Notify, PeerId,
+    ProcessSignal, Processes, Remains, Signal, SocketId, Sockets, WatchId, Watches,
 };
 use seriald::{Config, Reactor};
 
@@ -55,7 +55,7 @@ pub struct Pauses {
     pub started: Vec<u32>,
     /// The time, where the clock stands still but for what things cost.
     pub clock: Option<Moment>,
-    /// A VMM that sends a byte whenever a stream is read.
+    /// A VMM that sends a byte as soon as a stream was read.
     pub quick_vmm: Option<UnixStream>,
     /// When the clock was looked at last.
     pub seen: Moment,
@@ -111,14 +111,15 @@ impl Sockets for Noting {
     fn read(&mut self, stream: &OsStream, into: &mut [u8]) -> io::Result<usize> {
         let mut pauses = self.pauses.borrow_mut();
         pauses.spend(|costs| costs.read);
-        if let Some(vmm) = &mut pauses.quick_vmm {
-            vmm.write_all(b"x")?;
-        }
         if let Some(left) = pauses.reads_without_memory.checked_sub(1) {
             pauses.reads_without_memory = left;
             return Err(io::ErrorKind::OutOfMemory.into());
         }
-        self.world.read(stream, into)
+        let read = self.world.read(stream, into);
+        if let Some(vmm) = &mut pauses.quick_vmm {
+            vmm.write_all(b"x")?;
+        }
+        read
     }
     fn send(&mut self, stream: &OsStream, bytes: &[u8]) -> io::Result<usize> {
         self.world.send(stream, bytes)
@@ -217,7 +218,7 @@ impl Env for Noting {
         pauses.seen = pauses.clock.unwrap_or_else(|| self.world.now());
         pauses.seen
     }
-    fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<u64>) -> io::Result<()> {
+    fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Announced>) -> io::Result<()> {
         self.pauses.borrow_mut().waits.push(timeout);
         self.world.wait(timeout, ready)
     }

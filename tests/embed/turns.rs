@@ -206,7 +206,7 @@ fn one_vm_rotates_a_log_of_few_bytes_a_few_times_in_a_turn_at_most() {
 }
 
 #[test]
-fn a_vm_that_sends_byte_by_byte_as_quick_as_it_is_read_is_left_to_the_next_turn() {
+fn a_vm_that_sends_byte_by_byte_as_quick_as_it_is_read_is_read_once_a_turn() {
     let dir = tempfile::tempdir().expect("a directory");
     let (mut stopped, mut peers) = streaming(&[spec("quick", dir.path(), 1 << 20)]);
     let (_listener, mut client) = peers.remove(0);
@@ -216,10 +216,9 @@ fn a_vm_that_sends_byte_by_byte_as_quick_as_it_is_read_is_left_to_the_next_turn(
         let before = stopped.reactor.stats().reads;
         stopped.reactor.turn(Some(MS)).expect("a turn");
         let reads = stopped.reactor.stats().reads - before;
-        assert!(reads <= u64::from(limits::READS_A_TURN), "{reads} reads in one turn");
+        assert!(reads <= 1, "{reads} reads in one turn");
         before > 100
     });
-    assert_eq!(stopped.reactor.next_wake(), Some(Duration::ZERO));
 }
 
 #[test]

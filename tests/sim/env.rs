@@ -12,9 +12,9 @@ use crate::faults::Fault;
 use crate::kernel::children::Errand;
 use crate::kernel::{Kernel, Object, Shared, errno};
 use seriald::env::{
-    BerthNote, Change, Descriptor, Env, Exit, FileId, Found, Heritage, Interest, Moment, Notify,
-    PeerId, ProcessSignal, Processes, Refused, Remains, Signal, SocketId, Sockets, Wake, WatchId,
-    Watches,
+    Announced, BerthNote, Change, Descriptor, Env, Exit, FileId, Found, Heritage, Interest, Moment,
+    Notify, PeerId, ProcessSignal, Processes, Refused, Remains, Signal, SocketId, Sockets, Wake,
+    WatchId, Watches,
 };
 use std::cell::{Cell, RefMut};
 use std::ffi::{OsStr, OsString};
@@ -221,11 +221,7 @@ fn read(kernel: &mut Kernel, conn: usize, into: &mut [u8]) -> io::Result<usize> 
     if kernel.strikes(Fault::NoMemory) {
         return Err(errno(libc::ENOMEM));
     }
-    let most = match kernel.strikes(Fault::Short) {
-        true => kernel.dice.between(1, into.len() as u64) as usize,
-        false => into.len(),
-    };
-    let read = kernel.read_conn(conn, &mut into[..most])?;
+    let read = kernel.read_conn(conn, into)?;
     let vm = kernel.conns[conn].vm;
     if let Some(vmm) = kernel.vmms.get_mut(vm) {
         vmm.was_read(read);
@@ -457,7 +453,7 @@ impl Env for SimEnv {
         self.origin
     }
 
-    fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<u64>) -> io::Result<()> {
+    fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Announced>) -> io::Result<()> {
         let mut kernel = self.call("epoll_wait")?;
         for vmm in &mut kernel.vmms {
             vmm.read_since_wait = 0;

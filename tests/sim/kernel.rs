@@ -16,7 +16,8 @@ use crate::trace::Trace;
 use crate::vmm::{Deed, Vmm};
 use children::Process;
 use inotify::Inotify;
-use sockets::{Conn, Listener};
+use seriald::env::Announced;
+use sockets::{Conn, Listener, Server};
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -278,13 +279,13 @@ impl Kernel {
     }
 
     /// epoll_wait(2), with the time-out in whole milliseconds, as mio gives it.
-    pub fn wait(&mut self, timeout: Option<Duration>, into: &mut Vec<u64>, most: usize) {
+    pub fn wait(&mut self, timeout: Option<Duration>, into: &mut Vec<Announced>, most: usize) {
         let (began, known) = (self.now, into.len());
         self.look(timeout, into, most);
         self.waited = self.now > began || into.len() > known;
     }
 
-    fn look(&mut self, timeout: Option<Duration>, into: &mut Vec<u64>, most: usize) {
+    fn look(&mut self, timeout: Option<Duration>, into: &mut Vec<Announced>, most: usize) {
         let millis =
             |time: Duration| Duration::from_millis(time.as_nanos().div_ceil(1_000_000) as u64);
         let until = timeout.map(|timeout| self.now + millis(timeout));
@@ -315,11 +316,15 @@ impl Kernel {
             true => self.dice.between(1, self.ready.len() as u64) as usize,
             false => self.ready.len(),
         };
-        into.extend(self.ready.drain(..count.min(most)).map(|(_, token)| token));
+        let ready: Vec<_> = self.ready.drain(..count.min(most)).collect();
+        into.extend(ready.into_iter().map(|(number, token)| {
+            let ended = self.has_ended(number);
+            Announced { token, ended }
+        }));
         if self.strikes(Fault::Spurious) {
             let any: Vec<u64> = self.watched.values().chain(&self.stale).copied().collect();
             if !any.is_empty() {
-                into.push(*self.dice.pick(&any));
+                into.push(Announced { token: *self.dice.pick(&any), ended: false });
             }
         }
     }
@@ -327,6 +332,12 @@ impl Kernel {
 
 /// Descriptors.
 impl Kernel {
+    /// Whether the other end of this stream is shut down or closed (EPOLLRDHUP).
+    fn has_ended(&self, number: i32) -> bool {
+        let Some(Object::Stream(conn)) = self.descriptors.get(&number) else { return false };
+        self.conns[*conn].server == Server::Closed
+    }
+
     /// The lowest free number. EMFILE: there is none.
     pub fn new_descriptor(&mut self, object: Object) -> io::Result<i32> {
         if self.descriptors.len() >= self.descriptors_max || self.strikes(Fault::NoDescriptor) {

@@ -87,7 +87,7 @@ impl Script {
             versions,
             specs,
             config: Config {
-                coalesce: Duration::from_micros(*dice.pick(&[0, 250, 250, 2000])),
+                coalesce: Duration::from_micros(*dice.pick(&[0, 500, 500, 2000])),
                 after_rotate_parallel: *dice.pick(&[1, 2, 4]),
                 hold_bytes_total: *dice.pick(&[64 << 20, 3000]),
                 ..Config::default()

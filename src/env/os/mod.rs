@@ -30,7 +30,7 @@ pub use process::OsProcess;
 pub use process::send_upgrade_signal;
 pub use socket::OsStream;
 
-use super::{Env, Moment, ProcessSignal, WAKE_TOKEN, Wake};
+use super::{Announced, Env, Moment, ProcessSignal, WAKE_TOKEN, Wake};
 use crate::limits;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
@@ -132,10 +132,13 @@ impl Env for OsEnv {
         self.origin
     }
 
-    fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<u64>) -> io::Result<()> {
+    fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Announced>) -> io::Result<()> {
         // mio rounds up to whole milliseconds, so a wait never ends before its time.
         match self.poll.poll(&mut self.batch, timeout) {
-            Ok(()) => ready.extend(self.batch.iter().map(|event| event.token().0 as u64)),
+            Ok(()) => ready.extend(self.batch.iter().map(|event| Announced {
+                token: event.token().0 as u64,
+                ended: event.is_read_closed() || event.is_error(),
+            })),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
