@@ -4,13 +4,17 @@
 //! **Invariant:** opens and reads nothing; a value that passed [`VmSpec::validate`] is within every
 //! bound of [`crate::limits`].
 
+mod paths;
+
+pub(crate) use paths::VmPaths;
+
 use crate::limits;
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 /// How a log is rotated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum RotateMode {
     /// The log is renamed to `.1` and a new one opened.
     #[default]
@@ -20,7 +24,7 @@ pub enum RotateMode {
 }
 
 /// What is dropped once no more can be held in memory for a log that can't be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Overflow {
     /// What has waited longest: a crash' last words are worth more than its first.
     #[default]
@@ -30,7 +34,7 @@ pub enum Overflow {
 }
 
 /// When what was written is brought to the disk itself (fsync(2)), by a child, never by the loop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Fsync {
     /// When the kernel sees fit: some 30 s later, as for other files.
     #[default]
@@ -40,7 +44,7 @@ pub enum Fsync {
 }
 
 /// A command that a backup goes through, from its standard input to its standard output.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AfterRotate {
     /// The program and its arguments.
     pub command: Vec<String>,
@@ -49,7 +53,7 @@ pub struct AfterRotate {
 }
 
 /// How a VM's log is kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LogSpec {
     /// The log's path; backups are `.1` (newest) to `.keep` beside it.
     pub path: PathBuf,

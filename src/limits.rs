@@ -121,6 +121,9 @@ pub const HELD_NOTES_MAX: usize = 4096;
 /// State changes that wait to be taken by the embedder; past that the oldest are dropped, counted.
 pub const EVENTS_MAX: usize = 65_536;
 
+/// Entries for which an empty queue keeps its memory: what more it took for a burst is given back.
+pub const QUEUE_KEPT: usize = 64;
+
 /// What one turn reads of the changes in watched directories, in bytes: at most 512 of them, as the
 /// kernel takes 32 for a name of up to 15.
 pub const CHANGES_CHUNK: usize = 16 * 1024;

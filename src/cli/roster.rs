@@ -46,10 +46,19 @@ enum Origin {
     Directory(PathBuf),
 }
 
-/// A VM that is wanted.
+/// A VM that is wanted and not in charge yet: of one that is, the reactor knows.
 struct Wanted {
     spec: VmSpec,
     origin: Origin,
+}
+
+/// A directory that matches patterns.
+#[derive(Default)]
+struct Matched {
+    /// How many.
+    patterns: usize,
+    /// It is what its VM is wanted for.
+    is_wanted: bool,
 }
 
 /// What is wanted, against what is in charge.
@@ -58,8 +67,8 @@ pub struct Roster {
     wanted: BTreeMap<String, Wanted>,
     defaults: Option<VmDefaults>,
     patterns: Vec<DirPattern>,
-    /// How many patterns each directory matches that is there.
-    directories: BTreeMap<PathBuf, usize>,
+    /// The directories that are there.
+    directories: BTreeMap<PathBuf, Matched>,
     /// The directories that were told to be left alone.
     told: BTreeSet<PathBuf>,
     to_adopt: VecDeque<String>,
@@ -91,7 +100,8 @@ impl Roster {
             self.wanted.insert(spec.id.clone(), Wanted { spec, origin: Origin::Named });
         }
         for dir in self.directories.keys().cloned().collect::<Vec<_>>() {
-            ids.extend(self.want_directory(&dir));
+            // Whatever is in charge, what is wanted is known by now.
+            ids.extend(self.want_directory(&dir, |_| None));
         }
         let mut changes = Changes { removed: self.release_unwanted(reactor), ..Changes::default() };
         for id in ids {
@@ -113,7 +123,7 @@ impl Roster {
     fn release_unwanted(&mut self, reactor: &mut Seriald) -> usize {
         let mut released = 0;
         for vm in reactor.vms().collect::<Vec<_>>() {
-            let id = reactor.spec(vm).map(|spec| spec.id.clone()).unwrap_or_default();
+            let id = reactor.spec(vm).map(|spec| spec.id).unwrap_or_default();
             if !self.wanted.contains_key(&id) && !reactor.is_leaving(vm) {
                 released += usize::from(reactor.release(vm));
             }
@@ -134,8 +144,9 @@ impl Roster {
             self.block(id, id);
             return;
         }
-        if reactor.spec(vm) == Some(&wanted.spec) {
+        if reactor.spec(vm).as_ref() == Some(&wanted.spec) {
             changes.unchanged += 1;
+            self.wanted.remove(id);
             return;
         }
         match reactor.reconfigure(vm, wanted.spec.clone()) {
@@ -143,13 +154,14 @@ impl Roster {
             Err(ReconfigureError::Moved) => {
                 changes.moved += 1;
                 reactor.release(vm);
-                self.block(id, id);
+                return self.block(id, id);
             }
             Err(error) => {
                 changes.unchanged += 1;
                 complain(format_args!("VM {id:?} keeps the limits that it has: {error}"));
             }
         }
+        self.wanted.remove(id);
     }
 
     /// Notes that a wanted VM waits for the end of the VM `by`.
@@ -186,51 +198,56 @@ impl Roster {
     }
 
     fn take_directory(&mut self, reactor: &mut Seriald, directory: &Directory) {
-        if !self.count(directory) {
-            return;
-        }
+        let Some(matched) = self.count(directory) else { return };
         match directory {
             Directory::Appeared(dir) => {
-                if let Some(id) = self.want_directory(dir) {
+                let in_charge = |id: &str| {
+                    let vm = reactor.find(id).filter(|vm| !reactor.is_leaving(*vm))?;
+                    reactor.spec(vm).map(|spec| spec.serial)
+                };
+                if let Some(id) = self.want_directory(dir, in_charge) {
                     self.to_adopt.push_back(id);
                 }
             }
-            Directory::Gone(dir) => {
+            Directory::Gone(dir) if matched.is_wanted => {
                 let Some(id) = dir.file_name().and_then(|name| name.to_str()) else { return };
-                let of_dir = |wanted: &Wanted| wanted.origin == Origin::Directory(dir.clone());
-                if self.wanted.get(id).is_some_and(of_dir) {
-                    self.wanted.remove(id);
-                    if let Some(vm) = reactor.find(id) {
-                        reactor.release(vm);
-                    }
+                self.wanted.remove(id);
+                if let Some(vm) = reactor.find(id) {
+                    reactor.release(vm);
                 }
             }
+            Directory::Gone(_) => {}
         }
     }
 
-    /// Counts the patterns that a directory matches. `true`: it is new, or it is gone.
-    fn count(&mut self, directory: &Directory) -> bool {
+    /// Counts the patterns that a directory matches. What is known of it, if it is new or gone.
+    fn count(&mut self, directory: &Directory) -> Option<Matched> {
         match directory {
             Directory::Appeared(dir) => {
-                let count = self.directories.entry(dir.clone()).or_default();
-                *count += 1;
-                *count == 1
+                let matched = self.directories.entry(dir.clone()).or_default();
+                matched.patterns += 1;
+                (matched.patterns == 1).then(Matched::default)
             }
             Directory::Gone(dir) => {
-                let Some(count) = self.directories.get_mut(dir) else { return false };
-                *count -= 1;
-                let is_gone = *count == 0;
-                if is_gone {
-                    self.directories.remove(dir);
-                    self.told.remove(dir);
+                let matched = self.directories.get_mut(dir)?;
+                matched.patterns -= 1;
+                if matched.patterns > 0 {
+                    return None;
                 }
-                is_gone
+                self.told.remove(dir);
+                self.directories.remove(dir)
             }
         }
     }
 
-    /// Wants the VM of a directory, if there can be one: its id.
-    fn want_directory(&mut self, dir: &Path) -> Option<String> {
+    /// Wants the VM of a directory, if there can be one: its id. `in_charge`: the serial socket of
+    /// a VM that is wanted and in charge.
+    fn want_directory(
+        &mut self,
+        dir: &Path,
+        in_charge: impl Fn(&str) -> Option<PathBuf>,
+    ) -> Option<String> {
+        self.mark(dir, false);
         let spec = match self.defaults.as_ref()?.instance(dir) {
             Ok(spec) => spec,
             Err(why) => {
@@ -239,17 +256,25 @@ impl Roster {
             }
         };
         let id = spec.id.clone();
-        if let Some(other) = self.wanted.get(&id) {
+        let waiting = self.wanted.get(&id).map(|other| other.spec.serial.clone());
+        if let Some(other) = waiting.or_else(|| in_charge(&id)) {
             // Named and found alike it is one VM.
-            if other.spec.serial != spec.serial {
-                let theirs = other.spec.serial.display();
-                self.leave_alone(dir, format!("VM {id:?} is that of {theirs} already"));
+            if other != spec.serial {
+                self.leave_alone(dir, format!("VM {id:?} is that of {} already", other.display()));
             }
             return None;
         }
         let origin = Origin::Directory(dir.to_owned());
         self.wanted.insert(id.clone(), Wanted { spec, origin });
+        self.mark(dir, true);
         Some(id)
+    }
+
+    /// Notes whether a directory is what its VM is wanted for.
+    fn mark(&mut self, dir: &Path, is_wanted: bool) {
+        if let Some(matched) = self.directories.get_mut(dir) {
+            matched.is_wanted = is_wanted;
+        }
     }
 
     /// Tells once that a directory is no VM.
@@ -269,7 +294,7 @@ impl Roster {
             return;
         }
         let error = match reactor.adopt(wanted.spec.clone()) {
-            Ok(_) => return,
+            Ok(_) => return drop(self.wanted.remove(id)),
             Err(error) => error,
         };
         let in_the_way = other(&error).map(str::to_owned);
@@ -288,6 +313,7 @@ impl Roster {
             Origin::Directory(dir) => {
                 let dir = dir.clone();
                 self.leave_alone(&dir, error);
+                self.mark(&dir, false);
                 // Should another directory of this name come, it has its chance.
                 self.wanted.remove(id);
             }
@@ -304,5 +330,30 @@ fn other(error: &AdoptError) -> Option<&str> {
         | AdoptError::SameLog { other, .. }
         | AdoptError::LogNames { other, .. } => Some(other),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use seriald::Config;
+
+    #[test]
+    fn nothing_is_kept_of_a_vm_that_is_in_charge() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let settings = || Settings {
+            vms: vec![VmSpec::instance("a", dir.path().join("a"))],
+            ..Settings::default()
+        };
+        let mut reactor = Seriald::bind(Config::default()).expect("a loop");
+        let mut roster = Roster::default();
+        let first = roster.apply(&mut reactor, settings());
+        assert_eq!((first.added, roster.wanted.len()), (1, 1));
+        while roster.tend(&mut reactor) {}
+        assert_eq!((reactor.vms().count(), roster.wanted.len()), (1, 0));
+        let again = roster.apply(&mut reactor, settings());
+        assert_eq!((again.unchanged, roster.wanted.len()), (1, 0));
+        let none = roster.apply(&mut reactor, Settings::default());
+        assert_eq!((none.removed, roster.wanted.len()), (1, 0));
     }
 }

@@ -7,10 +7,12 @@
 
 pub mod os;
 mod refused;
+mod stamp;
 mod watches;
 
 pub use os::is_shortage;
 pub use refused::Refused;
+pub(crate) use stamp::Stamp;
 pub use watches::{Change, WatchId, Watches};
 
 use std::ffi::{OsStr, OsString};
@@ -458,7 +460,7 @@ pub struct Announced {
 }
 
 /// The world of one loop.
-pub trait Env: Processes + Remains + Notify + Watches {
+pub trait Env: Processes + Remains + Notify + Watches + 'static {
     /// Its files.
     type Files: Files;
     /// Its waker.

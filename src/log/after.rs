@@ -100,17 +100,17 @@ impl<F: Files> Log<F> {
     /// Whether a child has something to do: then [`Log::begin_work`] is to be called in its turn.
     pub fn wants_work(&self) -> bool {
         let idle = |after: &After<F::File>| after.running.is_none() && after.due().is_none();
-        self.after.as_ref().is_some_and(|after| idle(after) && after.wants())
+        self.after().is_some_and(|after| idle(after) && after.wants())
     }
 
     /// Notes that there may be work: `generations` new ones.
     pub(super) fn want_work(&mut self, generations: u32) {
-        let packs = self.spec.after_rotate.is_some() && self.spec.keep > 0;
-        let syncs = self.spec.fsync == Fsync::Rotation;
-        if !packs && !syncs && self.after.is_none() {
+        let packs = self.terms.spec.after_rotate.is_some() && self.terms.spec.keep > 0;
+        let syncs = self.terms.spec.fsync == Fsync::Rotation;
+        if !packs && !syncs && self.after().is_none() {
             return;
         }
-        let after = self.after.get_or_insert_default();
+        let after = self.unrest().after.get_or_insert_default();
         after.pack = packs;
         after.attempts = 0;
         // One that is no longer kept is not found: that is what it takes to be through with it.
@@ -133,10 +133,11 @@ impl<F: Files> Log<F> {
         match self.open_work(env) {
             Ok(running) => {
                 let found = running.is_some();
-                if let Some(after) = &mut self.after {
+                if let Some(after) = self.after_mut() {
                     after.running = running;
                 }
                 self.forget_work();
+                self.rest(now);
                 Ok(found)
             }
             Err(error) => {
@@ -152,7 +153,7 @@ impl<F: Files> Log<F> {
     /// What the child is to do that is to be started now.
     pub fn work(&self) -> Option<Work<'_, F>> {
         let dir = &self.dir;
-        Some(match self.after.as_ref()?.running.as_ref()? {
+        Some(match self.after()?.running.as_ref()? {
             Running::Sync { files, .. } => Work::Sync { files: files.iter().collect(), dir },
             Running::Pack(Pack { output, syncing: true, .. }) => {
                 Work::Sync { files: vec![output], dir }
@@ -165,8 +166,8 @@ impl<F: Files> Log<F> {
 
     /// Whether what is under way is not wanted any more.
     pub fn is_work_stale(&self) -> bool {
-        match self.after.as_ref().and_then(|after| after.running.as_ref()) {
-            Some(Running::Pack(pack)) => self.spec.after_rotate.as_ref() != Some(&pack.after),
+        match self.after().and_then(|after| after.running.as_ref()) {
+            Some(Running::Pack(pack)) => self.terms.spec.after_rotate.as_ref() != Some(&pack.after),
             _ => false,
         }
     }
@@ -174,11 +175,12 @@ impl<F: Files> Log<F> {
     /// The child has ended. `true`: another one is to be started at once, for what
     /// [`Log::work`] says now.
     pub fn end_work(&mut self, env: &mut F, outcome: Result<(), String>, now: Moment) -> bool {
-        let Some(after) = &mut self.after else { return false };
+        let syncs = self.terms.spec.fsync == Fsync::Rotation;
+        let Some(after) = self.after_mut() else { return false };
         match (outcome, after.running.take()) {
             (_, None) => return false,
             (Ok(()), Some(Running::Pack(pack))) => {
-                if self.spec.fsync == Fsync::Rotation && !pack.syncing {
+                if syncs && !pack.syncing {
                     after.running = Some(Running::Pack(Pack { syncing: true, ..pack }));
                     return true;
                 }
@@ -189,7 +191,7 @@ impl<F: Files> Log<F> {
             }
             (Ok(()), Some(Running::Sync { generations, .. })) => {
                 after.unsynced = after.unsynced.saturating_sub(generations);
-                self.counters.syncs += 1;
+                self.count().syncs += 1;
                 self.work_succeeded();
             }
             (Err(why), Some(Running::Pack(_))) => self.fail_work(env, &why, now),
@@ -197,23 +199,25 @@ impl<F: Files> Log<F> {
                 // Not again: the kernel has told this failure once, and would call the same bytes
                 // clean the next time (fsync(2), EIO).
                 after.unsynced = after.unsynced.saturating_sub(generations);
-                self.counters.sync_failures += 1;
-                if after.retry.fail(now) {
-                    let path = self.spec.path.display();
+                let is_told = after.retry.fail(now);
+                after.retry.resume();
+                self.count().sync_failures += 1;
+                if is_told {
+                    let path = self.shown();
                     ::log::warn!("log {path}: its backups were not brought to the disk: {why}");
                 }
-                after.retry.resume();
             }
         }
         self.forget_work();
+        self.rest(now);
         false
     }
 
     /// The child was ended by us, or was never started: what it was to do is wanted yet.
     pub fn give_up_work(&mut self, env: &mut F) {
-        let Some(after) = &mut self.after else { return };
+        let Some(after) = self.after_mut() else { return };
         if let Some(Running::Pack(_)) = after.running.take()
-            && let Err(error) = self.remove(env, &self.names.packing())
+            && let Err(error) = self.remove(env, &self.names().packing())
         {
             // The next opening, or the next command, removes it.
             ::log::debug!("{error}");
@@ -222,16 +226,16 @@ impl<F: Files> Log<F> {
 
     /// The wait after a failure is over.
     pub(super) fn resume_work(&mut self, now: Moment) {
-        if let Some(after) = self.after.as_mut().filter(|after| after.retry.is_due(now)) {
+        if let Some(after) = self.after_mut().filter(|after| after.retry.is_due(now)) {
             after.retry.resume();
         }
     }
 
     /// Removes a backup whose packed file stands already, before any of them is moved.
     pub(super) fn settle_replaced(&mut self, env: &mut F) -> Result<(), LogError> {
-        if self.after.as_ref().is_some_and(|after| after.replaced) {
+        if self.after().is_some_and(|after| after.replaced) {
             self.remove_replaced(env)?;
-            if let Some(after) = &mut self.after {
+            if let Some(after) = self.after_mut() {
                 after.replaced = false;
             }
         }
@@ -239,30 +243,31 @@ impl<F: Files> Log<F> {
     }
 
     fn work_succeeded(&mut self) {
-        let Some(after) = &mut self.after else { return };
+        let Some(after) = self.after_mut() else { return };
         after.attempts = 0;
         if after.retry.succeed() {
-            ::log::info!("log {}: its backups are seen to again", self.spec.path.display());
+            ::log::info!("log {}: its backups are seen to again", self.shown());
         }
     }
 
     /// A backup was not packed: it stays, and is tried again a few times.
     fn fail_work(&mut self, env: &mut F, why: &str, now: Moment) {
-        self.counters.after_rotate_failures += 1;
-        let left = self.remove(env, &self.names.packing());
-        let Some(after) = &mut self.after else { return };
+        self.count().after_rotate_failures += 1;
+        let left = self.remove(env, &self.names().packing());
+        let Some(after) = self.after_mut() else { return };
         after.attempts += 1;
-        if after.retry.fail(now) {
-            let path = self.spec.path.display();
-            ::log::warn!("after_rotate of log {path}: {why}; the backup stays as it is");
-        }
-        if let Err(error) = left {
-            ::log::debug!("{error}");
-        }
+        let is_told = after.retry.fail(now);
         if after.attempts >= AFTER_ROTATE_ATTEMPTS {
             after.pack = false;
             after.unsynced = 0;
             after.retry.resume();
+        }
+        if is_told {
+            let path = self.shown();
+            ::log::warn!("after_rotate of log {path}: {why}; the backup stays as it is");
+        }
+        if let Err(error) = left {
+            ::log::debug!("{error}");
         }
     }
 
@@ -271,26 +276,26 @@ impl<F: Files> Log<F> {
         let idle = |after: &After<F::File>| {
             after.running.is_none() && !after.wants() && !after.replaced && !after.retry.is_told()
         };
-        if self.after.as_ref().is_some_and(|after| idle(after)) {
-            self.after = None;
+        if let Some(unrest) = &mut self.unrest {
+            unrest.after.take_if(|after| idle(after));
         }
     }
 
     fn open_work(&mut self, env: &mut F) -> Result<Option<Running<F::File>>, LogError> {
         self.settle_replaced(env)?;
-        let Some(after) = &self.after else { return Ok(None) };
+        let Some(after) = self.after() else { return Ok(None) };
         let unsynced = after.unsynced;
         if unsynced > 0 {
             let sync = self.open_unsynced(env, unsynced)?;
             if sync.is_some() {
                 return Ok(sync);
             }
-            if let Some(after) = &mut self.after {
+            if let Some(after) = self.after_mut() {
                 after.unsynced = 0;
             }
         }
-        match self.spec.after_rotate.clone().filter(|_| self.after.as_ref().is_some_and(|a| a.pack))
-        {
+        let packs = self.after().is_some_and(|after| after.pack);
+        match self.terms.spec.after_rotate.clone().filter(|_| packs) {
             Some(after) => self.open_unpacked(env, after),
             None => Ok(None),
         }
@@ -314,7 +319,7 @@ impl<F: Files> Log<F> {
         if files.is_empty() {
             return Ok(None);
         }
-        let events = self.names.events();
+        let events = self.names().events();
         files.extend(self.open_beside(env, &events, Purpose::Read).ok().map(|(file, _)| file));
         Ok(Some(Running::Sync { files, generations }))
     }
@@ -334,7 +339,7 @@ impl<F: Files> Log<F> {
             let pack = Pack { after, input, id, bytes, output, syncing: false };
             return Ok(Some(Running::Pack(pack)));
         }
-        if let Some(after) = &mut self.after {
+        if let Some(after) = self.after_mut() {
             after.pack = false;
         }
         Ok(None)
@@ -347,7 +352,7 @@ impl<F: Files> Log<F> {
         env: &mut F,
         backup: &Backup,
     ) -> Result<Option<(F::File, Stat)>, LogError> {
-        if self.rights.check(&backup.stat).is_err() || backup.stat.id == self.id {
+        if self.terms.rights.check(&backup.stat).is_err() || backup.stat.id == self.id {
             return Ok(None);
         }
         let (file, stat) = self.open_beside(env, &self.name_of(backup), Purpose::Read)?;
@@ -355,7 +360,7 @@ impl<F: Files> Log<F> {
     }
 
     fn make_packing(&self, env: &mut F) -> Result<F::File, LogError> {
-        let name = self.names.packing();
+        let name = self.names().packing();
         self.remove(env, &name)?;
         Ok(self.open_beside(env, &name, Purpose::Make)?.0)
     }
@@ -368,7 +373,7 @@ impl<F: Files> Log<F> {
         pack: &Pack<F::File>,
         now: Moment,
     ) -> Result<(), LogError> {
-        let packing = self.names.packing();
+        let packing = self.names().packing();
         let odd = |why| self.error(&packing, Step::Examine, io::Error::other(why));
         let stat = |env: &mut F, file| {
             env.stat(file).map_err(|error| self.error(&packing, Step::Examine, error))
@@ -390,9 +395,9 @@ impl<F: Files> Log<F> {
         }
         let timed = env.set_modified_as(&pack.output, &pack.input);
         timed.map_err(|error| self.error(&packing, Step::SetTime, error))?;
-        let to = self.names.packed(backup.number, &pack.after.suffix);
+        let to = self.names().packed(backup.number, &pack.after.suffix);
         self.rename(env, &packing, &to)?;
-        if let Some(after) = &mut self.after {
+        if let Some(after) = self.after_mut() {
             after.replaced = true;
         }
         self.packed(env, raw.id, &packed, now);
@@ -402,13 +407,13 @@ impl<F: Files> Log<F> {
 
     /// A backup, the file `raw`, is `packed` from now on.
     fn packed(&mut self, env: &mut F, raw: FileId, packed: &Stat, now: Moment) {
-        self.counters.packed += 1;
+        self.count().packed += 1;
         let (inode, packed_bytes) = (packed.id.inode, packed.size);
         // A backup that no line tells of was not made by us.
         if let Some(generation) = self.generation_of(env, raw.inode) {
             self.note(env, What::Packed { generation, inode, packed_bytes }, now);
         }
-        let (path, from) = (self.spec.path.display(), raw.inode);
+        let (path, from) = (self.shown(), raw.inode);
         ::log::debug!("log {path}: the backup {from} is {inode} now, of {packed_bytes} bytes");
     }
 }

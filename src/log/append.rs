@@ -7,7 +7,7 @@ use super::Log;
 use super::cut::{Cut, cut};
 use super::record::{Cause, What};
 use super::rotate::{Stage, Why};
-use crate::env::{Files, Moment};
+use crate::env::{Files, Moment, Stamp};
 use crate::limits::MARK_INTERVAL;
 use std::io;
 
@@ -15,15 +15,16 @@ impl<F: Files> Log<F> {
     /// Appends `bytes`. What can't be written is held and retried, up to `hold_bytes` and up to
     /// `more` beyond what is held already; what can't be held is lost, and recorded.
     pub fn append(&mut self, env: &mut F, bytes: &[u8], more: usize, now: Moment) {
-        if now >= self.check_at {
+        let stamp = Stamp::from(now);
+        if stamp >= self.check_at {
             self.check_name(env, now);
         }
-        if now >= self.mark_at {
+        if stamp >= self.mark_at {
             // Before the bytes: they came at this time or later.
-            self.mark_at = now + MARK_INTERVAL;
+            self.mark_at = (now + MARK_INTERVAL).into();
             self.happened(What::Mark);
         }
-        let waits = !self.held.bytes.is_empty();
+        let waits = self.held_bytes() > 0;
         let written = if waits { 0 } else { self.put(env, bytes, now) };
         if written < bytes.len() {
             self.hold(env, &bytes[written..], more, now);
@@ -34,12 +35,16 @@ impl<F: Files> Log<F> {
     /// Bytes came and were dropped. They are recorded once another byte is written, or a second
     /// has passed.
     pub fn lose(&mut self, env: &mut F, bytes: u64, cause: Cause, now: Moment) {
-        let lost = self.held.lost();
-        self.held.lose(bytes, cause, env.wall());
+        if bytes == 0 {
+            return;
+        }
+        let (held, wall) = (&mut self.unrest().held, env.wall());
+        let lost = held.lost();
+        held.lose(bytes, cause, wall);
         self.count_lost(lost, now);
         match cause {
-            Cause::RateLimit => self.counters.lost_rate_limit += bytes,
-            Cause::HostRateLimit => self.counters.lost_host_rate_limit += bytes,
+            Cause::RateLimit => self.count().lost_rate_limit += bytes,
+            Cause::HostRateLimit => self.count().lost_host_rate_limit += bytes,
             _ => {}
         }
     }
@@ -66,12 +71,15 @@ impl<F: Files> Log<F> {
 
     /// How much of `bytes` may go into the file we have.
     fn cut(&self, bytes: &[u8]) -> Cut {
-        let size_max = match self.stage {
-            Stage::Idle => return cut(bytes, self.size, self.spec.max_bytes),
-            _ if self.is_nameless => return Cut { take: 0, full: false },
+        let max_bytes = self.terms.spec.max_bytes;
+        let Some(unrest) = self.unrest.as_ref().filter(|unrest| !unrest.stage.is_idle()) else {
+            return cut(bytes, self.size, max_bytes);
+        };
+        let size_max = match unrest.stage {
+            _ if unrest.is_nameless => return Cut { take: 0, full: false },
             // Whether a log was truncated after the copy is told by its size: see `copytruncate`.
             Stage::Placing { bytes } => bytes - 1,
-            _ => self.begun_at.max(self.spec.max_bytes).saturating_add(self.spec.max_bytes),
+            _ => unrest.begun_at.max(max_bytes).saturating_add(max_bytes),
         };
         let room = usize::try_from(size_max.saturating_sub(self.size)).unwrap_or(usize::MAX);
         Cut { take: bytes.len().min(room), full: false }
@@ -84,7 +92,7 @@ impl<F: Files> Log<F> {
         while done < bytes.len() {
             let failure = match env.write(&self.file, &bytes[done..], self.size + done as u64) {
                 Ok(written) if written > 0 => {
-                    if !self.held.gaps.is_empty() {
+                    if self.has_gaps() {
                         self.record_losses();
                     }
                     done += written;
@@ -94,18 +102,21 @@ impl<F: Files> Log<F> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => error,
             };
-            self.counters.write_failures += 1;
-            if self.writing.fail(now) {
-                let (path, lost) = (self.spec.path.display(), self.counters.lost_bytes);
+            self.count().write_failures += 1;
+            if self.unrest().writing.fail(now) {
+                let (path, lost) = (self.shown(), self.counters().lost_bytes);
                 ::log::warn!("cannot write log {path}: {failure} ({lost} bytes lost so far)");
             }
             break;
         }
         self.size += done as u64;
-        self.counters.written_bytes += done as u64;
+        self.written_bytes += done as u64;
         self.start_age(now);
-        if done == bytes.len() && done > 0 && self.writing.succeed() {
-            let (path, lost) = (self.spec.path.display(), self.counters.lost_bytes);
+        let is_whole = done == bytes.len() && done > 0;
+        if let Some(unrest) = self.unrest.as_mut().filter(|_| is_whole)
+            && unrest.writing.succeed()
+        {
+            let (path, lost) = (self.shown(), self.counters().lost_bytes);
             ::log::info!("log {path}: written again ({lost} bytes lost so far)");
         }
         done
@@ -113,36 +124,42 @@ impl<F: Files> Log<F> {
 
     /// Keeps `bytes` until the log can be written again, as far as there is room.
     fn hold(&mut self, env: &mut F, bytes: &[u8], more: usize, now: Moment) {
-        let rotation_failed = self.writing.due().is_none() && !self.is_nameless;
+        let rotation_failed = self.writing_due().is_none() && !self.is_nameless();
         let cause = if rotation_failed { Cause::RotationFailed } else { Cause::WriteFailed };
-        let max = self.spec.hold_bytes.min(self.held.bytes.len().saturating_add(more));
-        let lost = self.held.lost();
-        self.held.push(bytes, max, self.spec.on_overflow, cause, env.wall());
+        let max = self.terms.spec.hold_bytes.min(self.held_bytes().saturating_add(more));
+        let (overflow, wall) = (self.terms.spec.on_overflow, env.wall());
+        let held = &mut self.unrest().held;
+        let lost = held.lost();
+        held.push(bytes, max, overflow, cause, wall);
         let lost = self.count_lost(lost, now);
-        if rotation_failed {
-            self.counters.lost_rotation_failed += lost;
+        if rotation_failed && lost > 0 {
+            self.count().lost_rotation_failed += lost;
         }
     }
 
     /// Counts what was lost since there were `before` lost bytes yet to be recorded.
     fn count_lost(&mut self, before: u64, now: Moment) -> u64 {
-        let lost = self.held.lost() - before;
-        self.counters.lost_bytes += lost;
-        if lost > 0 && self.lost_due.is_none() {
-            self.lost_due = Some(now + MARK_INTERVAL);
+        let unrest = self.unrest();
+        let lost = unrest.held.lost() - before;
+        if lost > 0 {
+            unrest.lost_due.get_or_insert(now + MARK_INTERVAL);
+            self.count().lost_bytes += lost;
         }
         lost
     }
 
     /// Writes what is held, as far as that goes.
     pub(super) fn drain(&mut self, env: &mut F, now: Moment) {
-        let mut waiting = std::mem::take(&mut self.held.bytes);
+        if self.held_bytes() == 0 {
+            return;
+        }
+        let mut waiting = std::mem::take(&mut self.unrest().held.bytes);
         let held = waiting.make_contiguous();
         let mut done = 0;
         while done < held.len() {
-            let piece = self.held.piece(held.len() - done);
+            let piece = self.unrest().held.piece(held.len() - done);
             let written = self.put(env, &held[done..done + piece], now);
-            self.held.written(written);
+            self.unrest().held.written(written);
             done += written;
             if written < piece {
                 break;
@@ -150,38 +167,47 @@ impl<F: Files> Log<F> {
         }
         if done < waiting.len() {
             waiting.drain(..done);
-            self.held.bytes = waiting;
+            self.unrest().held.bytes = waiting;
         }
     }
 
     /// Records the losses that lie right before the next byte, now that it is written.
     pub(super) fn record_losses(&mut self) {
-        for loss in self.held.take_front() {
-            self.base += loss.bytes;
+        let Some(unrest) = &mut self.unrest else { return };
+        for loss in unrest.held.take_front() {
+            self.stand_at(self.first_offset(), self.base + loss.bytes);
             self.happened(What::Lost(loss));
         }
-        if self.held.gaps.is_empty() {
-            self.lost_due = None;
+        let is_over = !self.has_gaps();
+        if let Some(unrest) = self.unrest.as_mut().filter(|_| is_over) {
+            unrest.lost_due = None;
         }
+    }
+
+    /// Something was lost that is yet to be noted.
+    fn has_gaps(&self) -> bool {
+        self.unrest.as_ref().is_some_and(|unrest| !unrest.held.gaps.is_empty())
     }
 
     /// Losses behind which nothing came. While the log can't be written there is no end of them.
     pub(super) fn record_losses_behind(&mut self, now: Moment) {
         let later = now + MARK_INTERVAL;
-        self.lost_due = None;
-        if self.held.gaps.is_empty() {
+        let Some(unrest) = &mut self.unrest else { return };
+        let due = unrest.writing.due();
+        unrest.lost_due = None;
+        if unrest.held.gaps.is_empty() {
             return;
         }
-        if self.held.bytes.is_empty() && self.writing.due().is_none() {
+        if unrest.held.bytes.is_empty() && due.is_none() {
             self.record_losses();
         } else {
-            self.lost_due = Some(self.writing.due().map_or(later, |due| due.max(later)));
+            unrest.lost_due = Some(due.map_or(later, |due| due.max(later)));
         }
     }
 
     /// The same, unless the last write failed: then its time comes by the timer.
     pub(super) fn drain_if_possible(&mut self, env: &mut F, now: Moment) {
-        if self.writing.due().is_none() {
+        if self.writing_due().is_none() {
             self.drain(env, now);
         }
     }

@@ -31,7 +31,7 @@ impl<F: Files> Log<F> {
     /// The backup of this number.
     pub(super) fn backup(&self, env: &mut F, number: u32) -> Result<Option<Backup>, LogError> {
         for suffix in self.suffixes() {
-            if let Some(stat) = self.stat_name(env, &self.names.packed(number, suffix))? {
+            if let Some(stat) = self.stat_name(env, &self.names().packed(number, suffix))? {
                 return Ok(Some(Backup { number, suffix: own(suffix), stat }));
             }
         }
@@ -41,7 +41,7 @@ impl<F: Files> Log<F> {
     /// The backups that are to be kept by their number, the newest first.
     pub(super) fn backups(&self, env: &mut F) -> Result<Vec<Backup>, LogError> {
         let (mut found, mut free) = (Vec::new(), 0);
-        for number in 1..=self.spec.keep {
+        for number in 1..=self.terms.spec.keep {
             match self.backup(env, number)? {
                 Some(backup) => {
                     found.push(backup);
@@ -58,7 +58,7 @@ impl<F: Files> Log<F> {
 
     /// The name of a backup that is there.
     pub(super) fn name_of(&self, backup: &Backup) -> String {
-        self.names.packed(backup.number, &backup.suffix)
+        self.names().packed(backup.number, &backup.suffix)
     }
 
     /// Removes backups that were replaced by a packed file of the same number: a predecessor was
@@ -66,7 +66,7 @@ impl<F: Files> Log<F> {
     pub(super) fn remove_replaced(&mut self, env: &mut F) -> Result<(), LogError> {
         for backup in self.backups(env)? {
             if backup.suffix.is_empty() && self.is_replaced(env, &backup)? {
-                self.remove(env, &self.names.backup(backup.number))?;
+                self.remove(env, &self.names().backup(backup.number))?;
             }
         }
         Ok(())
@@ -76,7 +76,7 @@ impl<F: Files> Log<F> {
     /// has the time of the backup, by ours or by gzip's hand.
     fn is_replaced(&self, env: &mut F, backup: &Backup) -> Result<bool, LogError> {
         for suffix in self.suffixes().filter(|suffix| !suffix.is_empty()) {
-            let packed = self.stat_name(env, &self.names.packed(backup.number, suffix))?;
+            let packed = self.stat_name(env, &self.names().packed(backup.number, suffix))?;
             let complete = |packed: Stat| packed.regular && packed.modified == backup.stat.modified;
             if backup.stat.regular && packed.is_some_and(complete) {
                 return Ok(true);
@@ -92,7 +92,7 @@ impl<F: Files> Log<F> {
 
     /// The suffixes that a backup may have, the likeliest first.
     fn suffixes(&self) -> impl Iterator<Item = &str> {
-        let own = self.spec.after_rotate.as_ref().map(|after| after.suffix.as_str());
+        let own = self.terms.spec.after_rotate.as_ref().map(|after| after.suffix.as_str());
         let known = SUFFIXES.into_iter().filter(move |known| Some(*known) != own);
         std::iter::once("").chain(own).chain(known)
     }

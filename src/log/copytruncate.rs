@@ -21,14 +21,14 @@ use std::io;
 impl<F: Files> Log<F> {
     /// Makes an empty copy. Without backups there is nothing to copy.
     pub(super) fn start_copy(&mut self, env: &mut F) -> Result<Stage<F::File>, LogError> {
-        if self.spec.keep == 0 {
+        if self.terms.spec.keep == 0 {
             let whole = self.whole(self.size, 0, self.id.inode);
             self.truncate_log(env)?;
             self.end_generation(whole);
             self.rotated();
             return Ok(Stage::Idle);
         }
-        let name = self.names.copying();
+        let name = self.names().copying();
         self.remove(env, &name)?;
         let (to, _) = self.open_beside(env, &name, Purpose::Make)?;
         Ok(Stage::Copying { to, copied: 0 })
@@ -36,12 +36,14 @@ impl<F: Files> Log<F> {
 
     /// Copies one slice. `None`: there is more. After the last one the copy gets its lasting name.
     pub(super) fn copy_slice(&mut self, env: &mut F) -> Result<Option<Stage<F::File>>, LogError> {
-        let name = self.names.copying();
+        let name = self.names().copying();
         if !self.look(env)? {
             self.remove(env, &name)?;
             return Ok(Some(Stage::Away { by_us: false }));
         }
-        let Stage::Copying { to, copied } = &mut self.stage else { return Ok(None) };
+        let Some(Stage::Copying { to, copied }) = self.unrest.as_mut().map(|u| &mut u.stage) else {
+            return Ok(None);
+        };
         let last = self.size.saturating_sub(*copied) <= ROTATION_SLICE;
         let target = if last { self.size } else { *copied + ROTATION_SLICE };
         let mut shrunk = self.size < *copied || self.size == 0;
@@ -62,13 +64,13 @@ impl<F: Files> Log<F> {
             return Ok(None);
         }
         let bytes = *copied;
-        if let Stage::Copying { to, .. } = &self.stage
+        if let Stage::Copying { to, .. } = self.stage()
             && !self.is_still(env, &name, to)
         {
             self.remove(env, &name)?;
             return Ok(Some(Stage::Wanted(Why::Asked)));
         }
-        self.rename(env, &name, &self.names.copied())?;
+        self.rename(env, &name, &self.names().copied())?;
         Ok(Some(Stage::Copied { bytes }))
     }
 
@@ -78,7 +80,7 @@ impl<F: Files> Log<F> {
         env: &mut F,
         bytes: u64,
     ) -> Result<Stage<F::File>, LogError> {
-        let copied = self.names.copied();
+        let copied = self.names().copied();
         // Without its inode the copy would be nobody's for a reader.
         let inode = self.look_at(env, &copied)?.map_or(0, |copy| copy.inode);
         let whole = self.whole(bytes, inode, self.id.inode);
@@ -107,12 +109,12 @@ impl<F: Files> Log<F> {
 
     /// Makes the copy `.1`.
     pub(super) fn place_copy(&mut self, env: &mut F) -> Result<Stage<F::File>, LogError> {
-        let copied = self.names.copied();
-        if self.spec.keep == 0 {
+        let copied = self.names().copied();
+        if self.terms.spec.keep == 0 {
             self.remove(env, &copied)?;
         } else {
             self.shift(env)?;
-            self.rename(env, &copied, &self.names.backup(1))?;
+            self.rename(env, &copied, &self.names().backup(1))?;
         }
         self.rotated();
         Ok(Stage::Idle)
@@ -120,8 +122,8 @@ impl<F: Files> Log<F> {
 
     /// Removes a copy that is not complete, as far as that goes: a successor does it otherwise.
     pub(super) fn give_up_copy(&mut self, env: &mut F) {
-        if self.stage.is_copying() && self.remove(env, &self.names.copying()).is_ok() {
-            self.stage = Stage::Idle;
+        if self.stage().is_copying() && self.remove(env, &self.names().copying()).is_ok() {
+            self.unrest().stage = Stage::Idle;
         }
     }
 
@@ -134,7 +136,7 @@ impl<F: Files> Log<F> {
     /// Empties the log.
     fn truncate_log(&mut self, env: &mut F) -> Result<(), LogError> {
         let truncated = env.truncate(&self.file, 0);
-        truncated.map_err(|error| self.error(&self.names.log, Step::Truncate, error))?;
+        truncated.map_err(|error| self.error(self.names().log, Step::Truncate, error))?;
         self.size = 0;
         self.age_due = None;
         Ok(())

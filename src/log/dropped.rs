@@ -24,6 +24,12 @@ pub(super) struct Dropped<File> {
     pub retry: Retry,
 }
 
+impl<File> Default for Dropped<File> {
+    fn default() -> Self {
+        Dropped { open: None, excess: Vec::new(), look: false, retry: Retry::default() }
+    }
+}
+
 impl<F: Files> Log<F> {
     /// Notes that there is a file to be dropped, in the place of an earlier one if need be.
     pub(super) fn begin_drop(&mut self) {
@@ -32,26 +38,20 @@ impl<F: Files> Log<F> {
 
     /// What is on its way out.
     pub(super) fn drop_state(&mut self) -> &mut Dropped<F::File> {
-        self.dropped.get_or_insert_with(|| {
-            Box::new(Dropped {
-                open: None,
-                excess: Vec::new(),
-                look: false,
-                retry: Retry::default(),
-            })
-        })
+        self.unrest().dropped.get_or_insert_default()
     }
 
     /// Whether there is something to shrink now. While the log's successor can't be opened we may
     /// be writing to the very file that is dropped.
     pub(super) fn may_shrink(&self) -> bool {
-        let waits = matches!(self.stage, Stage::Away { .. });
-        self.dropped.as_ref().is_some_and(|dropped| !waits && dropped.retry.due().is_none())
+        let waits = matches!(self.stage(), Stage::Away { .. });
+        self.dropped().is_some_and(|dropped| !waits && dropped.retry.due().is_none())
     }
 
     /// Shrinks by one slice, or unlinks the last one.
     pub(super) fn shrink(&mut self, env: &mut F, now: Moment) {
-        let Some(mut dropped) = self.dropped.take() else { return };
+        let dropped = self.unrest.as_mut().and_then(|unrest| unrest.dropped.take());
+        let Some(mut dropped) = dropped else { return };
         let done = match self.shrink_slice(env, &mut dropped, now) {
             Ok(done) => {
                 dropped.retry.succeed();
@@ -65,7 +65,7 @@ impl<F: Files> Log<F> {
             }
         };
         if !done {
-            self.dropped = Some(dropped);
+            self.unrest().dropped = Some(dropped);
         }
     }
 
@@ -76,7 +76,7 @@ impl<F: Files> Log<F> {
         dropped: &mut Dropped<F::File>,
         now: Moment,
     ) -> Result<bool, LogError> {
-        let name = self.names.dropped();
+        let name = self.names().dropped();
         if dropped.open.is_none() {
             dropped.open = self.open_to_shrink(env, &name);
         }
@@ -112,7 +112,7 @@ impl<F: Files> Log<F> {
     /// Drops what is left without slices, as far as that goes: a successor does it otherwise.
     pub(super) fn drop_at_once(&mut self, env: &mut F) {
         if self.may_shrink()
-            && let Err(error) = self.remove(env, &self.names.dropped())
+            && let Err(error) = self.remove(env, &self.names().dropped())
         {
             ::log::debug!("{error}");
         }

@@ -12,7 +12,7 @@ use super::record::{Generation, Record, What};
 use super::retry::Retry;
 use super::rotate::Stage;
 use super::thin::thin;
-use crate::env::{FileId, Files, Moment, Stat};
+use crate::env::{Files, Moment, Stat};
 use crate::limits::{EVENTS_BYTES, EVENTS_BYTES_PER_BACKUP, EVENTS_PENDING_MAX};
 use std::io;
 use std::time::Duration;
@@ -23,16 +23,9 @@ const TAIL_CHUNK: u64 = 8 * 1024;
 /// Longest events file that is looked at, in bytes: ours are far shorter.
 const READ_MAX: u64 = 16 * 1024 * 1024;
 
-/// A log's events.
-pub(super) struct Events<File> {
-    /// Where they go; `None`: it could not be opened yet.
-    file: Option<File>,
-    /// What it is.
-    id: Option<FileId>,
-    /// Its size.
-    size: u64,
-    /// It is thinned out when it has this size.
-    thin_at: u64,
+/// What the events file does not say yet.
+#[derive(Default)]
+pub(super) struct Unsaid {
     /// What happened, with the offset and the size that the log had then.
     queue: Vec<(u64, u64, What)>,
     /// Lines that could not be written yet.
@@ -41,30 +34,29 @@ pub(super) struct Events<File> {
     pub losses: u64,
     /// Lines that tell of rotations or losses were dropped.
     pub broken: bool,
+    /// The file is thinned out when it has this size, if that is not the usual one: it was tried.
+    thin_at: Option<u64>,
     /// Of the writing.
     pub retry: Retry,
 }
 
-impl<File> Default for Events<File> {
-    fn default() -> Self {
-        Events {
-            file: None,
-            id: None,
-            size: 0,
-            thin_at: 0,
-            queue: Vec::new(),
-            pending: Vec::new(),
-            losses: 0,
-            broken: false,
-            retry: Retry::default(),
-        }
+impl Unsaid {
+    /// What a predecessor has left.
+    pub(super) fn left(pending: Vec<u8>, losses: u64, broken: bool) -> Self {
+        Unsaid { pending, losses, broken, ..Unsaid::default() }
+    }
+
+    /// All is said.
+    pub(super) fn is_over(&self, now: Moment) -> bool {
+        let said = self.queue.is_empty() && self.pending.is_empty() && !self.broken;
+        said && self.thin_at.is_none() && self.retry.is_over(now)
     }
 }
 
 impl<F: Files> Log<F> {
     /// Notes what happened; it never fails, and never keeps the log from being written.
     pub fn note(&mut self, env: &mut F, what: What, now: Moment) {
-        if self.held.bytes.is_empty() && self.writing.due().is_none() {
+        if self.held_bytes() == 0 && self.writing_due().is_none() {
             // What was dropped came before it.
             self.record_losses();
         }
@@ -79,38 +71,46 @@ impl<F: Files> Log<F> {
 
     /// The same, at another place.
     pub(super) fn happened_at(&mut self, offset: u64, size: u64, what: What) {
-        self.events.queue.push((offset, size, what));
+        self.unsaid().queue.push((offset, size, what));
     }
 
     /// Writes down what happened, as far as that goes.
     pub(super) fn say(&mut self, env: &mut F, now: Moment) {
-        if !self.events.queue.is_empty() {
+        let Some(unrest) = &mut self.unrest else { return };
+        let queue = std::mem::take(&mut unrest.unsaid.queue);
+        if !queue.is_empty() {
             let time = env.wall();
-            for (offset, size, what) in std::mem::take(&mut self.events.queue) {
-                if self.events.pending.len() > EVENTS_PENDING_MAX {
+            for (offset, size, what) in queue {
+                if self.unsaid().pending.len() > EVENTS_PENDING_MAX {
                     self.try_to_write_events(env, now);
                 }
                 self.keep_line(Record { time, offset, size, what });
             }
         }
         self.try_to_write_events(env, now);
+        self.rest(now);
+    }
+
+    fn unsaid(&mut self) -> &mut Unsaid {
+        &mut self.unrest().unsaid
     }
 
     fn try_to_write_events(&mut self, env: &mut F, now: Moment) {
-        if self.events.pending.is_empty() && !self.events.broken {
+        let unsaid = self.unsaid();
+        if unsaid.pending.is_empty() && !unsaid.broken {
             return;
         }
-        if self.events.retry.due().is_some() {
+        if unsaid.retry.due().is_some() {
             return;
         }
         match self.write_events(env) {
             Ok(()) => {
-                if self.events.retry.succeed() {
-                    ::log::info!("events of log {}: written again", self.spec.path.display());
+                if self.unsaid().retry.succeed() {
+                    ::log::info!("events of log {}: written again", self.shown());
                 }
             }
             Err(error) => {
-                if self.events.retry.fail(now) {
+                if self.unsaid().retry.fail(now) {
                     ::log::warn!("{error}");
                 }
             }
@@ -131,22 +131,23 @@ impl<F: Files> Log<F> {
         );
         let most = if is_needed { EVENTS_PENDING_MAX * 2 } else { EVENTS_PENDING_MAX };
         let line = record.encode();
-        if self.events.pending.len() + line.len() <= most {
-            self.events.pending.extend_from_slice(line.as_bytes());
+        let unsaid = self.unsaid();
+        if unsaid.pending.len() + line.len() <= most {
+            unsaid.pending.extend_from_slice(line.as_bytes());
             if let What::Lost(loss) = &record.what {
-                self.events.losses += loss.bytes;
+                unsaid.losses += loss.bytes;
             }
         } else {
-            self.events.broken |= is_needed;
+            unsaid.broken |= is_needed;
         }
     }
 
     fn write_events(&mut self, env: &mut F) -> Result<(), LogError> {
-        if self.events.file.is_none() {
+        if self.events.is_none() {
             self.open_events(env)?;
         }
         self.write_pending_events(env)?;
-        if std::mem::take(&mut self.events.broken) {
+        if std::mem::take(&mut self.unsaid().broken) {
             // What waited was written before the gap.
             let why = "lines were dropped while the events file could not be written".into();
             let time = env.wall();
@@ -156,52 +157,55 @@ impl<F: Files> Log<F> {
             }
             self.write_pending_events(env)?;
         }
-        if self.events.size >= self.events.thin_at {
+        let max = self.events_max();
+        if self.events_size >= self.unsaid().thin_at.unwrap_or(max) {
             self.thin_events(env)?;
         }
         Ok(())
     }
 
     fn write_pending_events(&mut self, env: &mut F) -> Result<(), LogError> {
-        let Some(file) = &self.events.file else { return Ok(()) };
-        let (done, written) = write_all(env, file, &self.events.pending);
-        self.events.size += done as u64;
+        let (Some(file), Some(unrest)) = (&self.events, &mut self.unrest) else { return Ok(()) };
+        let unsaid = &mut unrest.unsaid;
+        let (done, written) = write_all(env, file, &unsaid.pending);
+        self.events_size += done as u64;
         if let Err(failure) = written {
             // A line that is cut is written anew, whole, behind the end of what there is of it:
             // whoever goes on, a successor perhaps, then finds no half of one.
-            let ends = self.events.pending[..done].iter().rposition(|byte| *byte == b'\n');
-            let lacks_its_end_alone = self.events.pending[done..].first() == Some(&b'\n');
+            let ends = unsaid.pending[..done].iter().rposition(|byte| *byte == b'\n');
+            let lacks_its_end_alone = unsaid.pending[done..].first() == Some(&b'\n');
             let whole = if lacks_its_end_alone { done } else { ends.map_or(0, |end| end + 1) };
-            self.events.pending.drain(..whole);
+            unsaid.pending.drain(..whole);
             if done > whole {
-                self.events.pending.insert(0, b'\n');
+                unsaid.pending.insert(0, b'\n');
             }
-            return Err(self.error(&self.names.events(), Step::Write, failure));
+            return Err(self.error(&self.names().events(), Step::Write, failure));
         }
-        (self.events.pending, self.events.losses) = (Vec::new(), 0);
+        (unsaid.pending, unsaid.losses) = (Vec::new(), 0);
         Ok(())
     }
 
     /// How long the events file may become.
     fn events_max(&self) -> u64 {
-        EVENTS_BYTES + EVENTS_BYTES_PER_BACKUP * u64::from(self.spec.keep)
+        EVENTS_BYTES + EVENTS_BYTES_PER_BACKUP * u64::from(self.terms.spec.keep)
     }
 
     /// Opens the file; whether it is of use is for the caller to find out.
     fn open_events(&mut self, env: &mut F) -> Result<(), LogError> {
-        let name = self.names.events();
+        let name = self.names().events();
         let (file, stat) = self.open_beside(env, &name, Purpose::Append)?;
-        let (size, max) = (stat.size, self.events_max());
+        let size = stat.size;
         let mut last = [0];
         let read = if size == 0 { Ok(0) } else { env.read_at(&file, size - 1, &mut last) };
         let read = read.map_err(|error| self.error(&name, Step::Examine, error))?;
         if read == 1 && last != *b"\n" {
             // A line that was torn by a crash spoils no other.
-            self.events.pending.insert(0, b'\n');
+            self.unsaid().pending.insert(0, b'\n');
         }
-        let events = &mut self.events;
-        (events.file, events.id, events.size, events.thin_at) =
-            (Some(file), Some(stat.id), size, max);
+        (self.events, self.events_inode, self.events_size) = (Some(file), stat.id.inode, size);
+        if let Some(unrest) = &mut self.unrest {
+            unrest.unsaid.thin_at = None;
+        }
         Ok(())
     }
 
@@ -209,10 +213,11 @@ impl<F: Files> Log<F> {
     fn thin_events(&mut self, env: &mut F) -> Result<(), LogError> {
         let max = self.events_max();
         // Should it fail, the next attempt is not with the next line.
-        self.events.thin_at = self.events.size + max / 4;
+        self.unsaid().thin_at = Some(self.events_size + max / 4);
         let whole = self.read_events(env, READ_MAX)?;
-        let kept = thin(Record::decode_all(&whole).collect(), self.spec.keep as usize, max / 2);
-        let (name, new) = (self.names.events(), self.names.events_new());
+        let kept =
+            thin(Record::decode_all(&whole).collect(), self.terms.spec.keep as usize, max / 2);
+        let (name, new) = (self.names().events(), self.names().events_new());
         self.remove(env, &new)?;
         let (file, stat) = self.open_beside(env, &new, Purpose::MakeToAppend)?;
         let text: String = kept.iter().map(Record::encode).collect();
@@ -223,20 +228,20 @@ impl<F: Files> Log<F> {
             let _ = self.remove(env, &new);
             return Err(error);
         }
-        let events = &mut self.events;
-        (events.file, events.id, events.size) = (Some(file), Some(stat.id), done as u64);
+        let size = done as u64;
+        (self.events, self.events_inode, self.events_size) = (Some(file), stat.id.inode, size);
         // One that can't be thinned out below its limit is not written anew with every line.
-        events.thin_at = max.max(events.size + max / 4);
+        self.unsaid().thin_at = Some(size + max / 4).filter(|at| *at > max);
         Ok(())
     }
 
     /// The last bytes of the file, at most `most`.
     fn read_events(&self, env: &mut F, most: u64) -> Result<Vec<u8>, LogError> {
-        let Some(file) = &self.events.file else { return Ok(Vec::new()) };
-        let from = self.events.size.saturating_sub(most.min(READ_MAX));
-        let len = usize::try_from(self.events.size - from).unwrap_or(0);
+        let Some(file) = &self.events else { return Ok(Vec::new()) };
+        let from = self.events_size.saturating_sub(most.min(READ_MAX));
+        let len = usize::try_from(self.events_size - from).unwrap_or(0);
         let bytes = read_from(env, file, from, len);
-        bytes.map_err(|error| self.error(&self.names.events(), Step::Examine, error))
+        bytes.map_err(|error| self.error(&self.names().events(), Step::Examine, error))
     }
 
     /// Finds out which offsets the log has, and notes that it is in charge. `copy`: a complete copy
@@ -257,7 +262,7 @@ impl<F: Files> Log<F> {
             Err(error) if error.is_shortage() => return Err(error),
             Err(error) => {
                 why = format!("the events file could not be read: {}", error.cause);
-                if self.events.retry.fail(now) {
+                if self.unsaid().retry.fail(now) {
                     ::log::warn!("{error}");
                 }
                 None
@@ -266,13 +271,14 @@ impl<F: Files> Log<F> {
         let log = Seen { inode: self.id.inode, size: self.size, modified: Duration::ZERO };
         let newest = match copy {
             // One that can't be looked at now would be taken for a new one at the next start.
-            None => self.look_at(env, &self.names.aside(self.spec.keep))?,
+            None => self.look_at(env, &self.names().aside(self.terms.spec.keep))?,
             copy => copy,
         };
         let standing = tail.and_then(|tail| learn::learn(&tail, log, newest));
         match standing {
             Some(Standing { generation, start, base, missed }) => {
-                (self.generation, self.start, self.base) = (generation, start, base);
+                self.generation = generation;
+                self.stand_at(start, base);
                 if let Some(missed) = missed {
                     self.happened(missed);
                 }
@@ -292,7 +298,7 @@ impl<F: Files> Log<F> {
             if let Some(tail) = learn::tail(&bytes) {
                 return Ok(Some(tail));
             }
-            if most >= self.events.size || most >= READ_MAX {
+            if most >= self.events_size || most >= READ_MAX {
                 return Ok(None);
             }
             most *= 4;
@@ -305,8 +311,9 @@ impl<F: Files> Log<F> {
         let backups = self.raw_backups(env, copy);
         let mut end = 0;
         let count = backups.len() as u64;
-        (self.generation, self.start, self.base) = (count + 1, 0, 0);
-        let lines = self.look_at(env, &self.names.events());
+        self.generation = count + 1;
+        self.stand_at(0, 0);
+        let lines = self.look_at(env, &self.names().events());
         // Where it can't be told there may be some.
         let has_lines = lines.is_err() || lines.is_ok_and(|seen| seen.is_some_and(|s| s.size > 0));
         if count == 0 && self.size == 0 && !has_lines {
@@ -330,13 +337,13 @@ impl<F: Files> Log<F> {
             };
             self.happened_at(end, 0, What::Rotated(whole));
         }
-        (self.start, self.base) = (end, end);
+        self.stand_at(end, end);
     }
 
     /// The backups from the newest on, as far as they are what was written.
     fn raw_backups(&self, env: &mut F, copy: Option<Seen>) -> Vec<Seen> {
-        let numbers = 1..=self.spec.keep;
-        let found = numbers.map_while(|number| self.seen(env, &self.names.backup(number)));
+        let numbers = 1..=self.terms.spec.keep;
+        let found = numbers.map_while(|number| self.seen(env, &self.names().backup(number)));
         copy.into_iter().chain(found).collect()
     }
 
@@ -344,7 +351,7 @@ impl<F: Files> Log<F> {
     /// anew. What was lost in older generations is not.
     fn rebuild_events(&mut self, env: &mut F) {
         let backups = self.raw_backups(env, None);
-        let mut end = self.start;
+        let mut end = self.first_offset();
         let mut lines = Vec::new();
         for (generation, backup) in (1..self.generation).rev().zip(backups) {
             let Some(start) = end.checked_sub(backup.size) else { break };
@@ -363,7 +370,7 @@ impl<F: Files> Log<F> {
         let inode = self.id.inode;
         let unknown = What::Unknown { generation: oldest, start: end, inode, why };
         self.happened_at(end, 0, unknown);
-        self.events.queue.extend(lines.into_iter().rev());
+        self.unsaid().queue.extend(lines.into_iter().rev());
         let adopted = self.adopted(env);
         self.happened(adopted);
     }
@@ -378,8 +385,10 @@ impl<F: Files> Log<F> {
         };
         let of_record = |record: Record| of_file(&record.what);
         // The newest first, those whose lines wait too: an older one may have had the same inode.
-        let queued = self.events.queue.iter().rev().find_map(|(_, _, what)| of_file(what));
-        let waiting = || Record::decode_all(&self.events.pending).filter_map(of_record).last();
+        let unsaid = self.unrest.as_ref().map(|unrest| &unrest.unsaid);
+        let queued = unsaid
+            .and_then(|unsaid| unsaid.queue.iter().rev().find_map(|(_, _, what)| of_file(what)));
+        let waiting = || Record::decode_all(&unsaid?.pending).filter_map(of_record).last();
         queued.or_else(waiting).or_else(|| {
             let whole = self.read_events(env, READ_MAX).ok()?;
             Record::decode_all(&whole).filter_map(of_record).last()
@@ -388,10 +397,12 @@ impl<F: Files> Log<F> {
 
     /// Looks whether the events file is still there.
     pub(super) fn check_events(&mut self, env: &mut F) {
-        let Some(id) = self.events.id else { return };
-        match env.stat_at(&self.dir, &self.names.events()) {
-            Ok(stat) if stat.id == id && stat.size >= self.events.size => {
-                self.events.size = stat.size;
+        if self.events.is_none() {
+            return;
+        }
+        match env.stat_at(&self.dir, &self.names().events()) {
+            Ok(stat) if stat.id.inode == self.events_inode && stat.size >= self.events_size => {
+                self.events_size = stat.size;
                 return;
             }
             Ok(_) => {}
@@ -399,8 +410,8 @@ impl<F: Files> Log<F> {
             // A failure to look is no reason to write anew.
             Err(_) => return,
         }
-        ::log::info!("events of log {}: were moved, begun anew", self.spec.path.display());
-        (self.events.file, self.events.id) = (None, None);
+        ::log::info!("events of log {}: were moved, begun anew", self.shown());
+        self.events = None;
         self.rebuild_events(env);
     }
 
@@ -411,22 +422,22 @@ impl<F: Files> Log<F> {
     }
 
     fn adopted_with(&self, newest: Option<u64>) -> What {
-        let (generation, start) = (self.generation, self.start);
+        let (generation, start) = (self.generation, self.first_offset());
         What::Adopted { generation, start, inode: self.id.inode, newest }
     }
 
     /// The newest backup's inode: the copy's, while that has yet to get its number.
     pub(super) fn newest(&self, env: &mut F) -> Option<u64> {
-        let copy = match self.stage {
-            Stage::Placing { .. } => self.seen(env, &self.names.copied()),
+        let copy = match self.stage() {
+            Stage::Placing { .. } => self.seen(env, &self.names().copied()),
             _ => None,
         };
-        let aside = self.names.aside(self.spec.keep);
+        let aside = self.names().aside(self.terms.spec.keep);
         copy.or_else(|| self.seen(env, &aside)).map(|seen| seen.inode)
     }
 
     fn unknown(&self, why: String) -> What {
-        let (generation, start) = (self.generation, self.start);
+        let (generation, start) = (self.generation, self.first_offset());
         What::Unknown { generation, start, inode: self.id.inode, why }
     }
 
@@ -444,7 +455,7 @@ impl<F: Files> Log<F> {
 
     /// The generation that is written, as it would be if it ended here.
     pub(super) fn whole(&self, bytes: u64, inode: u64, next_inode: u64) -> Generation {
-        let (generation, start) = (self.generation, self.start);
+        let (generation, start) = (self.generation, self.first_offset());
         let end = self.base + bytes;
         Generation { generation, start, end, bytes, inode, next_inode, newest: None }
     }
@@ -452,6 +463,6 @@ impl<F: Files> Log<F> {
     /// The next generation begins behind `whole`.
     pub(super) fn begin_generation(&mut self, whole: &Generation) {
         self.generation = whole.generation + 1;
-        (self.start, self.base) = (whole.end, whole.end);
+        self.stand_at(whole.end, whole.end);
     }
 }

@@ -46,7 +46,7 @@ impl<File> Growing<File> {
 impl<F: Files> Log<F> {
     /// A guest begins: what comes from now on is its output.
     pub fn begin_boot(&mut self, env: &mut F) {
-        if self.spec.keep_boot_head == 0 {
+        if self.terms.spec.keep_boot_head == 0 {
             return self.give_up_head();
         }
         let mut next = Growing {
@@ -58,7 +58,7 @@ impl<F: Files> Log<F> {
             pending: Vec::new(),
             retry: Retry::default(),
         };
-        if let Some(before) = &mut self.head {
+        if let Some(before) = self.unrest.as_mut().and_then(|unrest| unrest.head.as_mut()) {
             if before.file.is_none() {
                 next.skipped = before.skipped + u64::from(!before.pending.is_empty());
             }
@@ -66,46 +66,54 @@ impl<F: Files> Log<F> {
             next.retry = std::mem::take(&mut before.retry);
         }
         self.give_up_head();
-        self.head = Some(Box::new(next));
+        self.unrest().head = Some(Box::new(next));
     }
 
     /// Whether [`Log::keep_head`] is to be called with what comes.
     pub fn has_head(&self) -> bool {
-        self.head.is_some()
+        self.unrest.as_ref().is_some_and(|unrest| unrest.head.is_some())
     }
 
     /// The guest has printed `bytes`: they are kept aside as far as its boot's head has room.
     pub fn keep_head(&mut self, env: &mut F, bytes: &[u8], now: Moment) {
-        let Some(mut head) = self.head.take() else { return };
-        let most = self.spec.keep_boot_head;
+        let Some(mut head) = self.take_head() else { return };
+        let most = self.terms.spec.keep_boot_head;
         let room = most.saturating_sub(head.len());
         head.pending.extend_from_slice(&bytes[..bytes.len().min(room)]);
         if head.retry.due().is_none_or(|due| due <= now) {
             self.write_head(env, &mut head, now);
         }
         if head.len() < most || !head.pending.is_empty() {
-            self.head = Some(head);
+            self.unrest().head = Some(head);
         }
     }
 
     /// The log is closed, or its successor begins: what can't be written by now is lost.
     pub(super) fn end_head(&mut self, env: &mut F, now: Moment) {
-        if let Some(mut head) = self.head.take() {
+        if let Some(mut head) = self.take_head() {
             self.write_head(env, &mut head, now);
-            self.head = Some(head);
+            self.unrest().head = Some(head);
         }
         self.give_up_head();
     }
 
     /// Bytes of a head that are in no file yet.
     pub(super) fn head_pending(&self) -> u64 {
-        self.head.as_ref().map_or(0, |head| head.pending.len() as u64)
+        let head = self.unrest.as_ref().and_then(|unrest| unrest.head.as_ref());
+        head.map_or(0, |head| head.pending.len() as u64)
+    }
+
+    fn take_head(&mut self) -> Option<Box<Growing<F::File>>> {
+        self.unrest.as_mut()?.head.take()
     }
 
     /// Ends the head that grows. The file says no length of it: it has what was written.
     fn give_up_head(&mut self) {
-        self.counters.lost_boot_head += self.head_pending();
-        self.head = None;
+        let lost = self.head_pending();
+        if lost > 0 {
+            self.count().lost_boot_head += lost;
+        }
+        self.take_head();
     }
 
     /// Writes what waits; a failure is noted.
@@ -116,13 +124,13 @@ impl<F: Files> Log<F> {
         match self.write_pending(env, head) {
             Ok(()) => {
                 if head.retry.succeed() {
-                    let path = self.spec.path.with_file_name(self.names.boot());
+                    let path = self.path().with_file_name(self.names().boot());
                     ::log::info!("{}: written again", path.display());
                 }
             }
             Err(error) => {
                 if head.retry.fail(now) {
-                    let lost = self.counters.lost_boot_head;
+                    let lost = self.counters().lost_boot_head;
                     ::log::warn!("{error} ({lost} bytes of boots' beginnings lost so far)");
                 }
             }
@@ -138,7 +146,7 @@ impl<F: Files> Log<F> {
         head.written += written;
         head.pending.drain(..written);
         head.file = Some(file);
-        result.map_err(|error| self.error(&self.names.boot(), Step::Write, error))
+        result.map_err(|error| self.error(&self.names().boot(), Step::Write, error))
     }
 
     /// Writes the file anew: the boots before, and this one's line.
@@ -157,13 +165,13 @@ impl<F: Files> Log<F> {
         let made = self.make_boots(env, &bytes);
         if made.is_err() {
             // The next try begins with the same: that it is here no longer matters.
-            let _ = self.remove(env, &self.names.boot_new());
+            let _ = self.remove(env, &self.names().boot_new());
         }
         made
     }
 
     fn make_boots(&self, env: &mut F, bytes: &[u8]) -> Result<F::File, LogError> {
-        let (new, name) = (self.names.boot_new(), self.names.boot());
+        let (new, name) = (self.names().boot_new(), self.names().boot());
         self.remove(env, &new)?;
         let (file, _) = self.open_beside(env, &new, Purpose::MakeToAppend)?;
         let written = write_all(env, &file, bytes).1;
@@ -174,7 +182,7 @@ impl<F: Files> Log<F> {
 
     /// The file as it is; nothing if there is none.
     fn read_boots(&self, env: &mut F) -> Result<Vec<u8>, LogError> {
-        let name = self.names.boot();
+        let name = self.names().boot();
         let (file, stat) = match self.open_beside(env, &name, Purpose::Read) {
             Err(error) if error.is_not_found() => return Ok(Vec::new()),
             opened => opened?,

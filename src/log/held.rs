@@ -30,6 +30,11 @@ pub(super) struct Held {
 }
 
 impl Held {
+    /// Nothing waits, and nothing was lost that is yet to be noted.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.gaps.is_empty()
+    }
+
     /// How far the log is behind what came: bytes that wait and bytes that were lost.
     pub fn span(&self) -> u64 {
         self.bytes.len() as u64 + self.lost()

@@ -66,8 +66,6 @@ impl Piece {
 pub struct History<F: Files> {
     /// The log's path.
     path: PathBuf,
-    /// The names beside it.
-    names: Names,
     /// Where they are.
     dir: F::Dir,
     /// Whose they are.
@@ -113,10 +111,9 @@ impl<F: Files> History<F> {
     pub fn open(env: &mut F, spec: &LogSpec) -> Result<Self, LogError> {
         let path = &spec.path;
         let fail = |step, cause| LogError { path: path.to_owned(), step, cause };
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+        if path.file_name().and_then(|name| name.to_str()).is_none() {
             return Err(fail(Step::Open, Cause::NoName));
-        };
-        let names = Names { log: name.to_owned() };
+        }
         let parent = directory(path);
         // Opening makes it where it is absent, which a reader should not.
         let dir = match env.has_dir(parent) {
@@ -131,9 +128,15 @@ impl<F: Files> History<F> {
         let map = Map::new(&[], &Found::default());
         let suffix = spec.after_rotate.as_ref().map(|after| after.suffix.clone());
         let (path, rights, state) = (path.clone(), Rights::of(env, spec)?, State::default());
-        let mut history = History { path, names, dir, rights, suffix, map, state };
+        let mut history = History { path, dir, rights, suffix, map, state };
         history.refresh(env)?;
         Ok(history)
+    }
+
+    /// The names beside the log.
+    fn names(&self) -> Names<'_> {
+        let name = self.path.file_name().and_then(|name| name.to_str());
+        Names { log: name.unwrap_or_default() }
     }
 
     /// The offset behind the last byte.
@@ -200,7 +203,7 @@ impl<F: Files> History<F> {
                 _ => items = now,
             }
         }
-        Err(self.error(&self.names.log, Step::Read, io::ErrorKind::ResourceBusy.into()))
+        Err(self.error(self.names().log, Step::Read, io::ErrorKind::ResourceBusy.into()))
     }
 
     /// Brings the map up to date: what was printed since is there too.
@@ -222,14 +225,14 @@ impl<F: Files> History<F> {
                 return Ok(());
             }
         }
-        Err(self.error(&self.names.events(), Step::Read, io::ErrorKind::ResourceBusy.into()))
+        Err(self.error(&self.names().events(), Step::Read, io::ErrorKind::ResourceBusy.into()))
     }
 
     /// How it stands now.
     fn look(&self, env: &mut F) -> Result<State, LogError> {
         let state = |stat: Stat| (stat.id, stat.size);
-        let events = self.stat(env, &self.names.events())?.map(state);
-        Ok(State { events, copied: self.stat(env, &self.names.copied())?.map(state) })
+        let events = self.stat(env, &self.names().events())?.map(state);
+        Ok(State { events, copied: self.stat(env, &self.names().copied())?.map(state) })
     }
 
     /// What a name stands for; `None`: it is free.
@@ -244,7 +247,7 @@ impl<F: Files> History<F> {
         env: &mut F,
         (id, size): (FileId, u64),
     ) -> Result<Option<Vec<u8>>, LogError> {
-        let name = self.names.events();
+        let name = self.names().events();
         let file = match self.open_file(env, &name, id.inode) {
             Ok(file) => file,
             Err(Failure::Changed) => return Ok(None),
@@ -262,14 +265,14 @@ impl<F: Files> History<F> {
 
     /// The files beside the log.
     fn find(&self, env: &mut F, copied: Option<(FileId, u64)>) -> Result<Found, LogError> {
-        let mut found = Found { name: self.names.log.clone(), log: None, backups: Vec::new() };
-        found.log = self.find_file(env, &self.names.log)?;
+        let mut found = Found { name: self.names().log.to_owned(), log: None, backups: Vec::new() };
+        found.log = self.find_file(env, self.names().log)?;
         // A log that is not shorter than its copy still has all of it.
         let shorter = |(_, size): &(FileId, u64)| found.log.is_some_and(|log| log.size < *size);
         if copied.filter(shorter).is_some()
-            && let Some(file) = self.find_file(env, &self.names.copied())?
+            && let Some(file) = self.find_file(env, &self.names().copied())?
         {
-            let name = self.names.copied();
+            let name = self.names().copied();
             found.backups.push(Backup { number: 0, name, packed: false, file });
         }
         let mut holes = 0;
@@ -277,7 +280,7 @@ impl<F: Files> History<F> {
             let before = found.backups.len();
             let own = self.suffix.as_deref().filter(|own| !SUFFIXES.contains(own));
             for suffix in [""].into_iter().chain(own).chain(SUFFIXES) {
-                let name = self.names.backup(number) + suffix;
+                let name = self.names().backup(number) + suffix;
                 if let Some(file) = self.find_file(env, &name)? {
                     let packed = !suffix.is_empty();
                     found.backups.push(Backup { number, name, packed, file });

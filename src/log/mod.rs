@@ -31,7 +31,9 @@ mod retention;
 mod retry;
 mod rotate;
 mod saved;
+mod terms;
 mod thin;
+mod unrest;
 
 #[cfg(test)]
 mod tests;
@@ -44,20 +46,17 @@ pub use map::Absent;
 pub use names::log_beside;
 pub use open::{id_at, size_at};
 pub use saved::{OpenLog, Rotation, SavedLog};
+pub use terms::Terms;
 
-use crate::config::LogSpec;
-use crate::env::{FileId, Files, Moment};
-use after::After;
-use dropped::Dropped;
-use events::Events;
+use crate::config::VmPaths;
+use crate::env::{FileId, Files, Moment, Stamp};
 use held::Held;
 use names::Names;
-use ours::Rights;
-use retry::Retry;
-use rotate::{Stage, Why};
+use rotate::Why;
 use std::fmt;
-use std::path::Path;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::sync::Arc;
+use unrest::Unrest;
 
 /// What has happened to a log since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -95,85 +94,103 @@ pub struct Counters {
     pub sync_failures: u64,
 }
 
-/// One VM's log.
+/// One VM's log. Ten thousand of them are open on one host: what few need is boxed, and what every
+/// append needs comes first, in this order.
+#[repr(C)]
 pub struct Log<F: Files> {
-    /// As it was asked for.
-    spec: LogSpec,
-    /// The names beside it.
-    names: Names,
-    /// Whose its files are, as numbers.
-    rights: Rights,
-    /// Where all the names are.
-    dir: F::Dir,
-    /// The current generation, or the last one while its successor can't be opened.
-    file: F::File,
-    /// What `file` is.
-    id: FileId,
+    /// What it is to be.
+    terms: Arc<Terms>,
+    /// What is not well and done; `None`: all is.
+    unrest: Option<Box<Unrest<F::File>>>,
     /// The size of `file`, as far as we know: others may truncate it.
     size: u64,
-    /// See [`Counters`].
-    counters: Counters,
     /// When the name is looked at next, if an append comes then.
-    check_at: Moment,
-    /// `spec.max_age`, less a part that differs from VM to VM.
-    age_max: Option<Duration>,
+    check_at: Stamp,
+    /// When the time is noted next, if an append comes then.
+    mark_at: Stamp,
     /// When the current generation is too old; `None` while it is empty.
-    age_due: Option<Moment>,
-    /// The number of this generation, and the offset of its first byte.
+    age_due: Option<Stamp>,
+    /// See [`Counters`].
+    written_bytes: u64,
+    /// What few logs have, from the first of it on.
+    extra: Option<Box<Extra>>,
+    /// The current generation, or the last one while its successor can't be opened.
+    file: F::File,
+    /// Where all the names are.
+    dir: F::Dir,
+    /// Where its events go; `None`: that could not be opened yet.
+    events: Option<F::File>,
+    /// By this it is older or younger than others: see `open`.
+    jitter: u16,
+    /// Where it is, and its VM's id and sockets.
+    paths: VmPaths,
+    /// What `file` is.
+    id: FileId,
+    /// The number of this generation.
     generation: u64,
-    /// See `generation`.
-    start: u64,
     /// The offset of the next byte that is written, less `size`.
     base: u64,
-    /// What happened.
-    events: Events<F::File>,
-    /// When the time is noted next, if an append comes then.
-    mark_at: Moment,
-    /// What could not be written yet, at most `spec.hold_bytes`. No memory while empty.
-    held: Held,
-    /// When losses behind the last byte that was written are to be noted, though none follows.
-    lost_due: Option<Moment>,
-    /// Of the writes.
-    writing: Retry,
-    /// How far a rotation has come.
-    stage: Stage<F::File>,
-    /// The file has no name any more, and no other can be opened yet.
-    is_nameless: bool,
-    /// The log's size when the last rotation began: above `spec.max_bytes` where that was lowered.
-    begun_at: u64,
-    /// So much above `max_bytes`, and at most that much, a predecessor has left in the log: where
-    /// rotations fail over many starts, each adds no more.
-    left_over: u64,
-    /// Of the rotation.
-    rotating: Retry,
+    /// The inode of the events file; its device is the directory's.
+    events_inode: u64,
+    /// The events file's size.
+    events_size: u64,
+    /// See [`Counters`].
+    rotations: u64,
+}
+
+/// What few logs have, and keep.
+#[derive(Default)]
+struct Extra {
+    /// All that is counted but bytes that were written, and rotations.
+    counted: Counters,
+    /// Bytes of the present generation that were lost: they are in no file.
+    lost_here: u64,
     /// When the oldest backup is looked at for its age.
     backup_due: Option<Moment>,
-    /// A file on its way out.
-    dropped: Option<Box<Dropped<F::File>>>,
-    /// The present boot's beginning, while it is taken down.
-    head: Option<Box<heads::Growing<F::File>>>,
-    /// What children do with the backups.
-    after: Option<Box<After<F::File>>>,
 }
 
 // Not derived: that would ask Debug of the whole environment.
 impl<F: Files> fmt::Debug for Log<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut fields = f.debug_struct("Log");
-        fields.field("path", &self.spec.path).field("size", &self.size);
-        fields.field("counters", &self.counters).finish_non_exhaustive()
+        fields.field("path", &self.path()).field("size", &self.size);
+        fields.field("counters", &self.counters()).finish_non_exhaustive()
     }
 }
 
 impl<F: Files> Log<F> {
+    /// The first so many bytes of a log are what an append needs.
+    #[cfg(test)]
+    pub(crate) const HOT: usize = std::mem::offset_of!(Log<F>, dir);
+
     /// The log's device and inode: another after each rotation by `rename`.
     pub fn id(&self) -> FileId {
         self.id
     }
 
     /// The log's path as it was asked for.
-    pub fn path(&self) -> &Path {
-        &self.spec.path
+    pub fn path(&self) -> PathBuf {
+        self.paths.log()
+    }
+
+    /// The same, for a message.
+    fn shown(&self) -> String {
+        self.path().display().to_string()
+    }
+
+    /// The VM's id and paths.
+    pub(crate) fn paths(&self) -> &VmPaths {
+        &self.paths
+    }
+
+    /// What it is to be; of the spec in it the path is not told.
+    pub(crate) fn terms(&self) -> &Arc<Terms> {
+        &self.terms
+    }
+
+    /// The names beside it.
+    fn names(&self) -> Names<'_> {
+        Names { log: self.paths.log_name() }
     }
 
     /// The size of the current generation in bytes, as far as we know.
@@ -184,30 +201,62 @@ impl<F: Files> Log<F> {
     /// The offset of the next byte: how many have come before it since the VM's first, in a file
     /// or lost, over all generations and restarts.
     pub fn offset(&self) -> u64 {
-        self.base + self.size + self.held.span()
+        self.base + self.size + self.held().map_or(0, Held::span)
     }
 
     /// Bytes that wait in memory because they could not be written.
     pub fn held_bytes(&self) -> usize {
-        self.held.bytes.len()
+        self.held().map_or(0, |held| held.bytes.len())
     }
 
     /// Bytes that came and that no file tells of yet: those that wait, and losses that are yet to
     /// be noted. After a crash nothing else would be known of them.
     pub fn unrecorded_bytes(&self) -> u64 {
-        self.held.span() + self.events.losses
+        self.unrest.as_ref().map_or(0, |unrest| unrest.held.span() + unrest.unsaid.losses)
     }
 
     /// What has happened since the log was opened.
-    pub fn counters(&self) -> &Counters {
-        &self.counters
+    pub fn counters(&self) -> Counters {
+        let others = self.extra.as_ref().map_or(Counters::default(), |extra| extra.counted);
+        Counters { written_bytes: self.written_bytes, rotations: self.rotations, ..others }
+    }
+
+    /// Where all is counted but bytes that were written, and rotations.
+    fn count(&mut self) -> &mut Counters {
+        &mut self.extra.get_or_insert_default().counted
+    }
+
+    /// The offset of the present generation's first byte.
+    fn first_offset(&self) -> u64 {
+        self.base - self.extra.as_ref().map_or(0, |extra| extra.lost_here)
+    }
+
+    /// The present generation's first byte has the offset `start`, and the next one that is written
+    /// `base` and the log's size.
+    fn stand_at(&mut self, start: u64, base: u64) {
+        self.base = base;
+        // A state that was left, or a line, may say anything.
+        let lost_here = base.saturating_sub(start);
+        if lost_here > 0 || self.extra.is_some() {
+            self.extra.get_or_insert_default().lost_here = lost_here;
+        }
+    }
+
+    fn backup_due(&self) -> Option<Moment> {
+        self.extra.as_ref()?.backup_due
+    }
+
+    fn set_backup_due(&mut self, due: Option<Moment>) {
+        if due.is_some() || self.extra.is_some() {
+            self.extra.get_or_insert_default().backup_due = due;
+        }
     }
 
     /// Rotates now, by request. An empty log is left as it is; a rotation under way goes on.
     pub fn rotate(&mut self, env: &mut F, now: Moment) {
-        if self.stage.is_idle() {
+        if self.stage().is_idle() {
             self.begin(env, Why::Asked, now);
-        } else if self.rotating.due().is_some() {
+        } else if self.rotating_due().is_some() {
             self.advance(env, now);
         }
         self.drain_if_possible(env, now);
@@ -216,7 +265,7 @@ impl<F: Files> Log<F> {
 
     /// Does one bounded slice of the work under way. `true`: there is more to do at once.
     pub fn step(&mut self, env: &mut F, now: Moment) -> bool {
-        if self.stage.is_copying() && self.rotating.due().is_none() {
+        if self.may_copy() {
             self.advance(env, now);
             self.drain_if_possible(env, now);
         } else if self.may_shrink() {
@@ -229,44 +278,53 @@ impl<F: Files> Log<F> {
     /// Whether [`Log::step`] has something to do at once: to be asked after an append, a rotation
     /// and a timer.
     pub fn has_work(&self) -> bool {
-        let copying = self.stage.is_copying() && self.rotating.due().is_none();
-        copying || self.may_shrink()
+        self.unrest.is_some() && (self.may_copy() || self.may_shrink())
+    }
+
+    fn may_copy(&self) -> bool {
+        self.stage().is_copying() && self.rotating_due().is_none()
     }
 
     /// When [`Log::on_timer`] is to be called; `None` for a log that is empty and well.
     pub fn deadline(&self) -> Option<Moment> {
-        let age = self.age_due.filter(|_| self.stage.is_idle());
-        let shrink = self.dropped.as_ref().and_then(|dropped| dropped.retry.due());
-        let (writing, rotating) = (self.writing.due(), self.rotating.due());
-        let after = self.after.as_ref().and_then(|after| after.due());
-        let all = [age, writing, rotating, shrink, self.lost_due, self.events.retry.due()];
-        all.into_iter().chain([self.backup_due, after]).flatten().min()
+        let backup = self.backup_due();
+        let age = self.age_due.filter(|_| self.stage().is_idle()).map(Moment::from);
+        let own = backup.into_iter().chain(age).min();
+        let Some(unrest) = &self.unrest else { return own };
+        let shrink = unrest.dropped.as_ref().and_then(|dropped| dropped.retry.due());
+        let (writing, rotating) = (unrest.writing.due(), unrest.rotating.due());
+        let after = unrest.after.as_ref().and_then(|after| after.due());
+        let events = unrest.unsaid.retry.due();
+        let all = [own, writing, rotating, shrink, unrest.lost_due, events, after];
+        all.into_iter().flatten().min()
     }
 
     /// Does what is due; before that it is a no-op. The next deadline is later than `now`.
     pub fn on_timer(&mut self, env: &mut F, now: Moment) {
-        if self.rotating.is_due(now) {
+        let is_due = |due: Option<Moment>| due.is_some_and(|due| due <= now);
+        if is_due(self.rotating_due()) {
             self.advance(env, now);
         }
-        if self.stage.is_idle() && self.age_due.is_some_and(|due| due <= now) {
+        if self.stage().is_idle() && is_due(self.age_due.map(Moment::from)) {
             self.begin(env, Why::Age, now);
         }
-        if self.backup_due.is_some_and(|due| due <= now) {
+        if is_due(self.backup_due()) {
             self.check_retention();
         }
-        if self.dropped.as_ref().is_some_and(|dropped| dropped.retry.is_due(now)) {
+        if self.dropped().is_some_and(|dropped| dropped.retry.is_due(now)) {
             self.shrink(env, now);
         }
         self.resume_work(now);
-        if self.writing.is_due(now) {
-            self.writing.resume();
+        if let Some(unrest) = self.unrest.as_mut().filter(|unrest| unrest.writing.is_due(now)) {
+            unrest.writing.resume();
         }
         self.drain_if_possible(env, now);
-        if self.lost_due.is_some_and(|due| due <= now) {
+        if is_due(self.unrest.as_ref().and_then(|unrest| unrest.lost_due)) {
             self.record_losses_behind(now);
         }
-        if self.events.retry.is_due(now) {
-            self.events.retry.resume();
+        if let Some(unrest) = self.unrest.as_mut().filter(|unrest| unrest.unsaid.retry.is_due(now))
+        {
+            unrest.unsaid.retry.resume();
         }
         self.say(env, now);
         debug_assert!(self.deadline().is_none_or(|next| next > now), "the loop would spin");
@@ -275,32 +333,37 @@ impl<F: Files> Log<F> {
     /// Tries once more to write what is held, and counts as lost what can't be written. Work that
     /// a successor would have to clean up is cleaned up. The file is closed when `self` is dropped.
     pub fn close(&mut self, env: &mut F, now: Moment) {
-        if self.rotating.due().is_some() {
+        if self.rotating_due().is_some() {
             self.advance(env, now);
         }
         self.drain(env, now);
-        let left = self.held.bytes.len() as u64;
+        let left = self.held_bytes() as u64;
         if left > 0 {
-            ::log::warn!("log {}: closed with {left} bytes unwritten", self.spec.path.display());
-            self.held.give_up(record::Cause::Closed, env.wall());
-            self.counters.lost_bytes += left;
+            ::log::warn!("log {}: closed with {left} bytes unwritten", self.shown());
+            let wall = env.wall();
+            self.unrest().held.give_up(record::Cause::Closed, wall);
+            self.count().lost_bytes += left;
         }
         self.record_losses();
-        self.lost_due = None;
-        if self.stage.is_idle()
+        if self.stage().is_idle()
             && let Err(error) = self.look(env)
         {
             ::log::debug!("{error}");
         }
-        self.writing.succeed();
+        if let Some(unrest) = &mut self.unrest {
+            unrest.lost_due = None;
+            unrest.writing.succeed();
+        }
         self.end_head(env, now);
         self.give_up_copy(env);
         self.give_up_work(env);
         self.drop_at_once(env);
         self.happened(record::What::Released);
         // The last attempt, whatever the back-off says.
-        self.events.retry.resume();
+        self.unrest().unsaid.retry.resume();
         self.say(env, now);
-        self.events.retry.succeed();
+        if let Some(unrest) = &mut self.unrest {
+            unrest.unsaid.retry.succeed();
+        }
     }
 }

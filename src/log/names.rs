@@ -15,13 +15,13 @@ const OTHERS: [&str; 8] =
     [".dropped", ".copying", ".copied", ".packing", ".events", ".events.new", ".boot", ".boot.new"];
 
 /// The names beside one log, all made from the log's own.
-#[derive(Debug)]
-pub(super) struct Names {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Names<'l> {
     /// The log's file name.
-    pub log: String,
+    pub log: &'l str,
 }
 
-impl Names {
+impl Names<'_> {
     /// What a complete log is renamed to, if so many backups are kept.
     pub fn aside(&self, keep: u32) -> String {
         if keep == 0 { self.dropped() } else { self.backup(1) }
@@ -79,7 +79,7 @@ impl Names {
 
     /// The number of a backup's name, and its suffix: none, or any that is valid.
     pub fn backup_number<'n>(&self, name: &'n str) -> Option<(u32, &'n str)> {
-        let rest = name.strip_prefix(&self.log)?.strip_prefix('.')?;
+        let rest = name.strip_prefix(self.log)?.strip_prefix('.')?;
         let (digits, suffix) = rest.split_at(rest.find('.').unwrap_or(rest.len()));
         let number: u32 = digits.parse().ok()?;
         let ours = number > 0 && self.packed(number, suffix) == name;
@@ -92,7 +92,7 @@ impl Names {
 pub fn log_beside(name: &str) -> Option<&str> {
     let by_other = OTHERS.iter().find_map(|other| name.strip_suffix(other));
     let log = by_other.or_else(|| {
-        let is_beside = |log: &&str| Names { log: (*log).to_owned() }.backup_number(name).is_some();
+        let is_beside = |log: &&str| Names { log }.backup_number(name).is_some();
         // `.1`, or `.1` and one suffix.
         let (last, _) = name.rsplit_once('.')?;
         let before = last.rsplit_once('.').map(|(log, _)| log);
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_backup_is_recognised_only_as_we_would_name_it() {
-        let names = Names { log: "app.log".into() };
+        let names = Names { log: "app.log" };
         assert_eq!(names.backup_number("app.log.1"), Some((1, "")));
         assert_eq!(names.backup_number("app.log.1000"), Some((1000, "")));
         assert_eq!(names.backup_number("app.log.1.zst"), Some((1, ".zst")));
@@ -185,7 +185,7 @@ mod tests {
             sign in proptest::sample::select(vec!["", "0", "+", "-", " "]),
             suffix in "(\\.[a-z0-9]{0,9})?",
         ) {
-            let names = Names { log: "app.log".into() };
+            let names = Names { log: "app.log" };
             if let Some((number, suffix)) = names.backup_number(&name) {
                 prop_assert_eq!(names.packed(number, suffix), name.clone());
                 prop_assert!(number > 0 && (suffix.is_empty() || is_valid_suffix(suffix)));
@@ -197,7 +197,7 @@ mod tests {
             if let Some(log) = log_beside(&name) {
                 prop_assert!(!log.is_empty() && name.starts_with(log) && name.len() > log.len());
             }
-            let names = Names { log };
+            let names = Names { log: &log };
             let given = names.packed(number, &suffix);
             let is_ours = suffix.is_empty() || is_valid_suffix(&suffix);
             let told = names.backup_number(&given);
@@ -207,7 +207,8 @@ mod tests {
 
     #[test]
     fn no_name_is_longer_than_a_file_system_takes() {
-        let names = Names { log: "x".repeat(crate::limits::LOG_NAME_MAX) };
+        let log = "x".repeat(crate::limits::LOG_NAME_MAX);
+        let names = Names { log: &log };
         let longest = names.packed(crate::limits::KEEP_MAX, ".12345678");
         assert!(longest.len() <= 255);
         assert!(OTHERS.iter().all(|other| names.log.len() + other.len() <= 255));

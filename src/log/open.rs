@@ -3,20 +3,20 @@
 //! Owns nothing.
 //! **Invariant:** a file that is not ours (a link, a FIFO, locked by another) is not changed.
 
+use super::Log;
 use super::error::{Cause, LogError, Step};
-use super::events::Events;
-use super::held::Held;
-use super::names::Names;
 use super::ours::{Purpose, Rights, open_ours, stat_if_there};
-use super::retry::Retry;
-use super::rotate::Stage;
-use super::{Counters, Log};
-use crate::config::LogSpec;
+use super::terms::Terms;
+use crate::config::{LogSpec, VmPaths};
 use crate::env::{FileId, Files, Moment, Stat};
-use crate::limits::{AGE_SPREAD_MAX, LOG_DIR_MODE, MAX_BYTES_MIN};
+use crate::limits::{AGE_SPREAD_MAX, LOG_DIR_MODE};
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
+
+/// How many jitters there are.
+const JITTERS: u16 = 1024;
 
 impl<F: Files> Log<F> {
     /// Opens the log, makes its directory where that is absent, and finishes what a predecessor
@@ -26,46 +26,52 @@ impl<F: Files> Log<F> {
     /// # Errors
     /// The file, the step and the cause; nothing is left open then.
     pub fn open(env: &mut F, spec: &LogSpec, jitter: u64, now: Moment) -> Result<Log<F>, LogError> {
-        let fail = |step, cause| LogError { path: spec.path.clone(), step, cause };
-        let Some(name) = spec.path.file_name().and_then(|name| name.to_str()) else {
-            return Err(fail(Step::Open, Cause::NoName));
-        };
-        let names = Names { log: name.to_owned() };
-        let dir = open_directory(env, spec)?;
-        let rights = Rights::of(env, spec)?;
-        let (file, stat) = open_generation(env, &dir, spec, &names, &rights)?;
-        // Whoever skipped `VmSpec::validate` shall not make a cut that takes nothing, for ever.
-        let max_bytes = spec.max_bytes.max(MAX_BYTES_MIN);
+        let terms = Terms::of(env, spec)?;
+        Log::open_at(env, VmPaths::of_log(&spec.path), Arc::new(terms), jitter, now)
+    }
+
+    /// The same for a VM's log, under terms that it shares with others.
+    ///
+    /// # Errors
+    /// As [`Log::open`].
+    pub(crate) fn open_at(
+        env: &mut F,
+        paths: VmPaths,
+        terms: Arc<Terms>,
+        jitter: u64,
+        now: Moment,
+    ) -> Result<Log<F>, LogError> {
+        let (path, spec) = (paths.log(), &terms.spec);
+        if path.file_name().and_then(|name| name.to_str()).is_none() {
+            return Err(LogError { path, step: Step::Open, cause: Cause::NoName });
+        }
+        let dir = open_directory(env, &path, spec.root.as_deref())?;
+        let (file, stat) = open_generation(env, &dir, &path, &terms.rights)?;
+        let max_bytes = spec.max_bytes;
         let mut log = Log {
-            spec: LogSpec { max_bytes, ..spec.clone() },
-            names,
-            rights,
-            dir,
+            check_at: (now + spec.check_interval).into(),
+            terms,
+            paths,
             file,
-            id: stat.id,
+            dir,
+            events: None,
+            jitter: kept(jitter),
             size: stat.size,
-            counters: Counters::default(),
-            check_at: now + spec.check_interval,
-            age_max: spec.max_age.map(|max| spread(max, jitter)),
+            mark_at: now.into(),
             age_due: None,
+            written_bytes: 0,
+            unrest: None,
+            id: stat.id,
             generation: 1,
-            start: 0,
             base: 0,
-            events: Events::default(),
-            mark_at: now,
-            held: Held::default(),
-            lost_due: None,
-            writing: Retry::default(),
-            stage: Stage::Idle,
-            begun_at: 0,
-            left_over: stat.size.saturating_sub(spec.max_bytes).min(spec.max_bytes),
-            is_nameless: false,
-            rotating: Retry::default(),
-            backup_due: None,
-            dropped: None,
-            head: None,
-            after: None,
+            events_inode: 0,
+            events_size: 0,
+            rotations: 0,
+            extra: None,
         };
+        if stat.size > max_bytes {
+            log.unrest().left_over = (stat.size - max_bytes).min(max_bytes);
+        }
         log.recover(env, now)?;
         log.resume_age(env, stat.age, now);
         Ok(log)
@@ -73,14 +79,15 @@ impl<F: Files> Log<F> {
 
     /// Opens what the log's name now stands for, and only then lets go of the old file.
     pub(super) fn reopen(&mut self, env: &mut F, now: Moment) -> Result<(), LogError> {
-        let mut opened = open_generation(env, &self.dir, &self.spec, &self.names, &self.rights);
-        let parent = directory(&self.spec.path);
+        let (path, rights) = (self.path(), &self.terms.rights);
+        let mut opened = open_generation(env, &self.dir, &path, rights);
+        let parent = directory(&path);
         let above = parent.parent().is_some_and(|above| env.has_dir(above));
         if above && opened.as_ref().is_err_and(LogError::is_not_found) {
             // The directory itself was removed, and nothing can be made in it any more. It is made
             // anew where the one above is there: a VM's that was removed whole is not brought back.
-            let dir = open_directory(env, &self.spec)?;
-            opened = open_generation(env, &dir, &self.spec, &self.names, &self.rights);
+            let dir = open_directory(env, &path, self.terms.spec.root.as_deref())?;
+            opened = open_generation(env, &dir, &path, rights);
             if opened.is_ok() {
                 self.dir = dir;
             }
@@ -90,7 +97,7 @@ impl<F: Files> Log<F> {
         self.id = stat.id;
         self.size = stat.size;
         self.age_due = None;
-        self.check_at = now + self.spec.check_interval;
+        self.check_at = (now + self.terms.spec.check_interval).into();
         self.start_age(now);
         Ok(())
     }
@@ -98,19 +105,24 @@ impl<F: Files> Log<F> {
     /// Notes that the generation has bytes: from its first one on it ages.
     pub(super) fn start_age(&mut self, now: Moment) {
         if self.age_due.is_none() && self.size > 0 {
-            self.age_due = self.age_max.map(|max| now + max);
+            self.age_due = self.age_max().map(|max| (now + max).into());
         }
+    }
+
+    /// `spec.max_age`, less a part that differs from VM to VM.
+    pub(super) fn age_max(&self) -> Option<Duration> {
+        self.terms.spec.max_age.map(|max| spread(max, self.jitter))
     }
 
     /// The age of a generation that was there before us: it began when `.1` was written last, and
     /// not later than its own last byte.
     fn resume_age(&mut self, env: &mut F, own_age: Duration, now: Moment) {
-        let Some(max) = self.age_max.filter(|_| self.size > 0) else { return };
+        let Some(max) = self.age_max().filter(|_| self.size > 0) else { return };
         let newest = self.backup(env, 1).ok().flatten();
         let age = newest.map_or(own_age, |newest| newest.stat.age.max(own_age));
         // After a long stop every log is overdue: not all in one turn.
-        let spread = self.spec.max_age.unwrap_or(max).saturating_sub(max).min(AGE_SPREAD_MAX);
-        self.age_due = Some(now + max.saturating_sub(age).max(spread));
+        let spread = self.terms.spec.max_age.unwrap_or(max).saturating_sub(max).min(AGE_SPREAD_MAX);
+        self.age_due = Some((now + max.saturating_sub(age).max(spread)).into());
     }
 
     /// An error about the file `name` beside the log.
@@ -119,7 +131,7 @@ impl<F: Files> Log<F> {
             io::ErrorKind::DirectoryNotEmpty => Cause::InTheWay,
             _ => Cause::Io(cause),
         };
-        LogError { path: self.spec.path.with_file_name(name), step, cause }
+        LogError { path: self.path().with_file_name(name), step, cause }
     }
 }
 
@@ -137,7 +149,7 @@ pub fn size_at<F: Files>(env: &mut F, spec: &LogSpec) -> Result<Option<u64>, Log
 }
 
 fn stat_log<F: Files>(env: &mut F, spec: &LogSpec) -> Result<Option<Stat>, LogError> {
-    let dir = open_directory(env, spec)?;
+    let dir = open_directory(env, &spec.path, spec.root.as_deref())?;
     let Some(name) = spec.path.file_name().and_then(|name| name.to_str()) else {
         return Ok(None);
     };
@@ -147,9 +159,13 @@ fn stat_log<F: Files>(env: &mut F, spec: &LogSpec) -> Result<Option<Stat>, LogEr
 }
 
 /// Opens a log's directory, and makes what is missing of it.
-fn open_directory<F: Files>(env: &mut F, spec: &LogSpec) -> Result<F::Dir, LogError> {
-    let path = directory(&spec.path);
-    env.open_dir(path, spec.root.as_deref(), LOG_DIR_MODE).map_err(|error| LogError {
+fn open_directory<F: Files>(
+    env: &mut F,
+    log: &Path,
+    root: Option<&Path>,
+) -> Result<F::Dir, LogError> {
+    let path = directory(log);
+    env.open_dir(path, root, LOG_DIR_MODE).map_err(|error| LogError {
         path: path.to_owned(),
         step: Step::OpenDirectory,
         cause: Cause::Io(error),
@@ -165,12 +181,12 @@ pub(super) fn directory(path: &Path) -> &Path {
 fn open_generation<F: Files>(
     env: &mut F,
     dir: &F::Dir,
-    spec: &LogSpec,
-    names: &Names,
+    path: &Path,
     rights: &Rights,
 ) -> Result<(F::File, Stat), LogError> {
-    let fail = |(step, cause)| LogError { path: spec.path.clone(), step, cause };
-    let opened = open_ours(env, dir, &spec.path, &names.log, Purpose::Append, rights);
+    let fail = |(step, cause)| LogError { path: path.to_owned(), step, cause };
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let opened = open_ours(env, dir, path, name, Purpose::Append, rights);
     let (file, stat) = opened?;
     let locked = env.lock(&file).map_err(|error| fail((Step::Open, Cause::Io(error))))?;
     if !locked {
@@ -180,9 +196,13 @@ fn open_generation<F: Files>(
     Ok((file, stat))
 }
 
+/// What is kept of a jitter: one of [`JITTERS`].
+pub(super) fn kept(jitter: u64) -> u16 {
+    (jitter % u64::from(JITTERS)) as u16
+}
+
 /// `max` less up to a tenth of it.
-pub(super) fn spread(max: Duration, jitter: u64) -> Duration {
-    let part = u32::try_from(jitter % 1024).unwrap_or(0);
+pub(super) fn spread(max: Duration, jitter: u16) -> Duration {
     // Not zero: a deadline must lie in the future, or the loop would spin.
-    (max - max / 10 * part / 1024).max(Duration::from_millis(1))
+    (max - max / 10 * u32::from(jitter) / u32::from(JITTERS)).max(Duration::from_millis(1))
 }

@@ -11,7 +11,7 @@ use std::io;
 use std::path::Path;
 
 /// Whose the files of a log are, and who else may read them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Rights {
     /// Its owner.
     pub uid: u32,
@@ -228,7 +228,7 @@ impl<F: Files> Log<F> {
         name: &str,
         purpose: Purpose,
     ) -> Result<(F::File, Stat), LogError> {
-        open_ours(env, &self.dir, &self.spec.path, name, purpose, &self.rights)
+        open_ours(env, &self.dir, &self.path(), name, purpose, &self.terms.rights)
     }
 
     /// Whether the name still stands for the file: whoever owns the directory may have swapped it.
@@ -240,7 +240,7 @@ impl<F: Files> Log<F> {
     /// Brings the oldest file out of the way, to be dropped step by step. Where the name for that
     /// is taken by a directory that is not empty it is removed at once.
     pub(super) fn put_away(&mut self, env: &mut F, name: &str) -> Result<(), LogError> {
-        let dropped = self.names.dropped();
+        let dropped = self.names().dropped();
         match self.rename(env, name, &dropped) {
             Ok(()) => self.begin_drop(),
             Err(error) => {

@@ -5,15 +5,17 @@
 
 use super::Log;
 use super::error::{Cause, LogError, Step};
-use super::ours::Rights;
+use super::open::spread;
 use super::rotate::Stage;
+use super::terms::Terms;
 use crate::config::LogSpec;
-use crate::env::{Files, Moment};
-use crate::limits::MAX_BYTES_MIN;
+use crate::env::{Files, Moment, Stamp};
+use std::sync::Arc;
 use std::time::Duration;
 
 impl<F: Files> Log<F> {
-    /// Takes over everything of `spec` but the path. A rotation under way is finished in its mode.
+    /// Takes over everything of `spec` but the path and the owner. A rotation under way is finished
+    /// in its mode.
     ///
     /// # Errors
     /// The mode or the group can't be set; the log is then as it was.
@@ -23,10 +25,24 @@ impl<F: Files> Log<F> {
         spec: &LogSpec,
         now: Moment,
     ) -> Result<(), LogError> {
-        let rights = Rights { uid: self.rights.uid, ..Rights::of(env, spec)? };
-        let (group, old_mode, old_group) = (rights.gid, self.rights.mode, self.rights.gid);
+        let terms = self.terms.changed(env, spec)?;
+        self.reconfigure_to(env, Arc::new(terms), now)
+    }
+
+    /// The same, with terms that others may have too.
+    ///
+    /// # Errors
+    /// The mode or the group can't be set; the log is then as it was.
+    pub(crate) fn reconfigure_to(
+        &mut self,
+        env: &mut F,
+        terms: Arc<Terms>,
+        now: Moment,
+    ) -> Result<(), LogError> {
+        let (spec, old) = (&terms.spec, self.terms.rights);
+        let (group, old_mode, old_group) = (terms.rights.gid, old.mode, old.gid);
         let fail = |step| {
-            let path = self.spec.path.clone();
+            let path = self.path();
             move |error| LogError { path, step, cause: Cause::Io(error) }
         };
         if let Some(gid) = group.filter(|_| group != old_group) {
@@ -41,26 +57,25 @@ impl<F: Files> Log<F> {
             }
             return Err(fail(Step::SetMode)(error));
         }
-        if let Stage::Copying { to, .. } = &self.stage {
+        if let Stage::Copying { to, .. } = self.stage() {
             // The copy is no one's log yet: whoever can't read it reads the next.
             let _ = env.set_mode(to, spec.file_mode);
             if let Some(gid) = group {
                 let _ = env.set_group(to, gid);
             }
         }
-        self.rights = rights;
         self.change_age(spec.max_age, now);
-        self.check_at = self.check_at.min(now + spec.check_interval);
-        let path = self.spec.path.clone();
-        let max_bytes = spec.max_bytes.max(MAX_BYTES_MIN);
-        if !self.stage.is_idle() {
+        self.check_at = self.check_at.min((now + spec.check_interval).into());
+        let old = std::mem::replace(&mut self.terms, terms);
+        let (old, new) = (&old.spec, &self.terms.spec);
+        if let Some(unrest) = self.unrest.as_mut().filter(|unrest| !unrest.stage.is_idle()) {
             // A rotation under way keeps the room that it had to append to.
-            let (old, begun_at) = (self.spec.max_bytes, self.begun_at);
-            self.begun_at = (begun_at.max(old) + old).saturating_sub(max_bytes).max(begun_at);
+            let (most, begun_at) = (old.max_bytes, unrest.begun_at);
+            let room = begun_at.max(most) + most;
+            unrest.begun_at = room.saturating_sub(new.max_bytes).max(begun_at);
         }
-        let syncs_now = spec.fsync != self.spec.fsync;
-        let keep_changed = spec.keep != self.spec.keep;
-        self.spec = LogSpec { path, max_bytes, ..spec.clone() };
+        let syncs_now = new.fsync != old.fsync;
+        let keep_changed = new.keep != old.keep;
         if keep_changed {
             self.change_keep(env);
         }
@@ -71,9 +86,9 @@ impl<F: Files> Log<F> {
 
     /// Opens the log's name anew if it stands for another file, or none, at once.
     pub fn reopen_if_moved(&mut self, env: &mut F, now: Moment) {
-        if self.stage.is_idle() {
+        if self.stage().is_idle() {
             self.check_name(env, now);
-        } else if self.rotating.due().is_some() {
+        } else if self.rotating_due().is_some() {
             self.advance(env, now);
         }
         self.drain_if_possible(env, now);
@@ -82,22 +97,18 @@ impl<F: Files> Log<F> {
 
     /// The part of the age by which this log differs from others stays the same.
     fn change_age(&mut self, max_age: Option<Duration>, now: Moment) {
-        if max_age == self.spec.max_age {
+        if max_age == self.terms.spec.max_age {
             return;
         }
-        let (old_max, old_whole) = (self.age_max, self.spec.max_age);
-        let began = self.age_due.zip(old_max).map_or(now, |(due, max)| due.saturating_sub(max));
-        self.age_max = max_age.map(|whole| match old_whole.zip(old_max) {
-            Some((of, max)) => whole.mul_f64(max.as_secs_f64() / of.as_secs_f64()),
-            None => whole,
-        });
-        let due = self.age_max.map(|max| (began + max).max(now));
-        self.age_due = due.filter(|_| self.size > 0);
+        let due = self.age_due.map(Moment::from).zip(self.age_max());
+        let began = due.map_or(now, |(due, max)| due.saturating_sub(max));
+        let due = max_age.map(|max| (began + spread(max, self.jitter)).max(now));
+        self.age_due = due.filter(|_| self.size > 0).map(Stamp::from);
     }
 
     /// Backups beyond the new number go; those that were to go and are kept now stay.
     fn change_keep(&mut self, env: &mut F) {
-        if let Some(dropped) = &mut self.dropped {
+        if let Some(dropped) = self.unrest.as_mut().and_then(|unrest| unrest.dropped.as_mut()) {
             dropped.excess.clear();
         }
         if let Err(error) = self.find_excess(env) {

@@ -19,7 +19,7 @@ const COMPARE_CHUNK: usize = 64 * 1024;
 impl<F: Files> Log<F> {
     /// Finishes an interrupted rotation, and notes what is to be dropped.
     pub(super) fn recover(&mut self, env: &mut F, now: Moment) -> Result<(), LogError> {
-        match self.remove(env, &self.names.copying()) {
+        match self.remove(env, &self.names().copying()) {
             // Nothing that we left: a copy is made once it is gone, the log goes on meanwhile.
             Err(error) if matches!(error.cause, Cause::InTheWay) => ::log::warn!("{error}"),
             removed => removed?,
@@ -27,35 +27,39 @@ impl<F: Files> Log<F> {
         self.clear_packing(env);
         let stage = self.judge_copy(env)?;
         let truncated = matches!(stage, Some(Stage::Placing { .. }));
-        let copy = self.names.copied();
+        let copy = self.names().copied();
         let copy = if truncated { self.seen(env, &copy) } else { None };
         // Nobody restores anything under that name: it is no older than what was noted, whatever
         // a clock that was set back made of its time.
         let copy = copy.map(|copy| Seen { modified: Duration::MAX, ..copy });
-        self.stage = stage.unwrap_or(Stage::Idle);
+        if let Some(stage) = stage {
+            self.unrest().stage = stage;
+        }
         self.begin_history(env, copy, now)?;
-        if !self.stage.is_idle() {
+        if !self.stage().is_idle() {
             self.run_stages(env, now)?;
             self.say(env, now);
         }
-        self.find_leftovers(env)
+        self.find_leftovers(env)?;
+        self.rest(now);
+        Ok(())
     }
 
     /// Notes what is to be dropped.
     pub(super) fn find_leftovers(&mut self, env: &mut F) -> Result<(), LogError> {
-        if self.stat_name(env, &self.names.dropped())?.is_some() {
+        if self.stat_name(env, &self.names().dropped())?.is_some() {
             self.begin_drop();
         }
         self.check_retention();
         // Nobody knows which of them a predecessor had no time for.
-        self.want_work(self.spec.keep);
+        self.want_work(self.terms.spec.keep);
         self.find_excess(env)
     }
 
     /// Removes what a command that was not followed to its end has left.
     /// Where that fails it is done before the next command, and the log goes on.
     pub(super) fn clear_packing(&mut self, env: &mut F) {
-        let removed = self.remove(env, &self.names.packing());
+        let removed = self.remove(env, &self.names().packing());
         if let Err(error) = removed.and_then(|()| self.remove_replaced(env)) {
             ::log::warn!("{error}");
         }
@@ -63,7 +67,7 @@ impl<F: Files> Log<F> {
 
     /// How far the rotation had come whose complete copy is there.
     fn judge_copy(&mut self, env: &mut F) -> Result<Option<Stage<F::File>>, LogError> {
-        let name = self.names.copied();
+        let name = self.names().copied();
         if self.stat_name(env, &name)?.is_none() {
             return Ok(None);
         }
@@ -92,10 +96,10 @@ impl<F: Files> Log<F> {
         why: &LogError,
     ) -> Result<Option<Stage<F::File>>, LogError> {
         ::log::warn!("{why}; it is put aside");
-        let may_be_copy = matches!(why.cause, Cause::Owner { .. }) && self.spec.keep > 0;
+        let may_be_copy = matches!(why.cause, Cause::Owner { .. }) && self.terms.spec.keep > 0;
         let done = if may_be_copy {
             let shifted = self.shift(env);
-            shifted.and_then(|()| self.rename(env, name, &self.names.backup(1)))
+            shifted.and_then(|()| self.rename(env, name, &self.names().backup(1)))
         } else {
             self.remove(env, name)
         };
@@ -127,14 +131,16 @@ impl<F: Files> Log<F> {
     /// Notes the backups beyond `keep`. They go from the highest number down, so that the first
     /// one, by which they are noticed, goes last.
     pub(super) fn find_excess(&mut self, env: &mut F) -> Result<(), LogError> {
-        if self.backup(env, self.spec.keep + 1)?.is_none() {
+        if self.backup(env, self.terms.spec.keep + 1)?.is_none() {
             return Ok(());
         }
         let names = env.names(&self.dir);
         let names = names.map_err(|error| self.error(".", Step::Examine, error))?;
-        let found = names.iter().filter_map(|name| self.names.backup_number(name));
+        let ours = self.names();
+        let found = names.iter().filter_map(|name| ours.backup_number(name));
         let known = found.filter(|(_, suffix)| self.knows_suffix(suffix));
-        let mut excess: Vec<u32> = known.map(|(k, _)| k).filter(|&k| k > self.spec.keep).collect();
+        let numbers = known.map(|(number, _)| number);
+        let mut excess: Vec<u32> = numbers.filter(|&k| k > self.terms.spec.keep).collect();
         excess.sort_unstable();
         excess.dedup();
         self.drop_state().excess = excess;

@@ -17,11 +17,12 @@ const AGE_CHECK_MIN: Duration = Duration::from_secs(1);
 impl<F: Files> Log<F> {
     /// Notes that backups may have to go; what is done is done by [`Log::step`].
     pub(super) fn check_retention(&mut self) {
-        let limited = self.spec.max_total_bytes.is_some() || self.spec.max_backup_age.is_some();
-        self.backup_due = None;
+        let spec = &self.terms.spec;
+        let limited = spec.max_total_bytes.is_some() || spec.max_backup_age.is_some();
+        self.set_backup_due(None);
         if limited {
             self.drop_state().look = true;
-        } else if let Some(dropped) = &mut self.dropped {
+        } else if let Some(dropped) = self.unrest.as_mut().and_then(|u| u.dropped.as_mut()) {
             dropped.look = false;
         }
     }
@@ -32,26 +33,27 @@ impl<F: Files> Log<F> {
         env: &mut F,
         now: Moment,
     ) -> Result<Option<Backup>, LogError> {
-        self.backup_due = None;
+        self.set_backup_due(None);
         let mut backups = self.backups(env)?;
         backups.retain(|backup| backup.stat.regular);
         let total: u64 = backups.iter().map(|backup| backup.stat.size).sum();
         let Some(oldest) = backups.pop() else { return Ok(None) };
-        let room = self.spec.max_total_bytes.map(|most| most - self.spec.max_bytes.min(most));
+        let spec = &self.terms.spec;
+        let room = spec.max_total_bytes.map(|most| most - spec.max_bytes.min(most));
         if room.is_some_and(|room| total > room) {
             return Ok(Some(oldest));
         }
-        let Some(age_max) = self.spec.max_backup_age else { return Ok(None) };
+        let Some(age_max) = spec.max_backup_age else { return Ok(None) };
         let left = age_max.saturating_sub(oldest.stat.age);
         if left.is_zero() {
             return Ok(Some(oldest));
         }
-        self.backup_due = Some(now + left.max(AGE_CHECK_MIN));
+        self.set_backup_due(Some(now + left.max(AGE_CHECK_MIN)));
         Ok(None)
     }
 
     /// Gives one backup the name under which it goes.
     pub(super) fn send_off(&self, env: &mut F, backup: &Backup) -> Result<(), LogError> {
-        self.rename(env, &self.name_of(backup), &self.names.dropped())
+        self.rename(env, &self.name_of(backup), &self.names().dropped())
     }
 }

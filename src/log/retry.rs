@@ -51,6 +51,11 @@ impl Retry {
         self.told
     }
 
+    /// It does not wait, and nothing is to be remembered of an earlier failure.
+    pub fn is_over(&self, now: Moment) -> bool {
+        self.due.is_none() && self.wait.is_zero() && !self.told && self.quiet_until <= now
+    }
+
     /// When it is to be tried again, if it failed.
     pub fn due(&self) -> Option<Moment> {
         self.due

@@ -71,24 +71,29 @@ impl<File> Stage<File> {
 impl<F: Files> Log<F> {
     /// Begins a rotation, and goes as far as one call may.
     pub(super) fn begin(&mut self, env: &mut F, why: Why, now: Moment) {
-        self.stage = Stage::Wanted(why);
-        self.begun_at = self.size.saturating_sub(self.left_over);
+        let size = self.size;
+        let unrest = self.unrest();
+        unrest.stage = Stage::Wanted(why);
+        unrest.begun_at = size.saturating_sub(unrest.left_over);
         self.advance(env, now);
     }
 
     /// Goes on with a rotation. A failure is noted, and retried by the timer.
     pub(super) fn advance(&mut self, env: &mut F, now: Moment) {
-        match self.run_stages(env, now) {
-            Ok(()) if self.stage.is_idle() => {
-                if self.rotating.succeed() {
-                    ::log::info!("log {}: rotated again", self.spec.path.display());
+        let advanced = self.run_stages(env, now);
+        let unrest = self.unrest();
+        match advanced {
+            Ok(()) if unrest.stage.is_idle() => {
+                if unrest.rotating.succeed() {
+                    ::log::info!("log {}: rotated again", self.shown());
                 }
             }
-            Ok(()) => self.rotating.resume(),
+            Ok(()) => unrest.rotating.resume(),
             Err(error) => {
-                self.counters.rotation_failures += 1;
-                if self.rotating.fail(now) {
-                    let (path, lost) = (self.spec.path.display(), self.counters.lost_bytes);
+                let is_told = unrest.rotating.fail(now);
+                self.count().rotation_failures += 1;
+                if is_told {
+                    let (path, lost) = (self.shown(), self.counters().lost_bytes);
                     ::log::warn!("rotation of log {path}: {error} ({lost} bytes lost so far)");
                 }
             }
@@ -98,7 +103,7 @@ impl<F: Files> Log<F> {
     /// Runs stage after stage until none is left, one fails, or the next slice is to wait.
     pub(super) fn run_stages(&mut self, env: &mut F, now: Moment) -> Result<(), LogError> {
         loop {
-            let next = match self.stage {
+            let next = match *self.stage() {
                 Stage::Idle => return Ok(()),
                 Stage::Wanted(why) => self.start(env, why)?,
                 Stage::Away { by_us } => self.replace(env, by_us, now)?,
@@ -109,7 +114,7 @@ impl<F: Files> Log<F> {
                 Stage::Copied { bytes } => self.truncate_copied(env, bytes)?,
                 Stage::Placing { .. } => self.place_copy(env)?,
             };
-            self.stage = next;
+            self.unrest().stage = next;
         }
     }
 
@@ -118,19 +123,19 @@ impl<F: Files> Log<F> {
         if !self.look(env)? {
             return Ok(Stage::Away { by_us: false });
         }
-        let soft = super::cut::soft_limit(self.spec.max_bytes);
+        let soft = super::cut::soft_limit(self.terms.spec.max_bytes);
         if self.size == 0 || (why == Why::Size && self.size < soft) {
             return Ok(Stage::Idle);
         }
-        if self.spec.mode == RotateMode::CopyTruncate {
+        if self.terms.spec.mode == RotateMode::CopyTruncate {
             return self.start_copy(env);
         }
-        let log = self.names.log.clone();
-        if self.spec.keep == 0 {
+        let log = self.names().log.to_owned();
+        if self.terms.spec.keep == 0 {
             self.put_away(env, &log)?;
         } else {
             self.shift(env)?;
-            self.rename(env, &log, &self.names.backup(1))?;
+            self.rename(env, &log, &self.names().backup(1))?;
         }
         Ok(Stage::Away { by_us: true })
     }
@@ -145,28 +150,28 @@ impl<F: Files> Log<F> {
         let (bytes, inode) = (self.size, self.id.inode);
         if let Err(error) = self.reopen(env, now) {
             // What goes into a file without a name is lost with it: it waits for a new one.
-            self.is_nameless = env.stat(&self.file).is_ok_and(|stat| stat.links == 0);
+            self.unrest().is_nameless = env.stat(&self.file).is_ok_and(|stat| stat.links == 0);
             return Err(error);
         }
-        self.is_nameless = false;
+        self.unrest().is_nameless = false;
         let mut whole = self.whole(bytes, inode, self.id.inode);
         self.begin_generation(&whole);
         if by_us {
             self.rotated();
             self.happened_at(whole.end, 0, What::Rotated(whole));
         } else {
-            self.counters.reopened += 1;
+            self.count().reopened += 1;
             whole.newest = self.newest(env);
             self.happened_at(whole.end, 0, What::Moved(whole));
-            ::log::info!("log {}: was moved, opened anew", self.spec.path.display());
+            ::log::info!("log {}: was moved, opened anew", self.shown());
         }
         Ok(Stage::Idle)
     }
 
     /// A generation is complete.
     pub(super) fn rotated(&mut self) {
-        self.counters.rotations += 1;
-        self.left_over = 0;
+        self.rotations += 1;
+        self.unrest().left_over = 0;
         self.check_retention();
         self.want_work(1);
     }
@@ -176,15 +181,15 @@ impl<F: Files> Log<F> {
     pub(super) fn shift(&mut self, env: &mut F) -> Result<(), LogError> {
         self.settle_replaced(env)?;
         let mut moving = Vec::new();
-        for number in 1..=self.spec.keep {
+        for number in 1..=self.terms.spec.keep {
             let Some(backup) = self.backup(env, number)? else { break };
             moving.push(backup);
         }
-        if let Some(oldest) = moving.pop_if(|oldest| oldest.number == self.spec.keep) {
+        if let Some(oldest) = moving.pop_if(|oldest| oldest.number == self.terms.spec.keep) {
             self.put_away(env, &self.name_of(&oldest))?;
         }
         for backup in moving.iter().rev() {
-            let to = self.names.packed(backup.number + 1, &backup.suffix);
+            let to = self.names().packed(backup.number + 1, &backup.suffix);
             self.rename(env, &self.name_of(backup), &to)?;
         }
         Ok(())
@@ -212,13 +217,13 @@ impl<F: Files> Log<F> {
     /// The same, without a note: by how much the log was cut. What is left are its last bytes, as
     /// others cut a log to nothing, and more was appended since.
     pub(super) fn see(&mut self, env: &mut F) -> Result<Option<u64>, LogError> {
-        match env.stat_at(&self.dir, &self.names.log) {
+        match env.stat_at(&self.dir, self.names().log) {
             Ok(stat) if stat.id == self.id => {
                 let cut = self.size.saturating_sub(stat.size);
                 if cut > 0 {
-                    self.counters.truncated_outside += 1;
-                    self.base += cut;
-                    self.start = self.base;
+                    self.count().truncated_outside += 1;
+                    let base = self.base + cut;
+                    self.stand_at(base, base);
                 }
                 self.size = stat.size;
                 if stat.size == 0 {
@@ -228,17 +233,17 @@ impl<F: Files> Log<F> {
             }
             Ok(_) => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(self.error(&self.names.log, Step::Examine, error)),
+            Err(error) => Err(self.error(self.names().log, Step::Examine, error)),
         }
     }
 
     /// Looks whether the log was moved, deleted or truncated by somebody, and reopens it.
     pub(super) fn check_name(&mut self, env: &mut F, now: Moment) {
-        self.check_at = now + self.spec.check_interval;
+        self.check_at = (now + self.terms.spec.check_interval).into();
         self.check_events(env);
         // A rotation under way looks for itself. A failure to look is no reason to stop writing.
-        if self.stage.is_idle() && matches!(self.look(env), Ok(false)) {
-            self.stage = Stage::Away { by_us: false };
+        if self.stage().is_idle() && matches!(self.look(env), Ok(false)) {
+            self.unrest().stage = Stage::Away { by_us: false };
             self.advance(env, now);
         }
     }

@@ -7,19 +7,20 @@
 use super::Counters;
 use super::Log;
 use super::error::{Cause, LogError, Step};
-use super::events::Events;
+use super::events::Unsaid;
 use super::held::{Gap, Held};
-use super::names::Names;
-use super::open::spread;
+use super::open::kept;
 use super::ours::Rights;
 use super::record::{Record, What};
-use super::retry::Retry;
 use super::rotate::{Stage, Why};
-use crate::config::{AfterRotate, Fsync, LogSpec, Overflow, RotateMode};
-use crate::env::{Descriptor, FileId, Files, Moment};
+use super::terms::Terms;
+use super::unrest::Unrest;
+use crate::config::{AfterRotate, Fsync, LogSpec, Overflow, RotateMode, VmPaths};
+use crate::env::{Descriptor, FileId, Files, Moment, Stamp};
 use crate::limits::HOLD_BYTES;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A log.
@@ -180,11 +181,10 @@ impl SavedLog {
         self.held.len() as u64 + lost
     }
 
-    /// The part that [`SavedLog::spec`] reads.
+    /// The part that [`SavedLog::spec`] reads, but for the path.
     fn of(spec: &LogSpec) -> SavedLog {
         let after_rotate = spec.after_rotate.clone();
         SavedLog {
-            path: spec.path.clone(),
             max_bytes: spec.max_bytes,
             max_age: spec.max_age,
             keep: spec.keep,
@@ -225,7 +225,9 @@ impl<F: Files> Log<F> {
         number: impl Fn(&F::File) -> Descriptor,
         dir_number: impl Fn(&F::Dir) -> Descriptor,
     ) -> SavedLog {
-        let (rotation, copy) = match &self.stage {
+        let rest = Unrest::default();
+        let unrest = self.unrest.as_deref().unwrap_or(&rest);
+        let (rotation, copy) = match &unrest.stage {
             Stage::Idle => (Rotation::Idle, None),
             Stage::Wanted(_) => (Rotation::Wanted, None),
             Stage::Away { by_us } => (Rotation::Away { by_us: *by_us }, None),
@@ -238,23 +240,44 @@ impl<F: Files> Log<F> {
             file: number(&self.file),
             id: Some(self.id),
             size: self.size,
-            age_due: self.age_due,
+            age_due: self.age_due.map(Moment::from),
             rotation,
-            begun_at: self.begun_at,
+            begun_at: unrest.begun_at,
             copy: copy.map(number),
-            held: self.held.bytes.iter().copied().collect(),
-            gaps: self.held.gaps.clone(),
+            held: unrest.held.bytes.iter().copied().collect(),
+            gaps: unrest.held.gaps.clone(),
             base: Some(self.base),
             generation: self.generation,
-            start: self.start,
-            events: String::from_utf8_lossy(&self.events.pending).into_owned(),
-            events_broken: self.events.broken,
+            start: self.first_offset(),
+            events: String::from_utf8_lossy(&unrest.unsaid.pending).into_owned(),
+            events_broken: unrest.unsaid.broken,
             counters: Counters {
-                lost_boot_head: self.counters.lost_boot_head + self.head_pending(),
-                ..self.counters
+                lost_boot_head: self.counters().lost_boot_head + self.head_pending(),
+                ..self.counters()
             },
-            ..SavedLog::of(&self.spec)
+            path: self.path(),
+            ..SavedLog::of(&self.terms.spec)
         }
+    }
+
+    /// What a log that is left is to be: as it was, where a name can't be looked up just now. That
+    /// is no reason to lose the VM: the file was ours.
+    ///
+    /// # Errors
+    /// The file that was left can't be examined.
+    pub(crate) fn terms_left(
+        env: &mut F,
+        saved: &SavedLog,
+        file: &F::File,
+    ) -> Result<Terms, LogError> {
+        let spec = saved.spec();
+        let stat = env.stat(file).map_err(|error| LogError {
+            path: spec.path.clone(),
+            step: Step::Examine,
+            cause: Cause::Io(error),
+        })?;
+        let own = Rights { uid: stat.uid, gid: None, mode: spec.file_mode };
+        Ok(Terms::with(&spec, Rights::of(env, &spec).unwrap_or(own)))
     }
 
     /// Goes on where the predecessor was. What was held is tried to be written at once.
@@ -268,61 +291,75 @@ impl<F: Files> Log<F> {
         jitter: u64,
         now: Moment,
     ) -> Result<Log<F>, LogError> {
-        let spec = saved.spec();
-        let name = spec.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let terms = Arc::new(Log::terms_left(env, &saved, &open.file)?);
+        Log::take_over_at(env, (VmPaths::of_log(&saved.path), terms), saved, open, jitter, now)
+    }
+
+    /// The same for a VM's log, under terms that it shares with others.
+    ///
+    /// # Errors
+    /// As [`Log::take_over`].
+    pub(crate) fn take_over_at(
+        env: &mut F,
+        (paths, terms): (VmPaths, Arc<Terms>),
+        saved: SavedLog,
+        open: OpenLog<F>,
+        jitter: u64,
+        now: Moment,
+    ) -> Result<Log<F>, LogError> {
         let stat = env.stat(&open.file).map_err(|error| LogError {
-            path: spec.path.clone(),
+            path: paths.log(),
             step: Step::Examine,
             cause: Cause::Io(error),
         })?;
-        // A name that can't be looked up just now is no reason to lose the VM: the file was ours.
-        let own = Rights { uid: stat.uid, gid: None, mode: spec.file_mode };
-        let rights = Rights::of(env, &spec).unwrap_or(own);
-        let stage = saved.rotation.stage(open.copy);
-        let mut log = Log {
-            names: Names { log: name.to_owned() },
-            rights,
-            dir: open.dir,
-            file: open.file,
-            id: stat.id,
-            size: saved.size,
-            begun_at: saved.begun_at,
-            left_over: 0,
-            is_nameless: false,
-            counters: saved.counters,
-            check_at: now,
-            age_max: spec.max_age.map(|max| spread(max, jitter)),
-            age_due: saved.age_due,
-            generation: saved.generation,
-            start: saved.start,
-            base: saved.base.unwrap_or(0),
-            events: Events::default(),
-            mark_at: now,
-            held: Held { bytes: saved.held.into(), gaps: saved.gaps },
-            lost_due: None,
-            writing: Retry::default(),
-            stage,
-            rotating: Retry::default(),
-            backup_due: None,
-            dropped: None,
-            head: None,
-            after: None,
-            spec,
-        };
-        (log.events.pending, log.events.broken) = (saved.events.into_bytes(), saved.events_broken);
-        match saved.base {
-            Some(_) => {
-                let adopted = log.adopted(env);
-                log.happened(adopted);
-                log.lost_due = (!log.held.gaps.is_empty()).then_some(now);
-            }
-            None => log.begin_history(env, None, now)?,
-        }
+        let events = saved.events.into_bytes();
         let lost = |record: Record| match record.what {
             What::Lost(loss) => loss.bytes,
             _ => 0,
         };
-        log.events.losses = Record::decode_all(&log.events.pending).map(lost).sum();
+        let losses = Record::decode_all(&events).map(lost).sum();
+        let unrest = Unrest {
+            held: Held { bytes: saved.held.into(), gaps: saved.gaps },
+            stage: saved.rotation.stage(open.copy),
+            begun_at: saved.begun_at,
+            unsaid: Unsaid::left(events, losses, saved.events_broken),
+            ..Unrest::default()
+        };
+        let mut log = Log {
+            terms,
+            paths,
+            file: open.file,
+            dir: open.dir,
+            events: None,
+            jitter: kept(jitter),
+            size: saved.size,
+            check_at: now.into(),
+            mark_at: now.into(),
+            age_due: saved.age_due.map(Stamp::from),
+            written_bytes: saved.counters.written_bytes,
+            unrest: Some(Box::new(unrest)),
+            id: stat.id,
+            generation: saved.generation,
+            base: saved.base.unwrap_or(0),
+            events_inode: 0,
+            events_size: 0,
+            rotations: saved.counters.rotations,
+            extra: None,
+        };
+        log.stand_at(saved.start, log.base);
+        let counted = Counters { written_bytes: 0, rotations: 0, ..saved.counters };
+        if counted != Counters::default() {
+            *log.count() = counted;
+        }
+        match saved.base {
+            Some(_) => {
+                let adopted = log.adopted(env);
+                log.happened(adopted);
+                let unrest = log.unrest();
+                unrest.lost_due = (!unrest.held.gaps.is_empty()).then_some(now);
+            }
+            None => log.begin_history(env, None, now)?,
+        }
         log.go_on(env, now)?;
         Ok(log)
     }
@@ -331,11 +368,11 @@ impl<F: Files> Log<F> {
     fn go_on(&mut self, env: &mut F, now: Moment) -> Result<(), LogError> {
         self.clear_packing(env);
         self.find_leftovers(env)?;
-        if !self.stage.is_idle() {
+        if !self.stage().is_idle() {
             self.advance(env, now);
         }
         self.drain(env, now);
-        if self.lost_due.is_some() {
+        if self.unrest.as_ref().is_some_and(|unrest| unrest.lost_due.is_some()) {
             self.record_losses_behind(now);
         }
         self.say(env, now);

@@ -11,9 +11,9 @@ use super::report::{EventKind, VmId};
 use super::slot::{LaunchPart, Slot};
 use super::timers::Clock;
 use super::{Env, Reactor};
-use crate::config::{OnExit, VmSpec};
+use crate::config::{OnExit, VmPaths, VmSpec};
 use crate::env::Announced;
-use crate::log::{Counters, Log, id_at, size_at};
+use crate::log::{Counters, Log, Terms, id_at, size_at};
 use crate::vm::launch::{Launch, LaunchNext, LaunchSpec};
 use crate::vm::{Next, Vm};
 
@@ -79,7 +79,8 @@ impl<E: Env> Reactor<E> {
             return Err(refused);
         };
         let places = self.places(&spec);
-        self.check_alone(&spec, &places)?;
+        let paths = VmPaths::of(&spec);
+        self.check_alone(&spec, &paths, &places)?;
         let now = self.env.now();
         let seed = self.roll();
         // Before a rotation that a crash interrupted is finished.
@@ -89,18 +90,20 @@ impl<E: Env> Reactor<E> {
                 .map_err(|error| AdoptError::Log(id.clone(), error))?,
             false => None,
         };
-        let log = Log::open(self.env.files(), &spec.log, seed, now)
-            .map_err(|error| AdoptError::Log(id.clone(), error))?;
+        let log = Terms::of(self.env.files(), &spec.log).and_then(|terms| {
+            let terms = self.shared.share(terms);
+            Log::open_at(self.env.files(), paths, terms, seed, now)
+        });
+        let log = log.map_err(|error| AdoptError::Log(id.clone(), error))?;
         let vm = match launch {
             None => Vm::new(spec.on_exit, spec.dial_timeout, seed, now),
             Some(_) => Vm::held(spec.on_exit, seed),
         };
         // The log's directory may be new, and with it the places in it.
         let places = self.places(&spec);
-        self.index.add(key, &spec.id, &places, log.id());
-        let slot = Slot::new(spec, vm, log, launch, places);
-        let inserted = self.table.insert(slot);
+        let inserted = self.table.insert(Slot::new(&spec, vm, log, launch, places));
         debug_assert_eq!(inserted, key, "the table gives the key that it announced");
+        self.index.add(&mut self.table, key);
         self.set_limits(key, now);
         self.tell(key, EventKind::Adopted);
         self.after_log(key, Counters::default());
@@ -111,18 +114,21 @@ impl<E: Env> Reactor<E> {
     }
 
     pub(super) fn places(&mut self, spec: &VmSpec) -> Places {
-        Places {
-            serial: self.env.place(&spec.serial),
-            log: self.env.place(&spec.log.path),
-            api: spec.api.as_ref().map(|api| self.env.place(api)),
-        }
+        let (serial, log) = (self.env.place(&spec.serial), self.env.place(&spec.log.path));
+        let api = spec.api.as_ref().map(|api| self.env.place(api));
+        self.index.places([serial, api.unwrap_or_default(), log])
     }
 
-    fn check_alone(&mut self, spec: &VmSpec, places: &Places) -> Result<(), AdoptError> {
-        let taken = self.index.taken(&spec.id, places).or_else(|| {
+    fn check_alone(
+        &mut self,
+        spec: &VmSpec,
+        paths: &VmPaths,
+        places: &Places,
+    ) -> Result<(), AdoptError> {
+        let taken = self.index.taken(&self.table, paths, places).or_else(|| {
             // A hard link, or a path by another mount, is the same file under another name.
             let log = id_at(self.env.files(), &spec.log)?;
-            Some((Taken::Log, self.index.owner_of(log)?))
+            Some((Taken::Log, self.index.owner_of(&self.table, log)?))
         });
         let Some((what, other)) = taken else { return Ok(()) };
         let (id, other) = (spec.id.clone(), self.name(other));
@@ -145,9 +151,10 @@ impl<E: Env> Reactor<E> {
         self.count_held(key);
         self.after_errands(key, &before);
         let Some(slot) = self.table.get_mut(key) else { return };
-        let after = *slot.log.counters();
+        let after = slot.log.counters();
+        slot.settle();
         let at = slot.log.deadline();
-        self.timers.set(&mut slot.armed, key, Clock::Log, at);
+        self.timers.set(slot.armed(Clock::Log), key, Clock::Log, at);
         if !slot.stepping && slot.log.has_work() {
             slot.stepping = true;
             self.stepping.push_back(key);
@@ -159,11 +166,7 @@ impl<E: Env> Reactor<E> {
         {
             return;
         }
-        let (old_id, new_id) = (slot.log_id, slot.log.id());
-        if old_id != new_id {
-            slot.log_id = new_id;
-            self.index.log_moved(key, old_id, new_id);
-        }
+        self.index.log_moved(&mut self.table, key);
         let rotations = after.rotations - before.rotations;
         let failures = after.rotation_failures - before.rotation_failures;
         let lost = after.lost_bytes - before.lost_bytes;
@@ -185,11 +188,13 @@ impl<E: Env> Reactor<E> {
     /// Frees the slots of the VMs that were closed in this turn.
     pub(super) fn reap(&mut self) {
         for key in std::mem::take(&mut self.to_reap) {
+            self.index.remove(&self.table, key);
             let Some(mut slot) = self.table.remove(key) else { continue };
-            self.held_total = self.held_total.saturating_sub(slot.held);
-            self.timers.clear(&mut slot.armed, key);
-            self.unwatch(key, slot.watch.take());
-            self.index.remove(key, &slot.spec.id, &slot.places, slot.log_id);
+            self.held_total = self.held_total.saturating_sub(slot.aside.held);
+            for clock in Clock::ALL {
+                self.timers.set(slot.armed(clock), key, clock, None);
+            }
+            self.unwatch(key, slot.aside.watch.take());
         }
     }
 

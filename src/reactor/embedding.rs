@@ -20,7 +20,7 @@ impl<E: Env> Reactor<E> {
         let Some(slot) = self.table.get_mut(vm.0).filter(|slot| !slot.closing) else {
             return false;
         };
-        if slot.launch.as_ref().is_some_and(|part| !part.machine.is_running()) {
+        if slot.aside.launch.as_ref().is_some_and(|part| !part.machine.is_running()) {
             self.on_launch_stop(vm.0, now);
             return true;
         }
@@ -37,7 +37,7 @@ impl<E: Env> Reactor<E> {
         let launched = self
             .table
             .get(vm.0)
-            .is_some_and(|slot| slot.launch.is_some() && !slot.let_go && !slot.closing);
+            .is_some_and(|slot| slot.aside.launch.is_some() && !slot.let_go && !slot.closing);
         if launched {
             self.on_launch_stop(vm.0, now);
         }
@@ -50,7 +50,7 @@ impl<E: Env> Reactor<E> {
         let Some(slot) = self.table.get_mut(vm.0).filter(|slot| !slot.closing) else {
             return false;
         };
-        let before = *slot.log.counters();
+        let before = slot.log.counters();
         slot.log.rotate(self.env.files(), now);
         self.after_log(vm.0, before);
         true
@@ -118,19 +118,19 @@ impl<E: Env> Reactor<E> {
         let dialing = matches!(slot.vm.state(), State::Dialing { .. });
         let failure = slot.vm.last_failure().filter(|_| dialing);
         Some(VmStatus {
-            id: slot.spec.id.clone(),
+            id: slot.id().to_owned(),
             state: slot.vm.state().name(),
-            serial: slot.spec.serial.clone(),
-            log: slot.spec.log.path.clone(),
-            pid: slot.pid,
-            read_bytes: slot.counters.read_bytes,
-            connects: slot.counters.connects,
-            displaced: slot.counters.displaced,
-            upstream_loss_possible: slot.counters.upstream_loss_possible,
+            serial: slot.serial(),
+            log: slot.log.path(),
+            pid: slot.pid(),
+            read_bytes: slot.read_bytes,
+            connects: slot.connects.into(),
+            displaced: slot.aside.displaced.into(),
+            upstream_loss_possible: slot.aside.upstream_loss_possible.into(),
             unserved: slot.vm.is_unserved(),
-            ends: slot.counters.ends,
+            ends: slot.aside.ends,
             dial_failure: failure.map(|failure| failure.to_string()),
-            log_counters: *slot.log.counters(),
+            log_counters: slot.log.counters(),
             log_bytes: slot.log.size(),
             held_bytes: slot.log.held_bytes() as u64,
         })
@@ -143,7 +143,7 @@ impl<E: Env> Reactor<E> {
 
     /// The VM of this name.
     pub fn find(&self, id: &str) -> Option<VmId> {
-        self.index.find(id).map(VmId)
+        self.index.find(&self.table, id).map(VmId)
     }
 
     /// All VMs in charge.
@@ -154,7 +154,25 @@ impl<E: Env> Reactor<E> {
     /// The next state change that nobody has taken yet. At most [`limits::EVENTS_MAX`] wait; the
     /// oldest are then dropped and counted.
     pub fn next_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let next = self.events.pop_front();
+        if self.events.is_empty() {
+            self.events.shrink_to(limits::QUEUE_KEPT);
+        }
+        next
+    }
+
+    /// Gives back what queues took when all VMs were in them at once, as after a start.
+    pub(super) fn shrink_queues(&mut self) {
+        let queues = [
+            &mut self.queue,
+            &mut self.stepping,
+            &mut self.to_reopen,
+            &mut self.to_stop,
+            &mut self.watching.to_dial,
+        ];
+        for queue in queues.into_iter().filter(|queue| queue.is_empty()) {
+            queue.shrink_to(limits::QUEUE_KEPT);
+        }
     }
 }
 

@@ -17,15 +17,17 @@ impl<E: Env> Reactor<E> {
     /// Tells what the machine has recognised with its last input, if anything.
     pub(super) fn tell_recognised(&mut self, key: Key, now: Moment) {
         let Some(slot) = self.table.get_mut(key) else { return };
-        let absent = now.saturating_sub(slot.ended_at);
+        let absent = now.saturating_sub(slot.aside.ended_at);
         let Some(what) = slot.vm.take_recognised() else { return };
-        slot.counters.ends.count(what);
+        slot.aside.ends.count(what);
         self.stats.ends.count(what);
-        let id = &slot.spec.id;
+        if what == Recognised::Displaced {
+            slot.aside.displaced = slot.aside.displaced.saturating_add(1);
+            self.stats.displaced += 1;
+        }
+        let id = slot.id();
         match what {
             Recognised::Displaced => {
-                slot.counters.displaced += 1;
-                self.stats.displaced += 1;
                 ::log::warn!("VM {id}: another client had taken its console; taken back");
             }
             Recognised::Unserved => ::log::warn!(
@@ -59,8 +61,8 @@ impl<E: Env> Reactor<E> {
         if reset && !slot.vm.has_heard() {
             return EndCause::NeverAccepted;
         }
-        let path_now = self.env.socket_id(&slot.spec.serial).ok();
-        if path_now.is_some() && path_now == slot.socket {
+        let path_now = self.env.socket_id(&slot.serial()).ok();
+        if path_now.is_some() && path_now == slot.socket() {
             EndCause::PathUnchanged
         } else {
             EndCause::PathGone { vmm_lives: slot.process.is_some() }

@@ -126,7 +126,7 @@ impl<E: Env> Reactor<E> {
     fn begin_errand(&mut self, key: Key, now: Moment) -> bool {
         let Some(slot) = self.table.get_mut(key).filter(|slot| !slot.closing) else { return false };
         slot.errand = Turn::None;
-        let before = *slot.log.counters();
+        let before = slot.log.counters();
         let begun = slot.log.begin_work(self.env.files(), now);
         let short = match begun {
             Ok(true) => {
@@ -230,7 +230,7 @@ impl<E: Env> Reactor<E> {
         slot.errand = Turn::None;
         let outcome = match (running.end, exit) {
             (End::GivenUp, _) => {
-                let before = *slot.log.counters();
+                let before = slot.log.counters();
                 slot.log.give_up_work(self.env.files());
                 return self.after_log(key, before);
             }
@@ -251,7 +251,7 @@ impl<E: Env> Reactor<E> {
     fn end_errand(&mut self, key: Key, outcome: Result<(), String>, now: Moment) {
         let Some(slot) = self.table.get_mut(key) else { return };
         slot.errand = Turn::None;
-        let before = *slot.log.counters();
+        let before = slot.log.counters();
         if slot.log.end_work(self.env.files(), outcome, now) {
             self.start_errand(key, now);
         }

@@ -42,16 +42,16 @@ impl<E: Env> Reactor<E> {
     ) -> Result<(), String> {
         let name = call.name();
         let Some(slot) = self.table.get_mut(key) else { return Ok(()) };
-        let interrupted = slot.exchange.take();
+        let interrupted = slot.aside.questions.exchange.take();
         if let Some(Exchange { call, asker: Asker::Embedder, .. }) = interrupted {
             self.on_own_answer(key, call.name(), Err(format!("{}: given up", call.name())));
         }
         let Some(slot) = self.table.get_mut(key) else { return Ok(()) };
-        let Some(path) = &slot.spec.api else {
+        let Some(path) = &slot.api() else {
             return Err(format!("{name}: no api path is known"));
         };
         let request = call.request().encode().map_err(|error| format!("{name}: {error}"))?;
-        let (expected, token) = (slot.spec.expect_uid, key.token(Kind::Api));
+        let (expected, token) = (slot.expect_uid(), key.token(Kind::Api));
         let connected = self.env.connect(path, expected, token, Interest::ReadWrite);
         let (stream, _) = connected
             .map_err(|error| format!("{name}: cannot connect to {}: {error}", path.display()))?;
@@ -63,7 +63,8 @@ impl<E: Env> Reactor<E> {
             let (path, failure) = (path.display(), DialFailure::Stranger { is, wanted });
             return Err(format!("{name}: cannot connect to {path}: {failure}"));
         }
-        if let (Asker::Launch, Some(vmm), Some(part)) = (asker, &slot.process, &mut slot.launch)
+        if let (Asker::Launch, Some(vmm), Some(part)) =
+            (asker, &slot.process, &mut slot.aside.launch)
             && let Some(pid) = self.env.peer_pid(&stream)
             && !self.env.is_of(vmm, pid)
         {
@@ -74,8 +75,9 @@ impl<E: Env> Reactor<E> {
         }
         let deadline = call.deadline().map(|limit| now + limit);
         let parser = ResponseParser::new();
-        slot.exchange = Some(Exchange { stream, call, asker, request, sent: 0, parser, deadline });
-        self.timers.set(&mut slot.armed, key, Clock::Call, deadline);
+        slot.aside.questions.exchange =
+            Some(Exchange { stream, call, asker, request, sent: 0, parser, deadline });
+        self.timers.set(slot.armed(Clock::Call), key, Clock::Call, deadline);
         slot.ready.api = true;
         self.enqueue(key);
         Ok(())
@@ -85,7 +87,7 @@ impl<E: Env> Reactor<E> {
     pub(super) fn exchange_io(&mut self, key: Key, now: Moment) {
         let Some(slot) = self.table.get_mut(key) else { return };
         slot.ready.api = false;
-        let Some(exchange) = &mut slot.exchange else { return };
+        let Some(exchange) = &mut slot.aside.questions.exchange else { return };
         while exchange.sent < exchange.request.len() {
             match self.env.send(&exchange.stream, &exchange.request[exchange.sent..]) {
                 Ok(n) => exchange.sent += n,
@@ -121,20 +123,25 @@ impl<E: Env> Reactor<E> {
     /// The deadline of the exchange has come.
     pub(super) fn on_exchange_deadline(&mut self, key: Key, now: Moment) {
         let Some(slot) = self.table.get_mut(key) else { return };
-        let due = slot.exchange.as_ref().is_some_and(|e| e.deadline.is_some_and(|at| now >= at));
+        let due = slot
+            .aside
+            .questions
+            .exchange
+            .as_ref()
+            .is_some_and(|e| e.deadline.is_some_and(|at| now >= at));
         if due {
             let limit = limits::API_QUERY_DEADLINE.as_secs();
             self.finish_exchange(key, Err(format!("no answer in {limit} s")), now);
         } else {
-            self.timers.set(&mut slot.armed, key, Clock::Call, None);
+            self.timers.set(slot.armed(Clock::Call), key, Clock::Call, None);
         }
     }
 
     fn finish_exchange(&mut self, key: Key, outcome: Result<Response, String>, now: Moment) {
         let Some(slot) = self.table.get_mut(key) else { return };
-        let Some(exchange) = slot.exchange.take() else { return };
+        let Some(exchange) = slot.aside.questions.exchange.take() else { return };
         slot.ready.api = false;
-        self.timers.set(&mut slot.armed, key, Clock::Call, None);
+        self.timers.set(slot.armed(Clock::Call), key, Clock::Call, None);
         let call = &exchange.call;
         let answer = match outcome {
             Ok(response) => api::interpret(call, response).map_err(|error| error.to_string()),
@@ -153,13 +160,20 @@ impl<E: Env> Reactor<E> {
     /// The VMM is being ended, or the VM closed: what is asked or waits to be asked is answered so.
     pub(super) fn give_up_questions(&mut self, key: Key) {
         let Some(slot) = self.table.get_mut(key) else { return };
-        self.timers.set(&mut slot.armed, key, Clock::Call, None);
-        let asked = slot.exchange.take().filter(|exchange| exchange.asker == Asker::Embedder);
+        self.timers.set(slot.armed(Clock::Call), key, Clock::Call, None);
+        let asked = slot
+            .aside
+            .questions
+            .exchange
+            .take()
+            .filter(|exchange| exchange.asker == Asker::Embedder);
         let asked = asked.map(|exchange| exchange.call);
-        let waiting = std::mem::take(&mut slot.asked).into_iter().filter_map(|step| match step {
-            Step::Ask(call) => Some(call),
-            _ => None,
-        });
+        let waiting = std::mem::take(&mut slot.aside.questions.asked).into_iter().filter_map(
+            |step| match step {
+                Step::Ask(call) => Some(call),
+                _ => None,
+            },
+        );
         for call in asked.into_iter().chain(waiting) {
             self.on_own_answer(key, call.name(), Err(format!("{}: given up", call.name())));
         }

@@ -10,13 +10,13 @@ use super::key::{Key, Kind};
 use super::report::{EventKind, VmId};
 use super::slot::{LaunchPart, Line, Slot};
 use super::store::Store;
-use crate::config::OnExit;
+use crate::config::{OnExit, VmPaths};
 use crate::env::{CHECK_TOKEN, Descriptor, Heritage, Moment};
 use crate::handover::state::{
     FORMAT, LaunchState, ProcessState, State, StateError, StreamState, VmState,
 };
 use crate::log::record::Cause;
-use crate::log::{Counters, Log, OpenLog};
+use crate::log::{Counters, Log, OpenLog, Terms};
 use crate::vm::launch::Launch;
 use crate::vm::{Next, Vm};
 use serde::Serialize;
@@ -30,15 +30,18 @@ impl<E: Heritage> Reactor<E> {
     /// [`Reactor::save`] may be called.
     pub fn unsettled(&self) -> Option<(VmId, String)> {
         self.table.iter().find_map(|(key, slot)| {
-            let launching = slot.launch.as_ref().is_some_and(|part| !part.machine.is_settled());
-            let what = match &slot.exchange {
+            let launching =
+                slot.aside.launch.as_ref().is_some_and(|part| !part.machine.is_settled());
+            let what = match &slot.aside.questions.exchange {
                 Some(exchange) => exchange.name(),
                 None if launching => "its launch",
-                None if !slot.asked.is_empty() || slot.progress.is_draining() => {
+                None if !slot.aside.questions.asked.is_empty()
+                    || slot.aside.questions.progress.is_draining() =>
+                {
                     "the orderly end of its guest"
                 }
                 None if slot.errand == Turn::Running => "the work on its backups",
-                None if slot.foreign || slot.stranger.is_some() => {
+                None if slot.foreign || slot.aside.lines.stranger.is_some() => {
                     "the leaving of another's console"
                 }
                 None if slot.closing => "its end",
@@ -77,16 +80,21 @@ impl<E: Heritage> Reactor<E> {
             ProcessState { descriptor, pid: self.env.pid(process), child }
         });
         VmState {
-            id: slot.spec.id.clone(),
-            serial: slot.spec.serial.clone(),
-            api: slot.spec.api.clone(),
-            waits_on_exit: slot.spec.on_exit == OnExit::Wait,
-            dial_timeout: slot.spec.dial_timeout,
-            expect_uid: slot.spec.expect_uid,
-            stream: slot.stream.as_ref().map(|line| stream(line, slot.socket)),
-            successor: slot.successor.as_ref().map(|(line, socket)| stream(line, Some(*socket))),
+            id: slot.id().to_owned(),
+            serial: slot.serial(),
+            api: slot.api(),
+            waits_on_exit: slot.on_exit() == OnExit::Wait,
+            dial_timeout: slot.aside.dial_timeout,
+            expect_uid: slot.expect_uid(),
+            stream: slot.stream.as_ref().map(|line| stream(line, slot.socket())),
+            successor: slot
+                .aside
+                .lines
+                .successor
+                .as_ref()
+                .map(|(line, socket)| stream(line, Some(*socket))),
             vmm,
-            launch: slot.launch.as_ref().map(|part| LaunchState {
+            launch: slot.aside.launch.as_ref().map(|part| LaunchState {
                 made_serial: part.made_serial,
                 made_api: part.made_api,
                 api_is_anothers: part.api_is_anothers,
@@ -95,7 +103,7 @@ impl<E: Heritage> Reactor<E> {
             let_go: slot.let_go,
             machine: slot.vm.save(),
             log: slot.log.save(|file| self.env.file_number(file), |dir| self.env.dir_number(dir)),
-            counters: object(&slot.counters),
+            counters: object(&slot.counters()),
         }
     }
 
@@ -131,7 +139,7 @@ impl<E: Heritage> Reactor<E> {
         let heard = saved.machine.heard;
         saved.check()?;
         let spec = saved.spec();
-        let (log, before) = self.take_log(&saved, seed, now)?;
+        let (log, before) = self.take_log(&saved, VmPaths::of(&spec), seed, now)?;
         let streams = [saved.stream, saved.successor].map(|stream| {
             let stream = stream?;
             match self.env.take_stream(stream.descriptor, key.token(Kind::Serial)) {
@@ -160,20 +168,22 @@ impl<E: Heritage> Reactor<E> {
             made_api: launch.made_api,
         });
         let places = self.places(&spec);
-        self.index.add(key, &spec.id, &places, log.id());
-        let mut slot = Slot::new(spec, vm, log, launch, places);
-        slot.counters = read(saved.counters);
+        let mut slot = Slot::new(&spec, vm, log, launch, places);
+        slot.count_on(read(saved.counters));
         slot.let_go = saved.let_go;
         if let Some((stream, socket)) = stream {
             slot.stream = Some(stream);
-            slot.socket = socket;
+            socket.map(|socket| slot.set_socket(socket));
         }
-        slot.successor = successor.and_then(|(stream, socket)| Some((stream, socket?)));
+        if let Some((stream, Some(socket))) = successor {
+            slot.aside.lines.successor = Some((stream, socket));
+        }
         if slot.stream.is_some() {
             slot.ready.look_at_serial();
         }
-        let socket = slot.socket;
+        let socket = slot.socket();
         self.table.insert(slot);
+        self.index.add(&mut self.table, key);
         self.set_limits(key, now);
         self.take_process(key, saved.vmm);
         self.tell(key, EventKind::Adopted);
@@ -189,13 +199,17 @@ impl<E: Heritage> Reactor<E> {
     fn take_log(
         &mut self,
         saved: &VmState,
+        paths: VmPaths,
         seed: u64,
         now: Moment,
     ) -> Result<(Log<E::Files>, Counters), String> {
-        let log = saved.log.clone();
+        let (log, own) = (saved.log.clone(), paths.clone());
         let open = self.open_log(saved);
         let taken = open.map_err(|error| error.to_string()).and_then(|open| {
-            Log::take_over(self.env.files(), log, open, seed, now).map_err(|e| e.to_string())
+            let files = self.env.files();
+            let terms = Log::terms_left(files, &log, &open.file).map_err(|e| e.to_string())?;
+            let both = (own, self.shared.share(terms));
+            Log::take_over_at(files, both, log, open, seed, now).map_err(|e| e.to_string())
         });
         let why = match taken {
             // What is in these counters was told by the predecessor.
@@ -204,9 +218,10 @@ impl<E: Heritage> Reactor<E> {
         };
         ::log::warn!("VM {}: its log is opened anew: {why}", saved.id);
         let files = self.env.files();
-        let opened = Log::open(files, &saved.log.spec(), seed, now);
+        let opened = Terms::of(files, &saved.log.spec())
+            .and_then(|terms| Log::open_at(files, paths, self.shared.share(terms), seed, now));
         let mut log = opened.map_err(|error| error.to_string())?;
-        let before = *log.counters();
+        let before = log.counters();
         log.lose(files, saved.log.unrecorded_bytes(), Cause::Crash, now);
         Ok((log, before))
     }
@@ -224,12 +239,12 @@ impl<E: Heritage> Reactor<E> {
         let token = key.token(Kind::Process);
         match self.env.take_process(saved.descriptor, saved.pid, saved.child, token) {
             Ok(process) => {
-                slot.pid = Some(saved.pid);
+                slot.set_pid(Some(saved.pid));
                 slot.process = Some(process);
                 slot.ready.process = true;
             }
             Err(error) => {
-                let (id, pid) = (&slot.spec.id, saved.pid);
+                let (id, pid) = (slot.id(), saved.pid);
                 ::log::warn!("VM {id}: its VMM, process {pid}, was not taken over: {error}");
             }
         }

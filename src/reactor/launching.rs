@@ -58,8 +58,8 @@ impl<E: Env> Reactor<E> {
             };
         }
         let Some(slot) = self.table.get_mut(key) else { return };
-        let at = slot.launch.as_ref().and_then(|part| part.machine.deadline());
-        self.timers.set(&mut slot.armed, key, Clock::Launch, at);
+        let at = slot.aside.launch.as_ref().and_then(|part| part.machine.deadline());
+        self.timers.set(slot.armed(Clock::Launch), key, Clock::Launch, at);
     }
 
     pub(super) fn with_launch(
@@ -68,19 +68,20 @@ impl<E: Env> Reactor<E> {
         input: impl FnOnce(&mut Launch) -> LaunchNext,
     ) -> LaunchNext {
         let slot = self.table.get_mut(key);
-        slot.and_then(|slot| slot.launch.as_mut())
+        slot.filter(|slot| slot.aside.launch.is_some())
+            .and_then(|slot| slot.aside.launch.as_mut())
             .map_or(LaunchNext::Wait, |part| input(&mut part.machine))
     }
 
     /// Whether somebody listens on the API path. A connection to an API may simply be closed.
     fn probe_api(&mut self, key: Key) -> Probe {
         let Some(slot) = self.table.get_mut(key) else { return Probe::Absent };
-        let Some(path) = slot.spec.api.as_deref() else { return Probe::Absent };
-        let probe = match self.env.connect(path, None, key.token(Kind::Api), Interest::ReadWrite) {
+        let Some(path) = slot.api() else { return Probe::Absent };
+        let probe = match self.env.connect(&path, None, key.token(Kind::Api), Interest::ReadWrite) {
             Ok((stream, _)) => Probe::Alive(self.env.peer_pid(&stream)),
-            Err(error) => refusal(path, DialFailure::from(&error)),
+            Err(error) => refusal(&path, DialFailure::from(&error)),
         };
-        if let Some(part) = &mut slot.launch {
+        if let Some(part) = &mut slot.aside.launch {
             part.api_is_dead = probe == Probe::Dead;
         }
         probe
@@ -90,7 +91,7 @@ impl<E: Env> Reactor<E> {
     /// connection becomes the slot's stream, on its way out.
     fn probe_serial(&mut self, key: Key, now: Moment) -> Probe {
         let Some(slot) = self.table.get_mut(key) else { return Probe::Absent };
-        let path = &slot.spec.serial;
+        let path = &slot.serial();
         match self.env.connect(path, None, key.token(Kind::Serial), Interest::Read) {
             Ok((stream, _)) => {
                 let pid = self.env.peer_pid(&stream);
@@ -107,8 +108,8 @@ impl<E: Env> Reactor<E> {
 
     fn spawn(&mut self, key: Key) -> Result<(), String> {
         let Some(slot) = self.table.get_mut(key) else { return Ok(()) };
-        let Some(part) = &slot.launch else { return Ok(()) };
-        let Some(api) = &slot.spec.api else { return Ok(()) };
+        let Some(part) = &slot.aside.launch else { return Ok(()) };
+        let Some(api) = &slot.api() else { return Ok(()) };
         if part.api_is_dead {
             // v52 refuses to start on a stale path; v53 would replace it itself.
             self.env.unlink_socket(api).map_err(|e| format!("remove {}: {e}", api.display()))?;
@@ -122,15 +123,15 @@ impl<E: Env> Reactor<E> {
             .env
             .spawn(&command, key.token(Kind::Process))
             .map_err(|error| format!("{program}: {error}"))?;
-        slot.pid = Some(self.env.pid(&process));
+        slot.set_pid(Some(self.env.pid(&process)));
         slot.process = Some(process);
         Ok(())
     }
 
     fn remove_serial(&mut self, key: Key) -> Result<(), String> {
         let Some(slot) = self.table.get(key) else { return Ok(()) };
-        let path = &slot.spec.serial;
-        ::log::info!("VM {}: removing the stale socket {}", slot.spec.id, path.display());
+        let path = &slot.serial();
+        ::log::info!("VM {}: removing the stale socket {}", slot.id(), path.display());
         self.env
             .unlink_socket(path)
             .map_err(|e| format!("serial socket: remove the stale {}: {e}", path.display()))
@@ -150,7 +151,7 @@ impl<E: Env> Reactor<E> {
         if let Some(process) = &slot.process
             && let Err(error) = self.env.signal(process, signal)
         {
-            ::log::warn!("VM {}: cannot signal its VMM: {error}", slot.spec.id);
+            ::log::warn!("VM {}: cannot signal its VMM: {error}", slot.id());
         }
         LaunchNext::Wait
     }
@@ -158,7 +159,7 @@ impl<E: Env> Reactor<E> {
     /// The loop ends before a launch that failed, or was broken off, has ended its VMM.
     pub(super) fn kill_half_launched(&mut self, key: Key) {
         let failed = |slot: &Slot<E>| {
-            slot.launch.as_ref().is_some_and(|part| part.machine.failure().is_some())
+            slot.aside.launch.as_ref().is_some_and(|part| part.machine.failure().is_some())
         };
         if self.table.get(key).is_some_and(failed) {
             self.signal_vmm(key, Signal::Kill);
@@ -168,7 +169,7 @@ impl<E: Env> Reactor<E> {
     /// Nothing runs any more; a stream that is left is read to its end first, and closes the VM.
     fn close_launch(&mut self, key: Key, why: String, now: Moment) -> LaunchNext {
         let Some(slot) = self.table.get_mut(key) else { return LaunchNext::Wait };
-        let given_up = slot.launch.as_ref().is_some_and(|part| part.machine.has_given_up());
+        let given_up = slot.aside.launch.as_ref().is_some_and(|part| part.machine.has_given_up());
         let next = match (&slot.stream, given_up) {
             (None, _) => slot.vm.on_launch_failed(why),
             (Some(_), true) => slot.vm.on_release(now),
@@ -215,14 +216,15 @@ impl<E: Env> Reactor<E> {
     /// were looked for right before: what lies there now is the VMM's.
     fn note_made_paths(&mut self, key: Key) {
         let Some(slot) = self.table.get_mut(key) else { return };
-        let Some(part) = &mut slot.launch else { return };
+        let (serial, api) = (slot.serial(), slot.api());
+        let Some(part) = &mut slot.aside.launch else { return };
         let (api_made, serial_made) = part.machine.is_making();
         let api_made = api_made && !part.api_is_anothers;
         if serial_made && part.made_serial.is_none() {
-            part.made_serial = self.env.socket_id(&slot.spec.serial).ok();
+            part.made_serial = self.env.socket_id(&serial).ok();
         }
-        if let Some(api) = slot.spec.api.as_ref().filter(|_| api_made && part.made_api.is_none()) {
-            part.made_api = self.env.socket_id(api).ok();
+        if let Some(api) = api.filter(|_| api_made && part.made_api.is_none()) {
+            part.made_api = self.env.socket_id(&api).ok();
         }
     }
 
@@ -231,18 +233,18 @@ impl<E: Env> Reactor<E> {
     /// to: a successor may have bound the path meanwhile, and a probe would harm its console.
     pub(super) fn remove_dead_sockets(&mut self, key: Key) {
         let Some(slot) = self.table.get(key) else { return };
-        let Some(part) = &slot.launch else { return };
+        let Some(part) = &slot.aside.launch else { return };
         if slot.process.is_some() {
             return;
         }
-        let connected = slot.socket.filter(|_| !slot.foreign);
-        let serial = (&slot.spec.serial, [part.made_serial, connected]);
-        let api = slot.spec.api.as_ref().map(|api| (api, [part.made_api, None]));
+        let connected = slot.socket().filter(|_| !slot.foreign);
+        let serial = (slot.serial(), [part.made_serial, connected]);
+        let api = slot.api().map(|api| (api, [part.made_api, None]));
         for (path, made) in [Some(serial), api].into_iter().flatten() {
-            let now = self.env.socket_id(path).ok();
+            let now = self.env.socket_id(&path).ok();
             let ours = now.is_some() && made.contains(&now);
-            if ours && let Err(error) = self.env.unlink_socket(path) {
-                ::log::warn!("VM {}: remove {}: {error}", slot.spec.id, path.display());
+            if ours && let Err(error) = self.env.unlink_socket(&path) {
+                ::log::warn!("VM {}: remove {}: {error}", slot.id(), path.display());
             }
         }
     }

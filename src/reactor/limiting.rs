@@ -44,16 +44,17 @@ impl<E: Env> Reactor<E> {
     pub(super) fn set_limits(&mut self, key: Key, now: Moment) {
         let vms = self.vms_in_charge();
         let Some(slot) = self.table.get_mut(key) else { return };
-        let log = &slot.spec.log;
+        let log = &slot.log.terms().spec;
         let own = log.rate_bytes.map(|rate| Rate::new(rate, log.burst_bytes));
         if own.is_none() && self.host.is_none() {
             self.tell_dropped(key);
             if let Some(slot) = self.table.get_mut(key) {
-                slot.limits = None;
+                slot.aside.limits = None;
+                slot.settle();
             }
             return;
         }
-        let limits = slot.limits.get_or_insert_with(|| Box::new(Limits::none()));
+        let limits = slot.aside.limits.get_or_insert_with(|| Box::new(Limits::none()));
         limits.set_own(own, now);
         let host = self.host.as_ref();
         limits.share = host.map(|host| match limits.share {
@@ -70,14 +71,14 @@ impl<E: Env> Reactor<E> {
     pub(super) fn take_limited(&mut self, key: Key, n: usize, now: Moment) {
         let (vms, more) = (self.vms_in_charge(), self.more_to_hold());
         let Some(slot) = self.table.get_mut(key) else { return };
-        let Some(limits) = &mut slot.limits else { return };
+        let Some(limits) = &mut slot.aside.limits else { return };
         let read = n as u64;
         let below_own = limits.take_own(read, now);
         let kept = match (&mut limits.share, &mut self.host) {
             (Some(share), Some(host)) => share.take(&mut host.rest, host.rate, vms, below_own, now),
             _ => below_own,
         };
-        let mut before = *slot.log.counters();
+        let mut before = slot.log.counters();
         let bytes = &self.scratch[..usize::try_from(kept).unwrap_or(n).min(n)];
         if !bytes.is_empty() {
             slot.log.append(self.env.files(), bytes, more, now);
@@ -92,7 +93,7 @@ impl<E: Env> Reactor<E> {
         if kept < read {
             warn(slot, read - kept, now);
         }
-        let Some(limits) = &mut slot.limits else { return };
+        let Some(limits) = &mut slot.aside.limits else { return };
         let told = limits.dropped(read - kept, now);
         self.stats.lost_rate_limit += of_own;
         self.stats.lost_host_rate_limit += of_host;
@@ -107,7 +108,8 @@ impl<E: Env> Reactor<E> {
 
     /// Tells of what was dropped since the last event about it.
     pub(super) fn tell_dropped(&mut self, key: Key) {
-        let limits = self.table.get_mut(key).and_then(|slot| slot.limits.as_mut());
+        let limited = self.table.get_mut(key).filter(|slot| slot.aside.limits.is_some());
+        let limits = limited.and_then(|slot| slot.aside.limits.as_mut());
         let untold = limits.map_or(0, |limits| std::mem::take(&mut limits.untold));
         if untold > 0 {
             self.tell(key, EventKind::Lost(untold));
@@ -117,11 +119,11 @@ impl<E: Env> Reactor<E> {
 
 /// Says that a VM is above a limit, once in a while.
 fn warn<E: Env>(slot: &mut Slot<E>, bytes: u64, now: Moment) {
-    let Some(limits) = slot.limits.as_mut().filter(|limits| now >= limits.quiet_until) else {
+    let Some(limits) = slot.aside.limits.as_mut().filter(|limits| now >= limits.quiet_until) else {
         return;
     };
     limits.quiet_until = now + LOG_QUIET;
-    let (id, counters) = (&slot.spec.id, slot.log.counters());
+    let (id, counters) = (slot.id(), slot.log.counters());
     ::log::warn!(
         "VM {id}: prints more than it may, {bytes} bytes dropped ({} so far by its own limit, {} \
          by the host's)",

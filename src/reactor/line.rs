@@ -32,13 +32,13 @@ impl<E: Env> Reactor<E> {
     /// A connection to a VM's serial socket; in the store, where there is one, before it stands.
     pub(super) fn connect_line(&mut self, key: Key) -> Result<(Line<E::Stream>, SocketId), NoLine> {
         let Some(slot) = self.table.get_mut(key) else { return Err(NoLine::StoreBusy) };
-        let expected = slot.spec.expect_uid;
-        let (target, socket) = self.env.find(&slot.spec.serial, expected)?;
+        let expected = slot.expect_uid();
+        let (target, socket) = self.env.find(&slot.serial(), expected)?;
         if let Some(failure) = self.refused_before(key, socket) {
             return Err(NoLine::Failed(failure));
         }
         let Some(slot) = self.table.get_mut(key) else { return Err(NoLine::StoreBusy) };
-        let line = match slot.spare.take() {
+        let line = match slot.aside.lines.spare.take() {
             Some(line) => {
                 if let Some(berth) = line.berth {
                     self.note_line(key, berth, socket);
@@ -56,7 +56,7 @@ impl<E: Env> Reactor<E> {
                 let failure = DialFailure::from(&error);
                 match (line.berth, self.table.get_mut(key)) {
                     // In the store already: the next try takes it.
-                    (Some(_), Some(slot)) => slot.spare = Some(line),
+                    (Some(_), Some(slot)) => slot.aside.lines.spare = Some(line),
                     _ => self.hang_up(line),
                 }
                 Err(NoLine::Failed(failure))

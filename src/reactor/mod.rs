@@ -27,8 +27,10 @@ mod rate;
 mod real;
 mod reconfigure;
 mod report;
+mod seldom;
 mod serial;
 mod service;
+mod shared;
 mod slot;
 mod store;
 mod stranger;
@@ -68,6 +70,7 @@ pub struct Reactor<E: Env> {
     host: Option<limiting::Host>,
     table: Table<Slot<E>>,
     index: index::Index,
+    shared: shared::Shared,
     timers: Timers,
     queue: VecDeque<Key>,
     stepping: VecDeque<Key>,
@@ -123,6 +126,7 @@ impl<E: Env> Reactor<E> {
             config,
             table: Table::new(),
             index: index::Index::default(),
+            shared: shared::Shared::default(),
             timers: Timers::default(),
             queue: VecDeque::new(),
             stepping: VecDeque::new(),
@@ -291,20 +295,21 @@ impl<E: Env> Reactor<E> {
     /// Phase 5: deadlines that are due, the earliest first; each is set anew to later than now.
     fn fire_timers(&mut self, now: Moment) {
         let mut pace = self.pace(now);
-        while let Some((key, clock)) = self.timers.due(now) {
+        while let Some((at, clock)) = self.timers.due(now) {
+            let Some((key, _)) = self.table.at(at) else { break };
             let Some(slot) = self.table.get_mut(key) else { break };
-            self.timers.set(&mut slot.armed, key, clock, None);
+            self.timers.set(slot.armed(clock), key, clock, None);
             match clock {
                 Clock::Vm => self.on_vm_timer(key, now),
                 Clock::Log => {
-                    let before = *slot.log.counters();
+                    let before = slot.log.counters();
                     slot.log.on_timer(self.env.files(), now);
                     self.after_log(key, before);
                 }
                 Clock::Launch => self.on_launch_timer(key, now),
                 Clock::Call => self.on_exchange_deadline(key, now),
             }
-            let again = self.table.get(key).and_then(|slot| slot.armed.at(clock));
+            let again = self.table.get(key).and_then(|slot| slot.due(clock));
             debug_assert!(again.is_none_or(|at| at > now), "a timer that is due again");
             if pace.is_over(&self.env) {
                 break;
@@ -326,7 +331,7 @@ impl<E: Env> Reactor<E> {
         for _ in 0..self.stepping.len() {
             let Some(key) = self.stepping.pop_front() else { break };
             let Some(slot) = self.table.get_mut(key) else { continue };
-            let before = *slot.log.counters();
+            let before = slot.log.counters();
             slot.log.step(self.env.files(), now);
             slot.stepping = false;
             self.after_log(key, before);
@@ -340,6 +345,9 @@ impl<E: Env> Reactor<E> {
     fn end_turn(&mut self, began: Moment) -> Turn {
         let read_bytes = std::mem::take(&mut self.turn_bytes);
         self.coalescing.end_turn(began);
+        if read_bytes == 0 {
+            self.shrink_queues();
+        }
         let took = self.env.now().saturating_sub(began).as_micros() as u64;
         self.stats.turns += 1;
         if self.is_stopped() {
@@ -385,7 +393,7 @@ impl<E: Env> Reactor<E> {
     }
 
     fn name(&self, key: Key) -> String {
-        self.table.get(key).map_or_else(String::new, |slot| slot.spec.id.clone())
+        self.table.get(key).map_or_else(String::new, |slot| slot.id().to_owned())
     }
 
     fn roll(&mut self) -> u64 {

@@ -16,7 +16,7 @@ impl<E: Env> Reactor<E> {
     pub(super) fn note(&mut self, key: Key, what: What) {
         let now = self.env.now();
         let Some(slot) = self.table.get_mut(key).filter(|slot| !slot.closing) else { return };
-        let before = *slot.log.counters();
+        let before = slot.log.counters();
         slot.log.note(self.env.files(), what, now);
         self.after_log(key, before);
     }
@@ -41,9 +41,9 @@ impl<E: Env> Reactor<E> {
     pub(super) fn count_held(&mut self, key: Key) {
         let Some(slot) = self.table.get_mut(key) else { return };
         let held = slot.log.held_bytes();
-        if held != slot.held {
-            self.held_total = (self.held_total + held).saturating_sub(slot.held);
-            slot.held = held;
+        if held != slot.aside.held {
+            self.held_total = (self.held_total + held).saturating_sub(slot.aside.held);
+            slot.aside.held = held;
         }
     }
 }

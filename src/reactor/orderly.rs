@@ -42,7 +42,7 @@ pub(crate) enum Step {
 }
 
 /// What the steps have come to.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Progress {
     /// Whose drain is under way.
     draining: Option<Asker>,
@@ -53,6 +53,8 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
+    pub(super) const NONE: Self = Progress { draining: None, paused: false, failed: false };
+
     pub(super) fn is_draining(&self) -> bool {
         self.draining.is_some()
     }
@@ -93,11 +95,12 @@ impl<E: Env> Reactor<E> {
         let Some(slot) = self.table.get_mut(vm.0).filter(|slot| !slot.closing) else {
             return false;
         };
-        let questions = slot.asked.iter().filter(|step| matches!(step, Step::Ask(_))).count();
+        let questions =
+            slot.aside.questions.asked.iter().filter(|step| matches!(step, Step::Ask(_))).count();
         if questions >= limits::API_QUEUE_MAX {
             return false;
         }
-        slot.asked.extend(steps);
+        slot.aside.questions.asked.extend(steps);
         self.ask_next(vm.0, now);
         true
     }
@@ -106,24 +109,27 @@ impl<E: Env> Reactor<E> {
     pub(super) fn ask_next(&mut self, key: Key, now: Moment) {
         loop {
             let Some(slot) = self.table.get_mut(key) else { return };
-            let stopping = slot.launch.as_ref().is_some_and(|part| part.machine.is_stopping());
-            if slot.exchange.is_some() || slot.progress.draining.is_some() || stopping {
+            let stopping =
+                slot.aside.launch.as_ref().is_some_and(|part| part.machine.is_stopping());
+            if slot.aside.questions.exchange.is_some()
+                || slot.aside.questions.progress.draining.is_some()
+                || stopping
+            {
                 return;
             }
             let streaming = matches!(slot.vm.state(), State::Streaming { .. });
-            let Some(step) = slot.asked.pop_front() else { return };
+            let Some(step) = slot.aside.questions.asked.pop_front() else { return };
+            let progress = &mut slot.aside.questions.progress;
             let quiet = match step {
                 Step::Pause => {
-                    (slot.progress.paused, slot.progress.failed) = (false, false);
+                    (progress.paused, progress.failed) = (false, false);
                     streaming.then_some(Call::Pause)
                 }
                 Step::Drain => {
-                    let paused_by_others = slot
-                        .asked
-                        .iter()
-                        .next()
-                        .is_some_and(|step| matches!(step, Step::Ask(Call::Snapshot(_))));
-                    let within = if slot.progress.paused || paused_by_others {
+                    let next = slot.aside.questions.asked.front();
+                    let paused_by_others =
+                        next.is_some_and(|step| matches!(step, Step::Ask(Call::Snapshot(_))));
+                    let within = if slot.aside.questions.progress.paused || paused_by_others {
                         limits::DRAIN_DEADLINE
                     } else {
                         limits::DRAIN_DEADLINE_UNPAUSED
@@ -140,11 +146,11 @@ impl<E: Env> Reactor<E> {
                     continue;
                 }
                 Step::ResumeAfterFailure => {
-                    let due = slot.progress.paused && slot.progress.failed;
-                    slot.progress.paused = false;
+                    let due = progress.paused && progress.failed;
+                    progress.paused = false;
                     due.then_some(Call::Resume)
                 }
-                Step::Resume => std::mem::take(&mut slot.progress.paused).then_some(Call::Resume),
+                Step::Resume => std::mem::take(&mut progress.paused).then_some(Call::Resume),
             };
             let Some(call) = quiet else { continue };
             let name = call.name();
@@ -162,7 +168,7 @@ impl<E: Env> Reactor<E> {
         answer: Result<Reply, String>,
     ) {
         if let Some(slot) = self.table.get_mut(key) {
-            slot.progress.failed = answer.is_err();
+            slot.aside.questions.progress.failed = answer.is_err();
         }
         self.tell(key, EventKind::Answered(name, answer));
     }
@@ -175,10 +181,10 @@ impl<E: Env> Reactor<E> {
         answer: Result<Reply, String>,
     ) {
         let Some(slot) = self.table.get_mut(key) else { return };
-        let id = &slot.spec.id;
+        let id = slot.id();
         let pausing = name == Call::Pause.name();
         match answer {
-            Ok(_) => slot.progress.paused = pausing,
+            Ok(_) => slot.aside.questions.progress.paused = pausing,
             Err(why) if pausing => ::log::debug!("VM {id}: not paused: {why}"),
             Err(why) => ::log::warn!("VM {id}: its guest was paused, and is left so: {why}"),
         }
@@ -190,7 +196,7 @@ impl<E: Env> Reactor<E> {
         self.pump(key, now);
         let Some(slot) = self.table.get_mut(key) else { return };
         if slot.stream.is_some() && !slot.foreign && slot.vm.on_drain(within, now) {
-            slot.progress.draining = Some(who);
+            slot.aside.questions.progress.draining = Some(who);
         } else if who == Asker::Launch {
             let next = self.with_launch(key, |launch| launch.on_drained(now));
             self.apply_launch(key, next, now);
@@ -204,7 +210,7 @@ impl<E: Env> Reactor<E> {
     pub(super) fn go_on_drained(&mut self, key: Key, now: Moment) {
         let Some(slot) = self.table.get_mut(key) else { return };
         let Some(outcome) = slot.vm.take_drained() else { return };
-        let who = slot.progress.draining.take();
+        let who = slot.aside.questions.progress.draining.take();
         if outcome == Drained::Incomplete {
             self.tell_possible_loss(key, "what its VMM held back could not all be fetched in time");
         }

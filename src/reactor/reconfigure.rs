@@ -6,6 +6,7 @@
 
 use super::Reactor;
 use super::report::VmId;
+use super::slot::Slot;
 use crate::config::{Config, SpecError, VmSpec};
 use crate::env::{Env, Moment};
 use crate::log::LogError;
@@ -49,8 +50,8 @@ impl std::error::Error for ReconfigureError {
 
 impl<E: Env> Reactor<E> {
     /// What a VM was adopted or launched with, and what changed since; `None`: it is gone.
-    pub fn spec(&self, vm: VmId) -> Option<&VmSpec> {
-        self.table.get(vm.0).map(|slot| &slot.spec)
+    pub fn spec(&self, vm: VmId) -> Option<VmSpec> {
+        self.table.get(vm.0).map(Slot::spec)
     }
 
     /// Whether a VM is being let go of: it goes by itself, and its id is then free.
@@ -75,26 +76,28 @@ impl<E: Env> Reactor<E> {
         let Some(slot) = self.table.get_mut(vm.0).filter(|slot| !slot.closing) else {
             return Err(ReconfigureError::Gone);
         };
-        let old = &slot.spec;
+        let old = slot.spec();
         let way =
             |spec: &VmSpec| (spec.log.path.clone(), spec.log.root.clone(), spec.log.owner.clone());
         if (&old.id, &old.serial, &old.api) != (&spec.id, &spec.serial, &spec.api)
-            || way(old) != way(&spec)
+            || way(&old) != way(&spec)
         {
             return Err(ReconfigureError::Moved);
         }
         spec.validate().map_err(ReconfigureError::Spec)?;
-        let before = *slot.log.counters();
-        let changed = slot.log.reconfigure(self.env.files(), &spec.log, now);
+        let before = slot.log.counters();
+        let terms = slot.log.terms().changed(self.env.files(), &spec.log);
+        let terms = self.shared.share(terms.map_err(ReconfigureError::Log)?);
+        let changed = slot.log.reconfigure_to(self.env.files(), terms, now);
         changed.map_err(ReconfigureError::Log)?;
-        if slot.spec.expect_uid != spec.expect_uid {
-            slot.strange = None;
+        if slot.expect_uid() != spec.expect_uid {
+            slot.aside.lines.strange = None;
         }
-        slot.spec = spec;
+        slot.set_spec(&spec);
         // A launched VM ends with its VMM, and its launch bounds the first connection.
-        let next = slot.launch.is_none().then(|| {
-            let dial_timeout = slot.spec.dial_timeout.filter(|_| slot.counters.connects == 0);
-            slot.vm.on_limits(slot.spec.on_exit, dial_timeout, now)
+        let next = slot.aside.launch.is_none().then(|| {
+            let dial_timeout = slot.aside.dial_timeout.filter(|_| slot.connects == 0);
+            slot.vm.on_limits(slot.on_exit(), dial_timeout, now)
         });
         let stale = slot.log.is_work_stale();
         self.set_limits(vm.0, now);
@@ -118,7 +121,7 @@ impl<E: Env> Reactor<E> {
         let mut pace = self.pace(now);
         while let Some(key) = self.to_reopen.pop_front() {
             let Some(slot) = self.table.get_mut(key).filter(|slot| !slot.closing) else { continue };
-            let before = *slot.log.counters();
+            let before = slot.log.counters();
             slot.log.reopen_if_moved(self.env.files(), now);
             self.after_log(key, before);
             if pace.is_over(&self.env) {

@@ -178,6 +178,9 @@ pub struct Ends {
 }
 
 impl Ends {
+    pub(super) const NONE: Self =
+        Ends { reboots: 0, shutdowns: 0, boots: 0, never_accepted: 0, vmm_exits: 0, unserved: 0 };
+
     pub(super) fn count(&mut self, what: Recognised) {
         match what {
             Recognised::Rebooted => self.reboots += 1,

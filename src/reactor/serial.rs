@@ -39,7 +39,8 @@ impl<E: Env> Reactor<E> {
         }
         let Some(slot) = self.table.get_mut(key) else { return };
         let at = slot.vm.deadline();
-        self.timers.set(&mut slot.armed, key, Clock::Vm, at);
+        self.timers.set(slot.armed(Clock::Vm), key, Clock::Vm, at);
+        slot.settle();
         self.go_on_drained(key, now);
     }
 
@@ -65,18 +66,18 @@ impl<E: Env> Reactor<E> {
         now: Moment,
     ) -> Next {
         let Some(slot) = self.table.get_mut(key) else { return Next::Wait };
-        let before = slot.socket.replace(socket);
+        let before = slot.set_socket(socket);
         let same_socket = before == Some(socket);
-        let pid_before = slot.pid;
+        let pid_before = slot.pid();
         let old = slot.stream.replace(line);
-        slot.warned = None;
-        slot.counters.connects += 1;
+        slot.aside.warned = None;
+        slot.connects = slot.connects.saturating_add(1);
         if let Some(old) = old {
             self.hang_up(old);
         }
         let has_ended = self.watch_peer(key);
         let Some(slot) = self.table.get_mut(key) else { return Next::Wait };
-        let reached = match (same_socket, slot.pid) {
+        let reached = match (same_socket, slot.pid()) {
             (true, _) => Reached::SameSocket,
             // A pid that was watched all the while is the same process'.
             (false, Some(pid)) if Some(pid) == pid_before => Reached::SameVmm,
@@ -89,8 +90,11 @@ impl<E: Env> Reactor<E> {
             // Its end of stream is to be read yet.
             next = slot.vm.on_vmm_exit(Exit::Unknown, now);
         }
-        let pid = self.table.get(key).and_then(|slot| slot.pid);
+        let pid = self.table.get(key).and_then(|slot| slot.pid());
         self.tell(key, EventKind::Connected(pid));
+        if let Some(slot) = self.table.get_mut(key) {
+            slot.aside.ended_at = Moment::ZERO;
+        }
         self.look_for_boot(key, before, socket);
         self.on_launch_connected(key, now);
         next
@@ -99,21 +103,21 @@ impl<E: Env> Reactor<E> {
     fn dial_failed(&mut self, key: Key, failure: DialFailure, now: Moment) -> Next {
         let Some(slot) = self.table.get_mut(key) else { return Next::Wait };
         self.stats.dial_failures += 1;
-        if failure.needs_attention() && slot.warned != Some(failure) {
-            slot.warned = Some(failure);
-            let path = slot.spec.serial.display();
-            ::log::warn!("VM {}: cannot connect to {path}: {failure}; trying on", slot.spec.id);
-        } else if slot.warned.is_none() && slot.counters.connects == 0 && slot.launch.is_none() {
-            slot.warned = Some(failure);
-            ::log::info!(
-                "VM {}: waiting for {}: {failure}",
-                slot.spec.id,
-                slot.spec.serial.display()
+        if failure.needs_attention() && slot.aside.warned != Some(failure) {
+            slot.aside.warned = Some(failure);
+            let path = slot.serial();
+            ::log::warn!(
+                "VM {}: cannot connect to {}: {failure}; trying on",
+                slot.id(),
+                path.display()
             );
+        } else if slot.aside.warned.is_none() && slot.connects == 0 && slot.aside.launch.is_none() {
+            slot.aside.warned = Some(failure);
+            ::log::info!("VM {}: waiting for {}: {failure}", slot.id(), slot.serial().display());
         }
         let watched = match failure {
             // The end of a stranger's connection is waited for by the timer.
-            _ if slot.stranger.is_some() => Watched::No,
+            _ if slot.aside.lines.stranger.is_some() => Watched::No,
             DialFailure::Absent | DialFailure::Refused => self.watch_path(key),
             _ => Watched::No,
         };
@@ -130,24 +134,24 @@ impl<E: Env> Reactor<E> {
     fn watch_peer(&mut self, key: Key) -> bool {
         let Some(slot) = self.table.get_mut(key) else { return false };
         let Some(Line { stream, .. }) = &slot.stream else { return false };
-        if slot.launch.is_some() {
+        if slot.aside.launch.is_some() {
             return false;
         }
         let pid = self.env.peer_pid(stream);
         let watched = slot.process.as_mut().is_some_and(|process| {
             Some(self.env.pid(process)) == pid && self.env.exit(process).is_none()
         });
-        slot.pid = pid;
+        slot.set_pid(pid);
         if watched {
             return false;
         }
         slot.process = None;
-        let Some(pid) = pid else { return false };
+        let (Some(pid), Some(Line { stream, .. })) = (pid, &slot.stream) else { return false };
         match self.env.watch(stream, pid, key.token(Kind::Process)) {
             Ok(process) => slot.process = Some(process),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return true,
             Err(error) => {
-                let id = &slot.spec.id;
+                let id = slot.id();
                 ::log::warn!("VM {id}: cannot watch its VMM, pid {pid}: {error}");
             }
         }
@@ -158,7 +162,7 @@ impl<E: Env> Reactor<E> {
     /// down, and empties its ring into the new one.
     fn fetch_tail(&mut self, key: Key, now: Moment) -> Next {
         let Some(slot) = self.table.get_mut(key) else { return Next::Wait };
-        if slot.successor.is_some() || slot.stream.is_none() {
+        if slot.aside.lines.successor.is_some() || slot.stream.is_none() {
             return Next::Wait;
         }
         let connected = self.connect_line(key);
@@ -166,7 +170,7 @@ impl<E: Env> Reactor<E> {
         match connected {
             Ok(connected) => {
                 self.stats.tail_dials += 1;
-                slot.successor = Some(connected);
+                slot.aside.lines.successor = Some(connected);
             }
             Err(_) => slot.vm.on_tail_dial_failed(now),
         }
@@ -176,7 +180,7 @@ impl<E: Env> Reactor<E> {
     /// Shuts our side down; what is left is read until the end of stream.
     fn leave(&mut self, key: Key) -> Next {
         let Some(slot) = self.table.get_mut(key) else { return Next::Wait };
-        let successor = slot.successor.as_ref().map(|(line, _)| line);
+        let successor = slot.aside.lines.successor.as_ref().map(|(line, _)| line);
         for Line { stream, .. } in slot.stream.iter().chain(successor) {
             // An error here means that the peer is gone, which the next read tells.
             let _ = self.env.shutdown_write(stream);
@@ -191,7 +195,7 @@ impl<E: Env> Reactor<E> {
     /// as each rotation on the way takes its time.
     pub(super) fn pump(&mut self, key: Key, now: Moment) {
         let Some(slot) = self.table.get(key) else { return };
-        let file = usize::try_from(slot.spec.log.max_bytes).unwrap_or(usize::MAX);
+        let file = usize::try_from(slot.log.terms().spec.max_bytes).unwrap_or(usize::MAX);
         let mut budget = limits::TURN_BUDGET.min(file);
         for _ in 0..limits::READS_A_TURN {
             if budget == 0 {
@@ -213,8 +217,10 @@ impl<E: Env> Reactor<E> {
                     // A read that the budget cut short says nothing of the socket: it counts
                     // with the next one.
                     let cut_short = n == budget;
-                    let together = std::mem::take(&mut slot.cut_short) + n;
-                    slot.cut_short = if cut_short { together } else { 0 };
+                    let together = std::mem::take(&mut slot.cut_short) as usize + n;
+                    // A VM that never lets go of a read's budget has filled its socket by far.
+                    let carried = u32::try_from(together).unwrap_or(u32::MAX);
+                    slot.cut_short = if cut_short { carried } else { 0 };
                     let is_last = !cut_short && !slot.ready.to_end;
                     slot.ready.serial = !is_last;
                     budget -= n;
@@ -234,13 +240,13 @@ impl<E: Env> Reactor<E> {
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                     // CH had unread input of ours, or never accepted us.
-                    ::log::debug!("VM {}: read: {error}", slot.spec.id);
+                    ::log::debug!("VM {}: read: {error}", slot.id());
                     return self.on_end(key, Some(&error), now);
                 }
                 Err(error) => {
                     // No memory, say: what lies in the socket stays there. This is no end of it,
                     // and a close now would end the VMM's serial thread.
-                    ::log::debug!("VM {}: read: {error}; tried again", slot.spec.id);
+                    ::log::debug!("VM {}: read: {error}; tried again", slot.id());
                     self.short_of_memory = true;
                     return;
                 }
@@ -272,20 +278,20 @@ impl<E: Env> Reactor<E> {
         self.stats.reads += 1;
         self.stats.socket_full_reads += u64::from(full);
         self.turn_bytes += n as u64;
-        slot.counters.read_bytes += n as u64;
+        slot.read_bytes += n as u64;
         let had_timer = slot.vm.deadline();
         slot.vm.on_bytes(full, now);
         let at = slot.vm.deadline();
         if at != had_timer {
-            self.timers.set(&mut slot.armed, key, Clock::Vm, at);
+            self.timers.set(slot.armed(Clock::Vm), key, Clock::Vm, at);
         }
         if slot.log.has_head() {
             slot.log.keep_head(self.env.files(), &self.scratch[..n], now);
         }
-        if slot.limits.is_some() {
+        if slot.aside.limits.is_some() {
             return self.take_limited(key, n, now);
         }
-        let before = *slot.log.counters();
+        let before = slot.log.counters();
         slot.log.append(self.env.files(), &self.scratch[..n], more, now);
         self.after_log(key, before);
     }
@@ -293,15 +299,16 @@ impl<E: Env> Reactor<E> {
     /// The stream has ended, in order or by a reset.
     fn on_end(&mut self, key: Key, error: Option<&io::Error>, now: Moment) {
         let Some(slot) = self.table.get_mut(key) else { return };
-        slot.ended_at = now;
+        slot.aside.ended_at = now;
         // What the budget cut short belongs to the stream that has ended.
         slot.cut_short = 0;
-        if let Some((successor, socket)) = slot.successor.take() {
+        if let Some((successor, socket)) = slot.aside.lines.successor.take() {
             slot.ready.look_at_serial();
             let leaving = matches!(slot.vm.state(), State::Leaving { .. });
-            if leaving || slot.socket == Some(socket) {
+            if leaving || slot.socket() == Some(socket) {
                 let old = slot.stream.replace(successor);
                 slot.vm.on_tail_switched(now);
+                slot.aside.ended_at = Moment::ZERO;
                 if let Some(old) = old {
                     self.hang_up(old);
                 }
@@ -315,7 +322,7 @@ impl<E: Env> Reactor<E> {
             let next = self.after_end(key, cause, now);
             if matches!(next, Next::Close(_)) {
                 if let Some(slot) = self.table.get_mut(key) {
-                    slot.successor = Some((successor, socket));
+                    slot.aside.lines.successor = Some((successor, socket));
                 }
                 return self.apply(key, next, now);
             }
@@ -350,9 +357,10 @@ impl<E: Env> Reactor<E> {
 
     pub(super) fn tell_possible_loss(&mut self, key: Key, why: &str) {
         let Some(slot) = self.table.get_mut(key) else { return };
-        slot.counters.upstream_loss_possible += 1;
+        let counted = &mut slot.aside.upstream_loss_possible;
+        *counted = counted.saturating_add(1);
         self.stats.upstream_loss_possible += 1;
-        ::log::warn!("VM {}: possible loss upstream: {why}", slot.spec.id);
+        ::log::warn!("VM {}: possible loss upstream: {why}", slot.id());
         self.tell(key, EventKind::UpstreamLossPossible);
     }
 
@@ -364,8 +372,8 @@ impl<E: Env> Reactor<E> {
         let Some(exit) = self.env.exit(process) else { return };
         // Its pidfd would stay readable for ever; nothing more is to be learned from it.
         slot.process = None;
-        slot.pid = None;
-        if slot.launch.as_ref().is_some_and(|part| part.machine.is_booting()) {
+        slot.set_pid(None);
+        if slot.aside.launch.as_ref().is_some_and(|part| part.machine.is_booting()) {
             // A short guest may be over before our turn: the answer to its boot then lies in the
             // API socket already, and it was no failure.
             self.exchange_io(key, now);
@@ -388,14 +396,14 @@ impl<E: Env> Reactor<E> {
         }
         self.read_stranger(key);
         let Some(slot) = self.table.get_mut(key) else { return };
-        let successor = slot.successor.take().map(|(line, _)| line);
-        let stranger = slot.stranger.take().map(|(line, _)| line);
-        let lines = [slot.stream.take(), slot.spare.take(), successor, stranger];
+        let successor = slot.aside.lines.successor.take().map(|(line, _)| line);
+        let stranger = slot.aside.lines.stranger.take().map(|(line, _)| line);
+        let lines = [slot.stream.take(), slot.aside.lines.spare.take(), successor, stranger];
         for line in lines.into_iter().flatten() {
             self.hang_up(line);
         }
         let Some(slot) = self.table.get_mut(key) else { return };
-        let launch = slot.launch.as_ref().map(|part| &part.machine);
+        let launch = slot.aside.launch.as_ref().map(|part| &part.machine);
         let failure = launch.and_then(|launch| Some((launch, launch.failure()?.to_owned())));
         let reason = match failure {
             // The failed launch's VMM is being ended yet: its exit closes the VM.
@@ -405,7 +413,7 @@ impl<E: Env> Reactor<E> {
             None => reason,
         };
         slot.closing = true;
-        let before = *slot.log.counters();
+        let before = slot.log.counters();
         slot.log.close(self.env.files(), now);
         self.after_log(key, before);
         self.tell_dropped(key);

@@ -235,7 +235,9 @@ impl<E: Env> Reactor<E> {
     /// A successor does not know of streams that were never connected.
     pub(super) fn give_spares_back(&mut self) {
         for key in self.table.iter().map(|(key, _)| key).collect::<Vec<_>>() {
-            if let Some(line) = self.table.get_mut(key).and_then(|slot| slot.spare.take()) {
+            if let Some(line) =
+                self.table.get_mut(key).and_then(|slot| slot.aside.lines.spare.take())
+            {
                 self.hang_up(line);
             }
         }
@@ -244,7 +246,7 @@ impl<E: Env> Reactor<E> {
     /// The berths of all streams there are.
     pub(super) fn berths(&self) -> Vec<u32> {
         let lines = self.table.iter().flat_map(|(_, slot)| {
-            [slot.stream.as_ref(), slot.successor.as_ref().map(|(line, _)| line)]
+            [slot.stream.as_ref(), slot.aside.lines.successor.as_ref().map(|(line, _)| line)]
         });
         lines.flatten().filter_map(|line| line.berth).collect()
     }
@@ -257,8 +259,9 @@ impl<E: Env> Reactor<E> {
         }
         self.memory_is_stored();
         let lines = self.table.iter().flat_map(|(key, slot)| {
-            let stream = slot.stream.as_ref().zip(slot.socket);
-            let successor = slot.successor.as_ref().map(|(line, socket)| (line, *socket));
+            let stream = slot.stream.as_ref().zip(slot.socket());
+            let successor =
+                slot.aside.lines.successor.as_ref().map(|(line, socket)| (line, *socket));
             [(key, stream), (key, successor)]
         });
         let berths: Vec<(Key, u32, SocketId)> = lines
@@ -280,7 +283,7 @@ impl<E: Env> Reactor<E> {
     /// predecessor had read of it and not written is written. `size`: the log's, as it was found.
     pub(super) fn take_back(&mut self, key: Key, size: Option<u64>, now: Moment) {
         let Some(slot) = self.table.get(key) else { return };
-        let id = slot.spec.id.clone();
+        let id = slot.id().to_owned();
         let Some(store) = &mut self.store else { return };
         if let Some(bytes) = store.held_before.remove(&id) {
             self.lost_by_crash(key, bytes);
@@ -292,7 +295,7 @@ impl<E: Env> Reactor<E> {
             self.land(key, &flight, size.unwrap_or(0), now);
         }
         let Some(slot) = self.table.get(key) else { return };
-        let spec = slot.spec.clone();
+        let spec = slot.spec();
         let (ours, others): (Vec<Left>, Vec<Left>) =
             left.into_iter().partition(|left| self.is_connected_to(left, &spec));
         for left in others {
@@ -317,10 +320,10 @@ impl<E: Env> Reactor<E> {
         let Ok(line) = self.leave_if_strange(key, line, left.socket) else { return };
         let Some(slot) = self.table.get_mut(key) else { return };
         if slot.stream.is_some() {
-            slot.successor = Some((line, left.socket));
+            slot.aside.lines.successor = Some((line, left.socket));
             return;
         }
-        ::log::info!("VM {}: its console was kept over the restart", slot.spec.id);
+        ::log::info!("VM {}: its console was kept over the restart", slot.id());
         let next = self.connected(key, line, left.socket, now);
         if let Some(slot) = self.table.get_mut(key) {
             // It was served before: what is silent now is no reason to look for its thread.
@@ -355,10 +358,10 @@ impl<E: Env> Reactor<E> {
         };
         let done = flight.done + by_write;
         self.env.resume_flight(done);
-        let before = *slot.log.counters();
+        let before = slot.log.counters();
         let more = flight.bytes.len();
         slot.log.append(self.env.files(), &flight.bytes[done..], more, now);
-        slot.counters.read_bytes += (flight.bytes.len() - done) as u64;
+        slot.read_bytes += (flight.bytes.len() - done) as u64;
         self.after_log(key, before);
         // After the note of what is held: a crash in between finds it among that.
         self.env.landed();
@@ -369,7 +372,7 @@ impl<E: Env> Reactor<E> {
         ::log::warn!("VM {id}: {bytes} bytes that could not be written were lost in a crash");
         let now = self.env.now();
         let Some(slot) = self.table.get_mut(key) else { return };
-        let before = *slot.log.counters();
+        let before = slot.log.counters();
         slot.log.lose(self.env.files(), bytes, Cause::Crash, now);
         self.after_log(key, before);
     }
@@ -420,17 +423,17 @@ impl<E: Env> Reactor<E> {
         let Some(store) = &mut self.store else { return };
         let Some(slot) = self.table.get_mut(key) else { return };
         let held = slot.log.unrecorded_bytes();
-        match (held, slot.held_note) {
+        match (held, slot.aside.held_note) {
             (0, None) => {}
             (0, Some(at)) => {
                 self.env.note_held(at, "", 0);
                 store.held.remove(at);
-                slot.held_note = None;
+                slot.aside.held_note = None;
             }
             (held, at) => {
                 let at = at.unwrap_or_else(|| store.held.insert(()));
-                slot.held_note = Some(at);
-                self.env.note_held(at, &slot.spec.id, held);
+                slot.aside.held_note = Some(at);
+                self.env.note_held(at, slot.id(), held);
             }
         }
     }

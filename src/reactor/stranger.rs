@@ -33,7 +33,7 @@ impl<E: Env> Reactor<E> {
     ) -> Result<Line<E::Stream>, DialFailure> {
         let Some(failure) = self.strangeness(key, &line) else { return Ok(line) };
         if let Some(slot) = self.table.get_mut(key) {
-            slot.strange = Some((socket, failure));
+            slot.aside.lines.strange = Some((socket, failure));
         }
         self.leave_stranger(key, line);
         Err(failure)
@@ -41,7 +41,7 @@ impl<E: Env> Reactor<E> {
 
     /// Why a line is none of the VM's.
     fn strangeness(&mut self, key: Key, line: &Line<E::Stream>) -> Option<DialFailure> {
-        let wanted = self.table.get(key)?.spec.expect_uid?;
+        let wanted = self.table.get(key)?.expect_uid()?;
         // A peer of whom the kernel says nothing is nobody's.
         let is = self.env.peer(&line.stream).map_or(u32::MAX, |peer| peer.uid);
         (is != wanted).then_some(DialFailure::Stranger { is, wanted })
@@ -52,11 +52,11 @@ impl<E: Env> Reactor<E> {
     pub(super) fn refused_before(&mut self, key: Key, socket: SocketId) -> Option<DialFailure> {
         let now = self.env.now();
         let slot = self.table.get_mut(key)?;
-        let strange = slot.strange;
-        if let Some((line, _)) = slot.stranger.take_if(|(_, until)| now >= *until) {
+        let strange = slot.aside.lines.strange;
+        if let Some((line, _)) = slot.aside.lines.stranger.take_if(|(_, until)| now >= *until) {
             self.hang_up(line);
         }
-        let waits = self.table.get(key).is_some_and(|slot| slot.stranger.is_some());
+        let waits = self.table.get(key).is_some_and(|slot| slot.aside.lines.stranger.is_some());
         strange.filter(|(of, _)| waits || *of == socket).map(|(_, failure)| failure)
     }
 
@@ -66,7 +66,7 @@ impl<E: Env> Reactor<E> {
         let _ = self.env.shutdown_write(&line.stream);
         let until = self.env.now() + limits::LEAVE_DEADLINE;
         let Some(slot) = self.table.get_mut(key) else { return };
-        slot.stranger = Some((line, until));
+        slot.aside.lines.stranger = Some((line, until));
         slot.ready.look_at_serial();
         self.enqueue(key);
     }
@@ -79,7 +79,7 @@ impl<E: Env> Reactor<E> {
                 break;
             }
             let Some(slot) = self.table.get_mut(key) else { return };
-            let Some((line, _)) = &slot.stranger else { return };
+            let Some((line, _)) = &slot.aside.lines.stranger else { return };
             match self.env.read(&line.stream, &mut self.scratch[..budget]) {
                 Ok(n) if n > 0 => {
                     self.stats.foreign_bytes += n as u64;
@@ -88,7 +88,7 @@ impl<E: Env> Reactor<E> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // Its end, or it is gone.
                 _ => {
-                    if let Some((line, _)) = slot.stranger.take() {
+                    if let Some((line, _)) = slot.aside.lines.stranger.take() {
                         self.hang_up(line);
                     }
                     return;

@@ -36,6 +36,12 @@ impl<S> Table<S> {
         (*generation == key.generation).then_some(slot)
     }
 
+    /// What is in this place.
+    pub(crate) fn at(&self, slot: u32) -> Option<(Key, &S)> {
+        let (generation, s) = self.slots.get(slot as usize)?;
+        Some((Key { slot, generation: *generation }, s))
+    }
+
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut S> {
         let (generation, slot) = self.slots.get_mut(key.slot as usize)?;
         (*generation == key.generation).then_some(slot)

@@ -61,7 +61,7 @@ pub(super) struct Watching {
     /// What was taken, and is yet to be looked at.
     changes: VecDeque<Change>,
     /// VMs whose path may have appeared, each once.
-    to_dial: VecDeque<Key>,
+    pub to_dial: VecDeque<Key>,
     overflows: u64,
     /// No overflow is logged before.
     quiet_until: Moment,
@@ -89,15 +89,20 @@ impl<E: Env> Reactor<E> {
     pub(super) fn watch_path(&mut self, key: Key) -> Watched {
         let Some(slot) = self.table.get_mut(key) else { return Watched::No };
         let overflows = self.watching.overflows;
-        if slot.watch.as_ref().is_some_and(|watch| watch.whole && watch.overflows == overflows) {
+        if slot
+            .aside
+            .watch
+            .as_ref()
+            .is_some_and(|watch| watch.whole && watch.overflows == overflows)
+        {
             return Watched::Already;
         }
-        let before = slot.watch.take();
-        let (serial, log) = (slot.spec.serial.clone(), slot.spec.log.path.clone());
+        let before = slot.aside.watch.take();
+        let (serial, log) = (slot.serial(), slot.log.path());
         let resolved = self.resolve(&serial, &log);
         let watched = match &resolved {
             // Below a directory that waits to appear there is nothing to dial.
-            Ok(new) if !new.whole || before.as_ref() == Some(new) => Watched::Already,
+            Ok(new) if !new.whole || before.as_deref() == Some(new) => Watched::Already,
             Ok(_) => Watched::Anew,
             Err(_) => Watched::No,
         };
@@ -107,7 +112,7 @@ impl<E: Env> Reactor<E> {
                 lookers.vms.entry(name.clone()).or_default().insert(key);
             }
             if let Some(slot) = self.table.get_mut(key) {
-                slot.watch = Some(new);
+                slot.aside.watch = Some(Box::new(new));
             }
         }
         self.unwatch(key, before);
@@ -191,9 +196,9 @@ impl<E: Env> Reactor<E> {
     }
 
     /// A VM needs its watch no more.
-    pub(super) fn unwatch(&mut self, key: Key, watch: Option<VmWatch>) {
+    pub(super) fn unwatch(&mut self, key: Key, watch: Option<Box<VmWatch>>) {
         let Some(watch) = watch else { return };
-        let present = self.table.get(key).and_then(|slot| slot.watch.as_ref());
+        let present = self.table.get(key).and_then(|slot| slot.aside.watch.as_deref());
         let still: Vec<Link> = present.into_iter().flat_map(VmWatch::links).cloned().collect();
         for link in watch.links().filter(|link| !still.contains(link)) {
             let (dir, name) = link;
@@ -259,7 +264,7 @@ impl<E: Env> Reactor<E> {
             }
             Change::Vanished { dir, name } => {
                 for key in self.lookers_at(dir, &name) {
-                    let watch = self.table.get(key).and_then(|slot| slot.watch.as_ref());
+                    let watch = self.table.get(key).and_then(|slot| slot.aside.watch.as_ref());
                     // The path itself may come and go under its watch.
                     let is_path = watch.is_some_and(|watch| watch.is_path(dir, &name));
                     if !is_path {
@@ -287,7 +292,7 @@ impl<E: Env> Reactor<E> {
 
     /// What a VM's watch stood on is gone: its path is resolved anew when it is next absent.
     fn watch_ended(&mut self, key: Key) {
-        let watch = self.table.get_mut(key).and_then(|slot| slot.watch.take());
+        let watch = self.table.get_mut(key).and_then(|slot| slot.aside.watch.take());
         self.unwatch(key, watch);
         self.dial_soon(key);
     }
@@ -321,7 +326,7 @@ impl<E: Env> Reactor<E> {
             );
         }
         self.watching.overflows += 1;
-        let watched = self.table.iter().filter(|(_, slot)| slot.watch.is_some());
+        let watched = self.table.iter().filter(|(_, slot)| slot.aside.watch.is_some());
         for key in watched.map(|(key, _)| key).collect::<Vec<_>>() {
             self.dial_soon(key);
         }

@@ -13,7 +13,8 @@ pub(crate) struct Jitter(u64);
 impl Jitter {
     /// A generator; any seed will do.
     pub(crate) fn new(seed: u64) -> Self {
-        Jitter(seed | 1)
+        // Spread over all bits (the multiplier is Knuth's for 64): seeds may be alike.
+        Jitter(seed.wrapping_mul(6_364_136_223_846_793_005).rotate_left(32) | 1)
     }
 
     /// The next number.
@@ -33,8 +34,8 @@ impl Jitter {
 }
 
 /// The step number `tries`, from 0: `min` doubled that often, at most `max`.
-pub(super) fn step(tries: u32, min: Duration, max: Duration) -> Duration {
-    min.checked_mul(1u32.checked_shl(tries).unwrap_or(u32::MAX)).unwrap_or(max).min(max)
+pub(super) fn step(tries: u8, min: Duration, max: Duration) -> Duration {
+    min.checked_mul(1u32.checked_shl(tries.into()).unwrap_or(u32::MAX)).unwrap_or(max).min(max)
 }
 
 #[cfg(test)]
@@ -48,7 +49,7 @@ mod tests {
         for tries in 0..100 {
             let step = step(tries, min, max);
             assert!(step >= min && step <= max);
-            assert!(tries > 9 || step == min * 2u32.pow(tries), "{tries}: {step:?}");
+            assert!(tries > 9 || step == min * 2u32.pow(tries.into()), "{tries}: {step:?}");
             let wait = jitter.within(step);
             assert!(wait >= step / 2 && wait <= step, "{wait:?} of {step:?}");
         }

@@ -86,7 +86,7 @@ pub struct Launch {
     limit: Option<Moment>,
     deadline: Option<Moment>,
     retry_at: Option<Moment>,
-    tries: u32,
+    tries: u8,
     spawned: bool,
     asked_to_create: bool,
     broken_off: bool,
@@ -100,7 +100,7 @@ pub struct Launch {
 
 /// Probes that must find a serial socket dead before it is removed: right after a bind, and before
 /// the listen, a living CH refuses too.
-const DEAD_PROBES: u32 = 3;
+const DEAD_PROBES: u8 = 3;
 /// Time between two of them; bind and listen are at most a few milliseconds apart (measured).
 const DEAD_PROBE_INTERVAL: Duration = Duration::from_millis(10);
 /// First and longest time between two questions whether the VMM answers yet.

@@ -11,6 +11,7 @@ mod drain;
 mod end;
 pub mod launch;
 mod machine;
+mod passing;
 mod tail;
 #[cfg(test)]
 mod tests;

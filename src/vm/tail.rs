@@ -4,7 +4,7 @@
 //! **Invariant:** nothing is fetched but after silence behind a full socket.
 
 use super::backoff::step;
-use crate::env::Moment;
+use crate::env::{Moment, Stamp};
 use crate::limits;
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use std::time::Duration;
 pub(super) struct Tail {
     /// The last read that brought bytes found the socket full.
     full: bool,
-    fetch_at: Option<Moment>,
+    fetch_at: Option<Stamp>,
     /// Connections made for a tail since the last one that brought bytes at once.
-    tries: u32,
-    switched_at: Option<Moment>,
+    tries: u8,
+    switched_at: Option<Stamp>,
 }
 
 impl Tail {
@@ -25,7 +25,7 @@ impl Tail {
     }
 
     pub(super) fn deadline(&self) -> Option<Moment> {
-        self.fetch_at
+        self.fetch_at.map(Moment::from)
     }
 
     /// A new connection that was made for no tail.
@@ -44,7 +44,7 @@ impl Tail {
         }
         if full && wanted {
             let silence = if tail_came { limits::TAIL_SILENCE_IN_SERIES } else { self.silence() };
-            self.fetch_at = Some(now + silence);
+            self.fetch_at = Some((now + silence).into());
         }
     }
 
@@ -61,18 +61,18 @@ impl Tail {
     /// The new connection could not be made; later it is tried again.
     pub(super) fn on_dial_failed(&mut self, now: Moment) {
         self.tries = self.tries.saturating_add(1);
-        self.fetch_at = Some(now + self.silence());
+        self.fetch_at = Some((now + self.silence()).into());
     }
 
     /// The new connection has taken the old one's place.
     pub(super) fn on_switched(&mut self, now: Moment) {
         self.tries = self.tries.saturating_add(1);
-        self.switched_at = Some(now);
+        self.switched_at = Some(now.into());
         self.fetch_at = None;
     }
 
     fn switched_just_before(&self, now: Moment) -> bool {
-        self.switched_at.is_some_and(|at| now.saturating_sub(at) <= limits::TAIL_SILENCE)
+        self.switched_at.is_some_and(|at| now.saturating_sub(at.into()) <= limits::TAIL_SILENCE)
     }
 
     /// Whether an end now may take with it what the ring held. A new connection that has been
@@ -83,7 +83,7 @@ impl Tail {
 
     /// Silence has lasted long enough: it is fetched.
     pub(super) fn is_due(&mut self, now: Moment) -> bool {
-        let due = self.fetch_at.is_some_and(|at| now >= at);
+        let due = self.fetch_at.is_some_and(|at| now >= at.into());
         if due {
             self.fetch_at = None;
         }

@@ -67,7 +67,7 @@ fn limits_that_are_wrong_or_another_path_change_nothing() {
     assert!(matches!(error, ReconfigureError::Log(_)), "{error}");
     let mode = fs::metadata(&spec.log.path).expect("the log").permissions().mode();
     assert_eq!(mode & 0o777, 0o640);
-    assert_eq!(turns.reactor.spec(vm), Some(&spec));
+    assert_eq!(turns.reactor.spec(vm), Some(spec.clone()));
     turns.reactor.release(vm);
     turns.turn_until_closed(vm);
     let error = turns.reactor.reconfigure(vm, spec).expect_err("gone");

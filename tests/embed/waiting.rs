@@ -163,7 +163,7 @@ fn a_command_that_cannot_be_started_for_want_of_descriptors_waits_and_has_not_fa
     let (mut reactor, pauses, _peer) = busy_loop(dir.path(), Duration::ZERO);
     pauses.borrow_mut().starts_refused = 2;
     let vm = reactor.find("a").expect("in charge");
-    let mut spec = reactor.spec(vm).expect("in charge").clone();
+    let mut spec = reactor.spec(vm).expect("in charge");
     spec.log.after_rotate =
         Some(AfterRotate { command: vec!["cat".into()], suffix: ".cat".into() });
     reactor.reconfigure(vm, spec).expect("valid");

@@ -48,7 +48,7 @@ fn run(log: &mut Log<Faulty>, env: &mut Faulty, bytes: &[u8], chunk: usize) {
         now += Duration::from_secs(6);
         turn(log, env, now);
     }
-    assert_eq!((log.held_bytes(), log.deadline()), (0, None), "{:?}", log.stage);
+    assert_eq!((log.held_bytes(), log.deadline()), (0, None), "{:?}", log.stage());
 }
 
 /// One run in which the calls `only` fail from the n-th on, `count` of them.

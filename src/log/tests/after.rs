@@ -65,7 +65,7 @@ fn each_backup_is_packed_the_oldest_first_with_its_mode_and_time() {
         assert_eq!(place.names(), ["app.log", "app.log.1.zst", "app.log.2.zst", "app.log.3.zst"]);
         assert_eq!(place.bytes(), b"0\n1\n2\n");
         assert_eq!((log.counters().packed, log.counters().after_rotate_failures), (3, 0));
-        assert!(log.after.is_none() && !log.wants_work() && log.deadline().is_none());
+        assert!(log.after().is_none() && !log.wants_work() && log.deadline().is_none());
     }
 }
 
@@ -124,7 +124,7 @@ fn a_failure_keeps_the_backup_and_is_retried_a_few_times_until_the_next_rotation
     pack_all(&mut log, now);
     assert_eq!(place.bytes(), b"one\n".repeat(3));
     assert_eq!((log.counters().packed, log.deadline()), (3, None));
-    assert!(log.after.is_none(), "nothing is remembered");
+    assert!(log.after().is_none(), "nothing is remembered");
 }
 
 #[test]
@@ -296,7 +296,7 @@ fn generations_are_brought_to_the_disk_the_oldest_first_and_eight_at_once() {
     }
     assert_eq!(seen, ["0 1 2 3 4 5 6 7 {}", "8 9 {}"]);
     assert_eq!((log.counters().syncs, log.deadline()), (2, None));
-    assert!(log.after.is_none());
+    assert!(log.after().is_none());
     // What failed is not asked again: the kernel tells it once.
     rotate(&mut log, b"10\n");
     assert!(log.begin_work(env, secs(1)).unwrap());

@@ -16,7 +16,7 @@ fn run(log: &mut Log<Faulty>, env: &mut Faulty, bytes: &[u8], chunk: usize) {
         now += Duration::from_secs(1);
         turn(log, env, now);
     }
-    assert_eq!((log.held_bytes(), log.deadline()), (0, None), "{:?}", log.stage);
+    assert_eq!((log.held_bytes(), log.deadline()), (0, None), "{:?}", log.stage());
 }
 
 /// One run with `count` failing calls from the n-th on; `false`: the n-th call never came.

@@ -20,13 +20,14 @@ mod suffixes;
 
 use super::record::{Record, What};
 use super::*;
-use crate::config::RotateMode;
+use crate::config::{LogSpec, RotateMode};
 use crate::env::os::OsFiles;
 use crate::limits::MAX_BYTES_MIN;
 use faulty::Faulty;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::Path;
+use std::time::Duration;
 use tempfile::TempDir;
 
 const MODES: [RotateMode; 2] = [RotateMode::Rename, RotateMode::CopyTruncate];
@@ -90,7 +91,7 @@ impl Place {
     /// All generations, the oldest first; the log is the last. What is packed here is not
     /// compressed.
     fn generations(&self) -> Vec<Vec<u8>> {
-        let names = Names { log: "app.log".into() };
+        let names = Names { log: "app.log" };
         let found = self.names();
         let mut numbers: Vec<(u32, &str)> =
             found.iter().filter_map(|name| names.backup_number(name)).collect();
@@ -113,7 +114,7 @@ impl Place {
 
     /// Nothing is there but the log and its backups.
     fn assert_tidy(&self) {
-        let names = Names { log: "app.log".into() };
+        let names = Names { log: "app.log" };
         for name in self.names() {
             assert!(name == "app.log" || names.backup_number(&name).is_some(), "{name} is left");
         }

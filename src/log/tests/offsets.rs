@@ -308,7 +308,7 @@ fn events_that_never_can_be_written_take_no_more_memory_than_their_bound() {
         log.append(&mut env, b"0123456789abcdef\n", usize::MAX, now);
         log.lose(&mut env, 10, record::Cause::RateLimit, now);
         turn(&mut log, &mut env, now + MARK_INTERVAL);
-        assert!(log.events.pending.len() <= EVENTS_PENDING_MAX * 2, "after {n}");
+        assert!(log.unrest().unsaid.pending.len() <= EVENTS_PENDING_MAX * 2, "after {n}");
     }
     env.failing = 0..0;
     turn(&mut log, &mut env, now + secs(9));

@@ -19,10 +19,13 @@ fn an_append_is_one_write() {
         log.append(&mut env, b"x", usize::MAX, secs(1));
     }
     assert_eq!(env.calls - before, 100);
-    assert_eq!((log.deadline(), log.held.bytes.capacity()), (None, 0));
+    assert_eq!(
+        (log.deadline(), log.unrest.as_ref().map_or(0, |unrest| unrest.held.bytes.capacity())),
+        (None, 0)
+    );
     assert_eq!(log.counters().written_bytes, 101);
     // The look at the names of the log and of its events is two calls more, once in an interval.
-    log.mark_at = secs(100);
+    log.mark_at = secs(100).into();
     for _ in 0..100 {
         log.append(&mut env, b"x", usize::MAX, secs(1) + place.spec.check_interval);
     }
@@ -30,8 +33,15 @@ fn an_append_is_one_write() {
 }
 
 #[test]
-fn a_log_takes_a_few_hundred_bytes_of_memory() {
-    assert!(size_of::<Log<OsFiles>>() <= 1024, "{}", size_of::<Log<OsFiles>>());
+fn a_log_at_rest_has_152_bytes_and_its_path() {
+    assert_eq!(size_of::<Log<OsFiles>>(), 152);
+    let place = Place::new(RotateMode::Rename);
+    let (mut env, mut log) = (OsFiles::default(), place.open());
+    log.append(&mut env, b"one\n", usize::MAX, secs(1));
+    log.rotate(&mut env, secs(1));
+    log.append(&mut env, b"two\n", usize::MAX, secs(9));
+    turn(&mut log, &mut env, secs(9));
+    assert!(log.unrest.is_none() && log.extra.is_none());
 }
 
 #[test]

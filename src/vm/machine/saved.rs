@@ -30,7 +30,7 @@ pub struct SavedVm {
     pub full: bool,
     /// Times in a row that another client took the console.
     pub displaced_tries: u32,
-    /// How long a stream must live for that to begin anew.
+    /// How long a stream must live for that to begin anew, as those times say.
     pub ours_after: Duration,
     /// It was told that the VMM's serial thread has ended.
     pub unserved: bool,
@@ -43,23 +43,24 @@ pub struct SavedVm {
 impl Vm {
     /// What a successor needs.
     pub fn save(&self) -> SavedVm {
-        let (since, until) = match self.state {
+        let (since, until) = match self.state() {
             State::Streaming { since } => (since, Moment::ZERO),
             State::Leaving { until } => (Moment::ZERO, until),
             State::Held | State::Dialing { .. } | State::Closed => (Moment::ZERO, Moment::ZERO),
         };
+        let passing = self.passing.as_deref().cloned().unwrap_or_default();
         SavedVm {
-            state: self.state.name().to_owned(),
+            state: self.state().name().to_owned(),
             since,
             until,
-            give_up: self.give_up,
+            give_up: passing.give_up,
             heard: self.heard,
             full: self.tail.is_full(),
-            displaced_tries: self.displaced_tries,
-            ours_after: self.ours_after,
+            displaced_tries: self.displaced_tries.into(),
+            ours_after: self.ours_after(),
             unserved: self.unserved,
-            after: self.after,
-            vmm_exit: self.vmm_exit,
+            after: passing.after,
+            vmm_exit: passing.vmm_exit,
         }
     }
 
@@ -74,29 +75,30 @@ impl Vm {
         now: Moment,
     ) -> Self {
         let mut vm = Vm::held(on_exit, seed);
-        vm.state = match (saved.state.as_str(), connected) {
+        vm.set(match (saved.state.as_str(), connected) {
             ("leaving", true) => State::Leaving { until: saved.until },
             (_, true) => State::Streaming { since: saved.since },
             ("held", false) => State::Held,
             (_, false) => State::Dialing { at: Some(now) },
-        };
+        });
         let first = !connected && saved.give_up.is_some();
-        vm.give_up = saved.give_up.filter(|_| first);
-        vm.dial_timeout = dial_timeout.filter(|_| first);
-        vm.displaced_tries = saved.displaced_tries;
-        vm.ours_after = saved.ours_after.max(limits::SERVED_AFTER);
-        vm.vmm_exit = saved.vmm_exit;
+        vm.displaced_tries = u8::try_from(saved.displaced_tries).unwrap_or(u8::MAX);
+        let passing = vm.passing();
+        passing.give_up = saved.give_up.filter(|_| first);
+        passing.dial_timeout = dial_timeout.filter(|_| first);
+        passing.vmm_exit = saved.vmm_exit;
         if connected {
-            vm.heard = saved.heard;
             // One that was never heard is looked at as one that has just been connected.
-            vm.unserved = saved.unserved;
-            vm.look_at = (!saved.heard && !saved.unserved).then(|| now + limits::UNHEARD_AFTER);
+            passing.look_at =
+                (!saved.heard && !saved.unserved).then(|| now + limits::UNHEARD_AFTER);
+            passing.exit_grace = saved.vmm_exit.map(|_| now + limits::LEAVE_DEADLINE);
+            (vm.heard, vm.unserved) = (saved.heard, saved.unserved);
             // What CH holds behind a full socket may wait for us to dial anew.
             vm.tail.on_bytes(saved.full, true, now);
-            vm.exit_grace = saved.vmm_exit.map(|_| now + limits::LEAVE_DEADLINE);
         } else {
-            vm.after = saved.after;
+            passing.after = saved.after;
         }
+        vm.settle();
         vm
     }
 }
