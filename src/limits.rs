@@ -23,6 +23,8 @@ pub const TURN_TIME: Duration = Duration::from_millis(4);
 /// What each phase has all the same where those before it have used that up, so that none starves
 /// another: some ten dials.
 pub const PHASE_TIME: Duration = Duration::from_micros(500);
+/// What may be done between two turns while VMs are adopted by the thousand: some ten of them.
+pub const BETWEEN_TURNS: Duration = Duration::from_millis(1);
 /// VMs that are read between two looks at the clock: some 0.5 ms.
 pub const LOOK_AT_CLOCK_EVERY: u32 = 4;
 

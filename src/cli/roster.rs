@@ -15,9 +15,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// VMs adopted, and directories taken, between two turns: VMs that print wait no longer.
-const BATCH: usize = 64;
-
 /// What an [`Roster::apply`] has begun.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Changes {
@@ -76,8 +73,15 @@ pub struct Roster {
     blocked: HashMap<String, BTreeSet<String>>,
     /// Wanted VMs for which there were no descriptors.
     starved: BTreeSet<String>,
+    /// Some of them are yet to be told of.
+    starved_untold: bool,
     /// So many VMs were in charge then: with one less there is room.
     starved_at: usize,
+    /// VMs that were in charge at the last look, and those adopted since: where there are fewer,
+    /// some have ended.
+    in_charge: usize,
+    /// VMs that were adopted, ever.
+    adopted: u64,
 }
 
 impl Roster {
@@ -85,6 +89,7 @@ impl Roster {
     /// are adopted by [`Roster::tend`].
     pub fn apply(&mut self, reactor: &mut Seriald, settings: Settings) -> Changes {
         reactor.set_config(settings.config);
+        self.in_charge = reactor.len();
         self.starved.clear();
         self.watch(reactor, settings.watch);
         // What has come or gone meanwhile counts already, under the new defaults.
@@ -169,32 +174,59 @@ impl Roster {
         self.blocked.entry(by.into()).or_default().insert(id.into());
     }
 
-    /// Takes what has come in between two turns: directories, and VMs to adopt, some of each.
-    /// `true`: there is more to do at once.
+    /// Takes what has come in between two turns: directories, and VMs to adopt, as many as there is
+    /// time for until VMs that print are to be served. `true`: there is more to do at once.
     pub fn tend(&mut self, reactor: &mut Seriald) -> bool {
-        let mut taken = 0;
-        while taken < BATCH
-            && let Some(directory) = reactor.next_directory()
-        {
-            taken += 1;
+        while let Some(directory) = reactor.next_directory() {
             self.take_directory(reactor, &directory);
+            if reactor.is_turn_due() {
+                return true;
+            }
         }
+        self.look_for_ends(reactor);
+        while let Some(id) = self.to_adopt.pop_front() {
+            self.adopt(reactor, &id);
+            if reactor.is_turn_due() && !self.to_adopt.is_empty() {
+                return true;
+            }
+        }
+        if std::mem::take(&mut self.starved_untold) {
+            self.tell_starved(reactor);
+        }
+        false
+    }
+
+    /// How many VMs were adopted since this program runs.
+    pub fn adopted(&self) -> u64 {
+        self.adopted
+    }
+
+    /// Where VMs have ended, those that waited for that are to be adopted.
+    fn look_for_ends(&mut self, reactor: &Seriald) {
+        let in_charge = reactor.len();
+        if in_charge >= self.in_charge {
+            return;
+        }
+        self.in_charge = in_charge;
         let ended = |id: &String, _: &mut BTreeSet<String>| reactor.find(id).is_none();
         for (_, ids) in self.blocked.extract_if(ended) {
             self.to_adopt.extend(ids);
         }
-        if !self.starved.is_empty() {
-            let room = self.starved_at.saturating_sub(reactor.vms().count());
-            for _ in 0..room {
-                self.to_adopt.extend(self.starved.pop_first());
-            }
+        for _ in 0..self.starved_at.saturating_sub(in_charge) {
+            self.to_adopt.extend(self.starved.pop_first());
         }
-        for _ in 0..self.to_adopt.len().min(BATCH) {
-            if let Some(id) = self.to_adopt.pop_front() {
-                self.adopt(reactor, &id);
-            }
-        }
-        taken == BATCH || !self.to_adopt.is_empty()
+    }
+
+    /// All VMs for which there are no descriptors, in one message: there may be thousands.
+    fn tell_starved(&self, reactor: &Seriald) {
+        let (starved, fit) = (self.starved.len(), self.starved_at);
+        let Some(first) = self.starved.first() else { return };
+        let (limit, needed) = (reactor.descriptors_max(), reactor.descriptors_for(fit + starved));
+        complain(format_args!(
+            "out of descriptors: {fit} VMs are all that RLIMIT_NOFILE {limit} is enough for; \
+             {starved} more, VM {first:?} among them, wait until others end, or for a start with \
+             the hard limit at {needed} (LimitNOFILE= in systemd, ulimit -Hn)"
+        ));
     }
 
     fn take_directory(&mut self, reactor: &mut Seriald, directory: &Directory) {
@@ -294,7 +326,12 @@ impl Roster {
             return;
         }
         let error = match reactor.adopt(wanted.spec.clone()) {
-            Ok(_) => return drop(self.wanted.remove(id)),
+            Ok(_) => {
+                self.wanted.remove(id);
+                self.in_charge += 1;
+                self.adopted += 1;
+                return;
+            }
             Err(error) => error,
         };
         let in_the_way = other(&error).map(str::to_owned);
@@ -305,8 +342,8 @@ impl Roster {
         }
         if let AdoptError::Descriptors { vms, .. } = error {
             self.starved_at = vms;
-            self.starved.insert(id.to_owned());
-            return complain(error);
+            self.starved_untold |= self.starved.insert(id.to_owned());
+            return;
         }
         match &wanted.origin {
             Origin::Named => complain(error),

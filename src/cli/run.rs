@@ -98,16 +98,35 @@ pub fn run(args: Args) -> Result<(), Failure> {
         Ok(settings) => drop(roster.apply(&mut reactor, settings)),
         Err(why) => log::error!("the VMs go on as they are: {why}"),
     }
-    while roster.tend(&mut reactor) {}
+    take_charge(&mut reactor, &mut roster)?;
     reactor.leave_unclaimed();
-    if !again && reactor.is_empty() && patterns == 0 {
+    if !again && roster.adopted() == 0 && patterns == 0 && !reactor.is_stopping() {
         return Err(Failure::failed("no VM is left to run"));
     }
-    let vms = reactor.vms().count();
-    log::info!("{vms} VMs in charge");
-    service::check_room(vms);
-    reactor.ready();
+    if !reactor.is_stopping() {
+        let vms = reactor.len();
+        log::info!("{vms} VMs in charge");
+        service::check_room(vms);
+        reactor.ready();
+    }
     serve(&mut reactor, &mut roster, &mut program, &args)
+}
+
+/// Adopts all that are wanted. The first are dialed and read while the last are still to come.
+fn take_charge(reactor: &mut Seriald, roster: &mut Roster) -> Result<(), Failure> {
+    while !reactor.is_stopping() && roster.tend(reactor) {
+        log_events(reactor);
+        if !reactor.owes_flight() {
+            reactor.turn(Some(Duration::ZERO)).map_err(Failure::failed)?;
+        }
+    }
+    Ok(())
+}
+
+fn log_events(reactor: &mut Seriald) {
+    while let Some(event) = reactor.next_event() {
+        notice::log(&event);
+    }
 }
 
 /// Turns until SIGTERM or SIGINT, and every VM is let go of.
@@ -118,9 +137,7 @@ fn serve(
     args: &Args,
 ) -> Result<(), Failure> {
     loop {
-        while let Some(event) = reactor.next_event() {
-            notice::log(&event);
-        }
+        log_events(reactor);
         program.advance(reactor, 0);
         if reactor.is_stopped() {
             reactor.take_leave();

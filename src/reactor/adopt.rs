@@ -13,6 +13,7 @@ use super::timers::Clock;
 use super::{Env, Reactor};
 use crate::config::{OnExit, VmPaths, VmSpec};
 use crate::env::Announced;
+use crate::limits;
 use crate::log::{Counters, Log, Terms, id_at, size_at};
 use crate::vm::launch::{Launch, LaunchNext, LaunchSpec};
 use crate::vm::{Next, Vm};
@@ -37,6 +38,23 @@ impl<E: Env> Reactor<E> {
         let now = self.env.now();
         self.apply(key, Next::Wait, now);
         Ok(VmId(key))
+    }
+
+    /// How many descriptors this process may have (RLIMIT_NOFILE).
+    pub fn descriptors_max(&self) -> u64 {
+        self.env.descriptors_max()
+    }
+
+    /// How many it is to have for so many VMs: [`Reactor::adopt`] takes no VM beyond that.
+    pub fn descriptors_for(&self, vms: usize) -> u64 {
+        let errands = self.config.after_rotate_parallel as u64 * DESCRIPTORS_PER_ERRAND;
+        vms as u64 * DESCRIPTORS_PER_VM + errands + DESCRIPTORS_RESERVED
+    }
+
+    /// Whether the VMs in charge are to be served by a turn, as the last one ended a while ago: to
+    /// be asked between two turns by whoever adopts thousands.
+    pub fn is_turn_due(&self) -> bool {
+        self.env.now() >= self.turn_ended + limits::BETWEEN_TURNS
     }
 
     /// Starts a VMM and takes charge of its VM. What comes of it is told by events: `Launched`, or
@@ -71,9 +89,8 @@ impl<E: Env> Reactor<E> {
         if self.stopping {
             return Err(AdoptError::Stopping(id.clone()));
         }
-        let (vms, limit) = (self.table.len(), self.env.descriptors_max());
-        let errands = self.config.after_rotate_parallel as u64 * DESCRIPTORS_PER_ERRAND;
-        let needed = (vms as u64 + 1) * DESCRIPTORS_PER_VM + errands + DESCRIPTORS_RESERVED;
+        let (vms, limit) = (self.table.len(), self.descriptors_max());
+        let needed = self.descriptors_for(vms + 1);
         let refused = AdoptError::Descriptors { id: id.clone(), vms, limit };
         let Some(key) = self.table.next_key().filter(|_| needed <= limit) else {
             return Err(refused);
@@ -81,26 +98,29 @@ impl<E: Env> Reactor<E> {
         let places = self.places(&spec);
         let paths = VmPaths::of(&spec);
         self.check_alone(&spec, &paths, &places)?;
+        let fail = |error| AdoptError::Log(spec.id.clone(), error);
         let now = self.env.now();
         let seed = self.roll();
         // Before a rotation that a crash interrupted is finished.
         let size = match self.has_flight(id) {
             // Not known, what is in flight would be written twice.
-            true => size_at(self.env.files(), &spec.log)
-                .map_err(|error| AdoptError::Log(id.clone(), error))?,
+            true => size_at(self.env.files(), &spec.log).map_err(fail)?,
             false => None,
         };
         let log = Terms::of(self.env.files(), &spec.log).and_then(|terms| {
             let terms = self.shared.share(terms);
             Log::open_at(self.env.files(), paths, terms, seed, now)
         });
-        let log = log.map_err(|error| AdoptError::Log(id.clone(), error))?;
+        let log = log.map_err(fail)?;
         let vm = match launch {
             None => Vm::new(spec.on_exit, spec.dial_timeout, seed, now),
             Some(_) => Vm::held(spec.on_exit, seed),
         };
-        // The log's directory may be new, and with it the places in it.
-        let places = self.places(&spec);
+        let places = match places.are_known() {
+            true => places,
+            // The log's directory is new, and with it the places in it.
+            false => self.places(&spec),
+        };
         let inserted = self.table.insert(Slot::new(&spec, vm, log, launch, places));
         debug_assert_eq!(inserted, key, "the table gives the key that it announced");
         self.index.add(&mut self.table, key);
@@ -114,8 +134,15 @@ impl<E: Env> Reactor<E> {
     }
 
     pub(super) fn places(&mut self, spec: &VmSpec) -> Places {
-        let (serial, log) = (self.env.place(&spec.serial), self.env.place(&spec.log.path));
-        let api = spec.api.as_ref().map(|api| self.env.place(api));
+        let serial = self.env.place(&spec.serial);
+        let api = spec.api.as_ref().map(|api| match (serial.0, api.file_name()) {
+            // Both are in one directory, as a rule.
+            (Some(dir), Some(name)) if api.parent() == spec.serial.parent() => {
+                (Some(dir), name.to_owned())
+            }
+            _ => self.env.place(api),
+        });
+        let log = self.env.place(&spec.log.path);
         self.index.places([serial, api.unwrap_or_default(), log])
     }
 

@@ -102,6 +102,11 @@ impl<E: Env> Reactor<E> {
         self.stopping
     }
 
+    /// How many VMs are in charge.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
     /// No VM is in charge.
     pub fn is_empty(&self) -> bool {
         self.table.len() == 0

@@ -107,6 +107,7 @@ pub struct Reactor<E: Env> {
     /// for a loop outside that is edge-triggered.
     batch_full: bool,
     coalescing: coalesce::Coalescing,
+    turn_ended: Moment,
     stopping: bool,
 }
 
@@ -153,6 +154,7 @@ impl<E: Env> Reactor<E> {
             short_of_memory: false,
             batch_full: false,
             coalescing: coalesce::Coalescing::default(),
+            turn_ended: Moment::ZERO,
             stopping: false,
         })
     }
@@ -348,7 +350,8 @@ impl<E: Env> Reactor<E> {
         if read_bytes == 0 {
             self.shrink_queues();
         }
-        let took = self.env.now().saturating_sub(began).as_micros() as u64;
+        self.turn_ended = self.env.now();
+        let took = self.turn_ended.saturating_sub(began).as_micros() as u64;
         self.stats.turns += 1;
         if self.is_stopped() {
             self.mailbox.close();

@@ -377,6 +377,12 @@ impl<E: Env> Reactor<E> {
         self.after_log(key, before);
     }
 
+    /// What a predecessor had read when it was killed is yet to be written: its VM is yet to be
+    /// adopted. A turn before that may read something else in its place.
+    pub fn owes_flight(&self) -> bool {
+        self.store.as_ref().is_some_and(|store| store.flight.is_some())
+    }
+
     /// Leaves what a predecessor left and nobody has adopted. To be called once every VM that is
     /// wanted was adopted.
     pub fn leave_unclaimed(&mut self) {
