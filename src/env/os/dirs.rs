@@ -19,12 +19,20 @@ pub(super) fn open_log_dir(path: &Path, root: Option<&Path>, mode: u32) -> io::R
         return open_below(root, path, mode);
     }
     match open_unlinked(path, 0) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let start = if path.is_absolute() { "/" } else { "." };
-            go_down(start_at(Path::new(start), path)?, Path::new(""), path, Links::Above, mode)
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make_log_dir(path, mode),
         opened => opened,
     }
+}
+
+/// Makes what is missing of a log's directory: as a rule its last part alone.
+fn make_log_dir(path: &Path, mode: u32) -> io::Result<OwnedFd> {
+    if let (Some(above), Some(name)) = (path.parent(), path.file_name())
+        && let Ok(opened) = start_at(above, Path::new(name))
+    {
+        return go_down(opened, above, Path::new(name), Links::Above, mode);
+    }
+    let start = if path.is_absolute() { "/" } else { "." };
+    go_down(start_at(Path::new(start), path)?, Path::new(""), path, Links::Above, mode)
 }
 
 /// Opens a directory that is no symbolic link itself; links on the way to it are followed.
