@@ -10,7 +10,7 @@ use super::watch::Lookers;
 use crate::env::{Env, Moment, WatchId};
 use crate::limits;
 use crate::pattern::{DirPattern, Part};
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ pub(super) struct PatternDir {
 struct Tracked {
     pattern: DirPattern,
     /// The directories on the way.
-    dirs: HashMap<PathBuf, (WatchId, usize)>,
+    dirs: BTreeMap<PathBuf, (WatchId, usize)>,
     /// What was told as appeared.
     found: BTreeSet<PathBuf>,
     /// It is to be scanned anew.
@@ -49,7 +49,7 @@ struct Tracked {
 /// One look at a part of the tree.
 #[derive(Default)]
 struct Walk {
-    dirs: HashMap<PathBuf, (WatchId, usize)>,
+    dirs: BTreeMap<PathBuf, (WatchId, usize)>,
     found: BTreeSet<PathBuf>,
     unwatched: bool,
 }
@@ -110,7 +110,7 @@ impl<E: Env> Reactor<E> {
         self.patterns.next += 1;
         let tracked = Tracked {
             pattern,
-            dirs: HashMap::new(),
+            dirs: BTreeMap::new(),
             found: BTreeSet::new(),
             scan: false,
             unwatched: false,
@@ -325,8 +325,9 @@ impl<E: Env> Reactor<E> {
         let from = tracked.found.range(path.to_owned()..);
         let gone: Vec<PathBuf> = from.take_while(|p| p.starts_with(path)).cloned().collect();
         let is_on_way = tracked.dirs.contains_key(path);
-        let dirs = tracked.dirs.keys().filter(|dir| is_on_way && dir.starts_with(path));
-        let ended: Vec<PathBuf> = dirs.cloned().collect();
+        let dirs = tracked.dirs.range(path.to_owned()..).map(|(dir, _)| dir);
+        let below = dirs.take_while(|dir| is_on_way && dir.starts_with(path));
+        let ended: Vec<PathBuf> = below.cloned().collect();
         for path in gone {
             self.patterns.tell(id, Directory::Gone(path));
         }
