@@ -121,7 +121,13 @@ impl<F: Files> Log<F> {
         let newest = self.backup(env, 1).ok().flatten();
         let age = newest.map_or(own_age, |newest| newest.stat.age.max(own_age));
         // After a long stop every log is overdue: not all in one turn.
-        let spread = self.terms.spec.max_age.unwrap_or(max).saturating_sub(max).min(AGE_SPREAD_MAX);
+        let whole = self.terms.spec.max_age.unwrap_or(max);
+        let (tenth, own) = (whole / 10, whole.saturating_sub(max));
+        let spread = match tenth > AGE_SPREAD_MAX {
+            // In proportion: what was cut off at the bound would be due in one moment.
+            true => own.mul_f64(AGE_SPREAD_MAX.as_secs_f64() / tenth.as_secs_f64()),
+            false => own,
+        };
         self.age_due = Some((now + max.saturating_sub(age).max(spread)).into());
     }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use seriald::config::AfterRotate;
 use seriald::reactor::AdoptError;
@@ -236,6 +236,48 @@ fn steps_of_many_rotations_are_done_over_several_turns() {
     stopped.stop_clock(Costs { files: MS, ..FREE });
     let turns = stopped.turn_until(bound(MS), |reactor| reactor.stats().rotations == VMS as u64);
     assert!(turns >= VMS / 5, "{turns} turns");
+}
+
+/// Logs that were written last long before their VMs are adopted, as after a long stop.
+fn overdue_specs(dir: &Path, vms: usize, max_age: Duration) -> Vec<VmSpec> {
+    let overdue = |n: usize| {
+        let mut spec = spec(&format!("vm-{n:04}"), dir, 1 << 20);
+        spec.log.max_age = Some(max_age);
+        fs::write(&spec.log.path, "of the time before\n").expect("a log");
+        let log = fs::File::options().append(true).open(&spec.log.path).expect("a log");
+        log.set_modified(SystemTime::now() - 2 * max_age).expect("its time");
+        spec
+    };
+    (0..vms).map(overdue).collect()
+}
+
+#[test]
+fn logs_whose_age_is_due_at_one_time_are_rotated_spread_over_a_minute_and_few_in_one_turn() {
+    const LOGS: u64 = 600;
+    let dir = tempfile::tempdir().expect("a directory");
+    let day = Duration::from_secs(86_400);
+    let mut stopped = Stopped::new();
+    stopped.stop_clock(FREE);
+    stopped.adopt_absent(&overdue_specs(dir.path(), LOGS as usize, day));
+    stopped.stop_clock(Costs { files: MS, ..FREE });
+    let minute = limits::AGE_SPREAD_MAX.as_secs();
+    let mut before = stopped.reactor.stats().rotations;
+    assert!(before <= 8, "{before} rotations at once");
+    for second in 0..=minute {
+        let mut rotations = Vec::new();
+        while stopped.reactor.next_wake().is_some_and(|due| due.is_zero()) {
+            let took = stopped.turn();
+            assert!(took <= bound(8 * MS), "a turn of {took:?}");
+            let now = stopped.reactor.stats().rotations;
+            rotations.push(now - std::mem::replace(&mut before, now));
+        }
+        let sum: u64 = rotations.iter().sum();
+        assert!(rotations.iter().all(|some| *some <= 8), "{rotations:?} in one turn each");
+        // Ten on the average.
+        assert!(sum <= LOGS / minute * 4, "{sum} rotations in second {second}");
+        stopped.pass(Duration::from_secs(1));
+    }
+    assert_eq!(stopped.reactor.stats().rotations, LOGS);
 }
 
 #[test]

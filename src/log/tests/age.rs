@@ -92,6 +92,10 @@ fn overdue_logs_are_not_all_rotated_at_once() {
     let place = aged(RotateMode::Rename);
     fs::write(place.path("app.log"), b"x\n").unwrap();
     set_age(&place.path("app.log"), secs(9999));
-    assert_eq!(open(&place, 512, secs(7)).deadline(), Some(secs(57)));
-    assert_eq!(open(&place, 1023, secs(7)).deadline(), Some(secs(67)));
+    let mut place = place;
+    for (max_age, due) in [(secs(400), [27_000, 46_960]), (secs(1000), [37_000, 66_941])] {
+        place.spec.max_age = Some(max_age);
+        let due_at = |jitter| open(&place, jitter, secs(7)).deadline().unwrap().as_millis();
+        assert_eq!([512, 1023].map(due_at), due, "{max_age:?}");
+    }
 }
