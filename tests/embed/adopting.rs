@@ -1,9 +1,13 @@
 //! Taking charge of VMs: what is refused, and what other threads may ask.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 
-use seriald::{AdoptError, Config, Seriald};
+use seriald::{AdoptError, Config, Seriald, VmSpec};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::support::embedded::{Loop, Peer, spec};
 
@@ -166,6 +170,45 @@ fn another_thread_reaches_a_running_loop() {
     assert!(handle.find("a").is_err(), "the loop has ended, though it is still there");
     drop((reactor, peer));
     assert!(handle.stop().is_err());
+}
+
+/// A socket that takes no more than one client into its queue, and that one is there.
+fn full_socket(path: &Path) -> (Socket, UnixStream) {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+    socket.bind(&SockAddr::unix(path).expect("an address")).expect("bound");
+    socket.listen(0).expect("it listens");
+    (socket, UnixStream::connect(path).expect("the one client"))
+}
+
+#[test]
+fn a_vmm_whose_queue_is_full_and_one_that_takes_nobody_keep_no_other_vm_back() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut turns = Loop::new();
+    let named = |id: &str| spec(id, dir.path(), 1 << 20);
+    let (full, deaf) = (named("full"), named("deaf"));
+    let (listener, client) = full_socket(&full.serial);
+    let _deaf_listener = Peer::at(&deaf.serial);
+    let [full, deaf] = [full, deaf].map(|spec| turns.reactor.adopt(spec).expect("adopted"));
+    let others: Vec<VmSpec> = (0..50).map(|n| named(&format!("vm-{n}"))).collect();
+    let peers: Vec<Peer> = others.iter().map(|spec| Peer::at(&spec.serial)).collect();
+    for spec in &others {
+        turns.reactor.adopt(spec.clone()).expect("adopted");
+    }
+    let mut clients: Vec<UnixStream> = peers.iter().map(|peer| peer.accept(&mut turns)).collect();
+    for client in &mut clients {
+        client.write_all(b"served\n").expect("sent");
+    }
+    turns.turn_until("all logs", |_| {
+        others.iter().all(|spec| fs::read(&spec.log.path).is_ok_and(|log| log == b"served\n"))
+    });
+    let status = |turns: &Loop, vm| turns.reactor.status(vm).expect("in charge");
+    assert_eq!(status(&turns, deaf).state, "streaming");
+    let of_full = status(&turns, full);
+    assert_eq!((of_full.state, of_full.connects), ("dialing", 0), "{of_full:?}");
+    assert!(of_full.dial_failure.is_some());
+    // And it has its turn once there is room.
+    drop((listener.accept().expect("the one client"), client));
+    turns.turn_until_state(full, "streaming");
 }
 
 #[test]
