@@ -6,6 +6,9 @@
 //! lets it: what is left of it is the first of the next turn, which follows at once.
 
 mod adopt;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod coalesce;
 mod embedding;
 mod ends;
