@@ -6,19 +6,19 @@
 
 use super::key::{Key, Kind};
 use super::table::Table;
-use super::timers::{Armed, Clock, Timers};
-use crate::env::Moment;
+use super::timers::{Clock, Timers};
+use crate::env::{Moment, Stamp};
 
 /// The order of deadlines, one of each VM.
 pub struct Deadlines {
     timers: Timers,
-    armed: Vec<Armed>,
+    armed: Vec<Option<Stamp>>,
 }
 
 impl Deadlines {
     /// So many VMs, none of which has a deadline.
     pub fn new(vms: usize) -> Self {
-        Deadlines { timers: Timers::default(), armed: vec![Armed::default(); vms] }
+        Deadlines { timers: Timers::default(), armed: vec![None; vms] }
     }
 
     /// Sets, moves or takes out the deadline of a VM.
@@ -29,7 +29,7 @@ impl Deadlines {
 
     /// The VM whose deadline is the earliest, if it is due.
     pub fn due(&self, now: Moment) -> Option<usize> {
-        self.timers.due(now).map(|(key, _)| key.slot as usize)
+        self.timers.due(now).map(|(slot, _)| slot as usize)
     }
 }
 
