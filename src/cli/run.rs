@@ -10,6 +10,7 @@ use crate::cli::roster::Roster;
 use crate::cli::{Failure, log_from, notice, say, service, vm_arg};
 use seriald::config::VmSpec;
 use seriald::env::ProcessSignal;
+use seriald::env::os::give_memory_back;
 use seriald::{DirPattern, Seriald};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -109,6 +110,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         service::check_room(vms);
         reactor.ready();
     }
+    give_memory_back();
     serve(&mut reactor, &mut roster, &mut program, &args)
 }
 
