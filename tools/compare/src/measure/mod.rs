@@ -1,0 +1,12 @@
+//! What is measured: time of processors, what /proc says, how soon a byte is in its file.
+//!
+//! Owns nothing.
+//! **Invariant:** nothing here touches a collector; it is looked at from outside.
+
+pub mod clock;
+pub mod follow;
+pub mod latency;
+pub mod proc;
+pub mod spread;
+pub mod strace;
+pub mod usage;

@@ -1,0 +1,278 @@
+//! One run: one collector under one load, from an empty directory to the last byte in its log.
+//!
+//! Owns the run's directory, guests and processes.
+//! **Invariant:** the order is the same for all: the sockets are bound, the collector connects and
+//! comes to rest, then the clock starts; it stops when every byte is in its log.
+
+use crate::collectors::Collector;
+use crate::collectors::running::Running;
+use crate::collectors::seriald::{self, Told};
+use crate::guests::Fleet;
+use crate::guests::drive::{self, Pace, Sending};
+use crate::guests::text;
+use crate::interrupt;
+use crate::loads::{Load, Work};
+use crate::measure::follow::{self, Follow};
+use crate::measure::latency::{Eyes, Observer, Seen};
+use crate::measure::proc;
+use crate::measure::spread::Spread;
+use crate::measure::strace::Strace;
+use crate::measure::usage::{Usage, Used};
+use crate::site::Site;
+use anyhow::{Context, Result, anyhow};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a collector may take without a byte more in any log, before those that are missing
+/// are lost.
+const LOST_AFTER: Duration = Duration::from_secs(10);
+/// Logs whose every byte is compared; of the others the size is.
+const LOGS_COMPARED: usize = 10;
+/// Where guests keep a pace: a time is up to a nap and a wake-up (some 30 us) too long.
+const CLOSE: Eyes = Eyes { nap: Duration::from_micros(20), pause: Duration::ZERO };
+/// Where they print flat out, so that the observer takes little from those who are measured.
+const DISTANT: Eyes = Eyes { nap: Duration::from_micros(200), pause: Duration::from_millis(4) };
+
+/// What a run has shown.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Run {
+    /// Who collected.
+    pub collector: &'static str,
+    /// Under which load.
+    pub load: String,
+    /// In which round, counted from 1; 0: a run under strace, whose times mean nothing.
+    pub round: u32,
+    /// Bytes that the guests have printed.
+    pub bytes: u64,
+    /// From the first send to the end of the last, in seconds.
+    pub printing_s: f64,
+    /// From the first send until every byte was in its log.
+    pub collecting_s: f64,
+    /// What the sends have cost the guests, in seconds of processor time.
+    pub guests_cpu_s: f64,
+    /// What the collector has used.
+    pub used: Used,
+    /// Times from a line's last send until it was in its log.
+    pub latency: Option<Spread>,
+    /// The same before the flood began.
+    pub latency_without_flood: Option<Spread>,
+    /// Lines that were looked for and had not come when all should have.
+    pub missed: usize,
+    /// The kernel's slabs that connecting has added, both ends of the sockets included.
+    pub slab_per_vm: Option<f64>,
+    /// Memory that belongs to no file with one VM, and resident memory then.
+    pub with_one_vm: Option<Used>,
+    /// System calls by name, under strace.
+    pub calls: Option<BTreeMap<String, u64>>,
+    /// What seriald says about itself.
+    pub told: Option<Told>,
+    /// Logs that were rotated.
+    pub rotations: usize,
+    /// What is wrong with what was collected.
+    pub fault: Option<String>,
+}
+
+/// A collector that has connected to every VM and is at rest.
+struct Standing<'a> {
+    load: &'a Load,
+    fleet: Fleet,
+    running: Running,
+    slab_per_vm: Option<f64>,
+    site: Site,
+}
+
+/// What the guests and their observer have to say.
+struct Shown {
+    began: Instant,
+    sending: Sending,
+    observer: Observer,
+    before_flood: Option<Seen>,
+}
+
+/// Runs it. `traced`: under strace.
+///
+/// # Errors
+/// Where it can't be run to its end. Bytes that are lost are no error, but a fault.
+pub fn run(
+    collector: &dyn Collector,
+    load: &Load,
+    dir: &Path,
+    traced: bool,
+    keep: bool,
+) -> Result<Run> {
+    let mut run = Run { collector: collector.name(), load: load.name.clone(), ..Run::default() };
+    if let (Work::Idle { .. }, false) = (load.work, traced) {
+        let alone = Load { vms: 1, ..load.clone() };
+        let standing = Standing::set_up(collector, &alone, dir)?;
+        run.with_one_vm = Some(Usage::of(&standing.running.pids()).until_now());
+        standing.take_down(false);
+    }
+    let mut standing = Standing::set_up(collector, load, dir)?;
+    run.slab_per_vm = standing.slab_per_vm;
+    let ran = standing.measure(&mut run, traced);
+    let ran = ran
+        .map_err(|error| anyhow!("{error:#}; the last it said: {}", standing.running.last_words()));
+    let said = standing.take_down(keep);
+    ran?;
+    if collector.name() == "seriald" {
+        run.told = seriald::told(&said);
+    }
+    Ok(run)
+}
+
+impl<'a> Standing<'a> {
+    fn set_up(collector: &dyn Collector, load: &'a Load, dir: &Path) -> Result<Standing<'a>> {
+        let site = Site::make(dir, load.vms)?;
+        for prefill in load.prefills() {
+            interrupt::check()?;
+            site.prefill(prefill.vm, prefill.bytes)?;
+        }
+        let mut fleet = Fleet::bind(&site.vms, load.work.text())?;
+        let slab = proc::slab_now();
+        let running = Running::start(collector, &site, load)?;
+        let connected = fleet.wait_for_all(collector.patience());
+        connected
+            .and_then(|()| running.wait_for_rest())
+            .map_err(|error| anyhow!("{error:#}; the last it said: {}", running.last_words()))?;
+        let added = proc::slab_now().zip(slab).map(|(now, before)| now as f64 - before as f64);
+        let slab_per_vm = added.map(|bytes| bytes / load.vms as f64);
+        Ok(Standing { load, fleet, running, slab_per_vm, site })
+    }
+
+    /// Ends it all: what the collector said.
+    fn take_down(self, keep: bool) -> String {
+        // First the guests' side, as when VMs end: nobody has to be left in order then.
+        drop(self.fleet);
+        let said = self.running.stop();
+        if keep {
+            eprintln!("kept: {}", self.site.keep().display());
+        }
+        said
+    }
+
+    fn measure(&mut self, run: &mut Run, traced: bool) -> Result<()> {
+        let pids = self.running.pids();
+        let strace = traced.then(|| Strace::attach(&pids, self.site.path())).transpose()?;
+        let starts: Vec<u64> = self.site.vms.iter().map(|vm| follow::bytes_in(&vm.log)).collect();
+        let before = Usage::of(&pids);
+        if let Work::Idle { lasting } = self.load.work {
+            let until = Instant::now() + lasting;
+            while Instant::now() < until {
+                interrupt::check()?;
+                thread::sleep(Duration::from_millis(50));
+            }
+            run.used = before.until_now();
+        } else {
+            let shown = self.drive(&starts)?;
+            let missing = self.wait_for_bytes(&starts)?;
+            run.collecting_s = shown.began.elapsed().as_secs_f64();
+            run.used = before.until_now();
+            let seen = shown.observer.end();
+            run.bytes = self.fleet.printed_by_all();
+            run.printing_s = shown.sending.took.as_secs_f64();
+            run.guests_cpu_s = shown.sending.cpu.as_secs_f64();
+            run.missed = seen.missed;
+            run.latency = Spread::of(seen.times);
+            run.latency_without_flood = shown.before_flood.and_then(|seen| Spread::of(seen.times));
+            run.fault = match missing {
+                Some(fault) => Some(fault),
+                None => self.fault(&starts)?,
+            };
+        }
+        run.calls = strace.map(Strace::detach).transpose()?;
+        let backups = self.site.vms.iter().filter(|vm| follow::backup(&vm.log, 1).exists());
+        run.rotations = backups.count();
+        Ok(())
+    }
+
+    /// Has the guests do what the load asks for, in a thread of their own: its time is theirs.
+    fn drive(&mut self, starts: &[u64]) -> Result<Shown> {
+        let vms = &self.site.vms;
+        let eyes = match self.load.work {
+            Work::FlatOut { .. } => DISTANT,
+            _ => CLOSE,
+        };
+        let observe = || {
+            let logs = vms.iter().zip(starts).map(|(vm, start)| Follow::new(&vm.log, *start));
+            Observer::start(logs.collect(), eyes)
+        };
+        let (work, fleet) = (self.load.work, &mut self.fleet);
+        let guests = move || -> Result<Shown> {
+            let mut before_flood = None;
+            if let Work::Flood(pace) = work {
+                let observer = observe();
+                drive::paced(fleet, Pace { flood: false, ..pace }, &observer)?;
+                // What is on its way is seen before the flood.
+                thread::sleep(Duration::from_millis(20));
+                before_flood = Some(observer.end());
+            }
+            let observer = observe();
+            let began = Instant::now();
+            let sending = match work {
+                Work::FlatOut { bytes_each, .. } => drive::flat_out(fleet, bytes_each, &observer),
+                Work::Paced(pace) | Work::Rotation { pace, .. } => {
+                    drive::paced(fleet, pace, &observer)
+                }
+                Work::Flood(pace) => drive::paced(fleet, Pace { flood: true, ..pace }, &observer),
+                Work::Idle { .. } => unreachable!("nobody prints"),
+            };
+            Ok(Shown { began, sending: sending?, observer, before_flood })
+        };
+        thread::scope(|scope| scope.spawn(guests).join())
+            .map_err(|_| anyhow!("the guests' thread has panicked"))?
+    }
+
+    /// Waits until every log has every byte. The answer says what is missing.
+    fn wait_for_bytes(&mut self, starts: &[u64]) -> Result<Option<String>> {
+        let mut short = 0..self.site.vms.len();
+        let (mut best, mut since) = (0, Instant::now());
+        while let Some(vm) = short.clone().next() {
+            let wanted = starts[vm] + self.fleet.printed(vm);
+            let has = follow::bytes_in(&self.site.vms[vm].log);
+            if has >= wanted {
+                short.start += 1;
+                since = Instant::now();
+                best = 0;
+                continue;
+            }
+            if has > best {
+                (best, since) = (has, Instant::now());
+            }
+            if since.elapsed() > LOST_AFTER {
+                return Ok(Some(format!("{}: {} bytes lost", self.site.vms[vm].id, wanted - has)));
+            }
+            interrupt::check()?;
+            // Whoever fetches a tail by connecting anew is served meanwhile.
+            self.fleet.accept(Duration::from_millis(1))?;
+        }
+        Ok(None)
+    }
+
+    /// What is wrong with the logs.
+    fn fault(&self, starts: &[u64]) -> Result<Option<String>> {
+        for (number, vm) in self.site.vms.iter().enumerate() {
+            let wanted = starts[number] + self.fleet.printed(number);
+            let has = follow::bytes_in(&vm.log);
+            if has != wanted {
+                return Ok(Some(format!("{}: {has} bytes, not {wanted}", vm.id)));
+            }
+        }
+        let step = self.site.vms.len().div_ceil(LOGS_COMPARED);
+        let prefilled = self.load.prefills().into_iter().map(|prefill| prefill.vm);
+        for number in (0..self.site.vms.len()).step_by(step).chain(prefilled.take(LOGS_COMPARED)) {
+            let vm = &self.site.vms[number];
+            let sent = self.fleet.printed(number);
+            let compared = text::compare(&vm.log, starts[number], number, self.fleet.text(), sent);
+            if let Some(wrong) = compared.with_context(|| vm.id.clone())? {
+                return Ok(Some(format!("{}: {wrong}", vm.id)));
+            }
+        }
+        let planned = self.load.prefills().len();
+        let backups = self.site.vms.iter().filter(|vm| follow::backup(&vm.log, 1).exists());
+        let rotated = backups.count();
+        Ok((rotated != planned).then(|| format!("{rotated} logs were rotated, not {planned}")))
+    }
+}
