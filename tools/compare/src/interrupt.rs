@@ -6,6 +6,11 @@ use anyhow::{Result, bail};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How soon they are noticed in a sleep.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
@@ -28,4 +33,20 @@ pub fn check() -> Result<()> {
         bail!("interrupted");
     }
     Ok(())
+}
+
+/// Sleeps.
+///
+/// # Errors
+/// Once one of them came.
+pub fn sleep(time: Duration) -> Result<()> {
+    let until = Instant::now() + time;
+    loop {
+        check()?;
+        let rest = until.saturating_duration_since(Instant::now());
+        if rest.is_zero() {
+            return Ok(());
+        }
+        thread::sleep(rest.min(LOOK_EVERY));
+    }
 }

@@ -9,8 +9,6 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 use std::time::Duration;
 
-/// Lines that a VM prints in a second where a pace is kept: 2,000 of 1,000 VMs.
-const LINES_PER_VM_AND_S: u32 = 2;
 /// Time between two rotations.
 const ROTATION_EVERY: Duration = Duration::from_millis(100);
 /// How far before its limit seriald cuts a log at a line's end: 4 KiB, a sixteenth of small ones.
@@ -64,7 +62,7 @@ pub struct Size {
     pub scale: f64,
     /// How fast a guest prints a line where a pace is kept, in kB/s; 0: as fast as sends go.
     pub guest_kbps: u32,
-    /// A twentieth of the VMs and less: a smoke test, whose numbers mean nothing.
+    /// Few VMs, and little of everything: a smoke test, whose numbers mean nothing.
     pub quick: bool,
 }
 
@@ -171,23 +169,23 @@ pub fn all(size: Size) -> Vec<Load> {
     let mut add = |name: String, vms: usize, work: Work| loads.push(Load { name, vms, work });
 
     let lines = amount(50_000.0, 1000.0);
-    for vms in [1, number(100, 10), number(1000, 50)] {
+    for vms in [1, number(100, 4), number(1000, 16)] {
         let bytes_each = (lines / vms as f64).ceil() as u64 * LINE as u64;
         add(format!("a-{vms}"), vms, Work::FlatOut { text: Text::Lines, bytes_each });
     }
-    let vms = number(1000, 50);
-    let lines_per_s = vms as u32 * LINES_PER_VM_AND_S;
-    let lasting = Duration::from_secs_f64(amount(5.0, 0.5));
+    let vms = number(1000, 16);
+    let lines_per_s = vms as u32 * number(2, 20) as u32;
+    let lasting = Duration::from_secs_f64(amount(5.0, 0.3));
     let per_byte = Duration::from_secs(1).checked_div(size.guest_kbps * 1000).unwrap_or_default();
     let pace = Pace { lines_per_s, per_byte, lasting, flood: false };
     add("b".into(), vms, Work::Paced(pace));
     let blocks = amount(16_384.0, 64.0);
-    for vms in [1, number(100, 10)] {
+    for vms in [1, number(100, 4)] {
         let bytes_each = (blocks / vms as f64).ceil() as u64 * BLOCK as u64;
         add(format!("c-{vms}"), vms, Work::FlatOut { text: Text::Blocks, bytes_each });
     }
-    let idle = Duration::from_secs_f64(amount(30.0, 0.5));
-    add("d".into(), number(10_000, 100), Work::Idle { lasting: idle });
+    let idle = Duration::from_secs_f64(amount(30.0, 0.3));
+    add("d".into(), number(10_000, 16), Work::Idle { lasting: idle });
     add("e".into(), vms + 1, Work::Flood(pace));
     let max_bytes = if quick { 1 << 20 } else { 8 << 20 };
     for mode in ["rename", "copytruncate"] {
@@ -249,7 +247,7 @@ mod tests {
     #[test]
     fn a_log_is_filled_every_100_ms_and_none_twice() {
         for (load, expected) in
-            [(named("f-rename"), 50), (all(Size { quick: true, ..FULL })[8].clone(), 5)]
+            [(named("f-rename"), 50), (all(Size { quick: true, ..FULL })[8].clone(), 3)]
         {
             let prefills = load.prefills();
             let vms: BTreeSet<_> = prefills.iter().map(|prefill| prefill.vm).collect();

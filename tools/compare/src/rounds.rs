@@ -7,11 +7,12 @@ use crate::args::Args;
 use crate::collectors::{self, Collector, Workshop};
 use crate::loads::{self, Load, Size, Work};
 use crate::measure::strace::Strace;
-use crate::report::{self, Results};
+use crate::report::{self, Named, Results};
 use crate::run::{self, Run};
 use crate::{interrupt, limits};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
 
@@ -44,6 +45,7 @@ pub fn compare(args: &Args) -> Result<bool> {
     let size = Size { scale: args.scale, guest_kbps: args.guest_kbps, quick: args.quick };
     let loads = loads::choose(loads::all(size), &args.load)?;
     let names = args.collectors()?;
+    report::check_files(args)?;
     interrupt::watch()?;
     let parent = args.dir.clone().unwrap_or_else(env::temp_dir);
     let parent = parent.canonicalize().with_context(|| format!("--dir {}", parent.display()))?;
@@ -51,7 +53,7 @@ pub fn compare(args: &Args) -> Result<bool> {
     let mut home = home.with_context(|| format!("--dir {}", parent.display()))?;
     home.disable_cleanup(args.keep);
 
-    let mut results = Results::new(args, size);
+    let mut results = Results::new(size);
     let collectors = make_all(&names, args, home.path(), &mut results)?;
     let loads = fitting(loads, &parent, &mut results);
     if collectors.is_empty() || loads.is_empty() {
@@ -115,11 +117,15 @@ impl Everything<'_> {
     fn run(&self, results: &mut Results) -> Result<()> {
         let rounds = if self.args.quick { 1 } else { self.args.rounds };
         for load in &self.loads {
-            results.loads.push((load.name.clone(), load.about()));
+            results.loads.push(Named { name: load.name.clone(), about: load.about() });
+            let mut declined: BTreeMap<String, Vec<&str>> = BTreeMap::new();
             for collector in &self.collectors {
                 if let Some(why) = collectors::declines(collector.as_ref(), load) {
-                    results.leave_out(&format!("{} in {}", collector.name(), load.name), &why);
+                    declined.entry(why).or_default().push(collector.name());
                 }
+            }
+            for (why, names) in declined {
+                results.leave_out(&format!("{} in {}", names.join(", "), load.name), &why);
             }
         }
         for round in 1..=rounds {

@@ -31,6 +31,8 @@ use std::time::{Duration, Instant};
 const LOST_AFTER: Duration = Duration::from_secs(10);
 /// Logs whose every byte is compared; of the others the size is.
 const LOGS_COMPARED: usize = 10;
+/// With fewer VMs what they add to the kernel's slabs is lost in what others do there.
+const SLAB_VMS_MIN: usize = 100;
 /// Where guests keep a pace: a time is up to a nap and a wake-up (some 30 us) too long.
 const CLOSE: Eyes = Eyes { nap: Duration::from_micros(20), pause: Duration::ZERO };
 /// Where they print flat out, so that the observer takes little from those who are measured.
@@ -45,14 +47,17 @@ pub struct Run {
     pub load: String,
     /// In which round, counted from 1; 0: a run under strace, whose times mean nothing.
     pub round: u32,
+    /// How many VMs.
+    pub vms: usize,
     /// Bytes that the guests have printed.
     pub bytes: u64,
     /// From the first send to the end of the last, in seconds.
     pub printing_s: f64,
     /// From the first send until every byte was in its log.
     pub collecting_s: f64,
-    /// What the sends have cost the guests, in seconds of processor time.
-    pub guests_cpu_s: f64,
+    /// What the sends have cost the guests, in seconds of processor time; only where they print
+    /// flat out: those that keep a pace spin between two bytes.
+    pub guests_cpu_s: Option<f64>,
     /// What the collector has used.
     pub used: Used,
     /// Times from a line's last send until it was in its log.
@@ -84,12 +89,14 @@ struct Standing<'a> {
     site: Site,
 }
 
-/// What the guests and their observer have to say.
-struct Shown {
-    began: Instant,
+/// What a part of a run has shown: one in which the guests do one thing.
+struct Part {
     sending: Sending,
-    observer: Observer,
-    before_flood: Option<Seen>,
+    /// Until every byte was in its log.
+    collecting: Duration,
+    /// What is missing.
+    missing: Option<String>,
+    seen: Seen,
 }
 
 /// Runs it. `traced`: under strace.
@@ -103,7 +110,12 @@ pub fn run(
     traced: bool,
     keep: bool,
 ) -> Result<Run> {
-    let mut run = Run { collector: collector.name(), load: load.name.clone(), ..Run::default() };
+    let mut run = Run {
+        collector: collector.name(),
+        load: load.name.clone(),
+        vms: load.vms,
+        ..Run::default()
+    };
     if let (Work::Idle { .. }, false) = (load.work, traced) {
         let alone = Load { vms: 1, ..load.clone() };
         let standing = Standing::set_up(collector, &alone, dir)?;
@@ -137,6 +149,8 @@ impl<'a> Standing<'a> {
         connected
             .and_then(|()| running.wait_for_rest())
             .map_err(|error| anyhow!("{error:#}; the last it said: {}", running.last_words()))?;
+        let tells = load.vms >= SLAB_VMS_MIN;
+        let slab = slab.filter(|_| tells);
         let added = proc::slab_now().zip(slab).map(|(now, before)| now as f64 - before as f64);
         let slab_per_vm = added.map(|bytes| bytes / load.vms as f64);
         Ok(Standing { load, fleet, running, slab_per_vm, site })
@@ -157,30 +171,28 @@ impl<'a> Standing<'a> {
         let pids = self.running.pids();
         let strace = traced.then(|| Strace::attach(&pids, self.site.path())).transpose()?;
         let starts: Vec<u64> = self.site.vms.iter().map(|vm| follow::bytes_in(&vm.log)).collect();
+        let work = self.load.work;
+        if let Work::Flood(pace) = work {
+            let quiet = self.part(Work::Paced(pace), &starts)?;
+            run.latency_without_flood = Spread::of(quiet.seen.times);
+            run.missed += quiet.seen.missed;
+        }
+        let already = self.fleet.printed_by_all();
         let before = Usage::of(&pids);
-        if let Work::Idle { lasting } = self.load.work {
-            let until = Instant::now() + lasting;
-            while Instant::now() < until {
-                interrupt::check()?;
-                thread::sleep(Duration::from_millis(50));
-            }
+        if let Work::Idle { lasting } = work {
+            interrupt::sleep(lasting)?;
             run.used = before.until_now();
         } else {
-            let shown = self.drive(&starts)?;
-            let missing = self.wait_for_bytes(&starts)?;
-            run.collecting_s = shown.began.elapsed().as_secs_f64();
+            let part = self.part(work, &starts)?;
             run.used = before.until_now();
-            let seen = shown.observer.end();
-            run.bytes = self.fleet.printed_by_all();
-            run.printing_s = shown.sending.took.as_secs_f64();
-            run.guests_cpu_s = shown.sending.cpu.as_secs_f64();
-            run.missed = seen.missed;
-            run.latency = Spread::of(seen.times);
-            run.latency_without_flood = shown.before_flood.and_then(|seen| Spread::of(seen.times));
-            run.fault = match missing {
-                Some(fault) => Some(fault),
-                None => self.fault(&starts)?,
-            };
+            run.bytes = self.fleet.printed_by_all() - already;
+            run.printing_s = part.sending.took.as_secs_f64();
+            run.collecting_s = part.collecting.as_secs_f64();
+            let flat_out = matches!(work, Work::FlatOut { .. });
+            run.guests_cpu_s = flat_out.then_some(part.sending.cpu.as_secs_f64());
+            run.missed += part.seen.missed;
+            run.latency = Spread::of(part.seen.times);
+            run.fault = part.missing.map_or_else(|| self.fault(&starts), |m| Ok(Some(m)))?;
         }
         run.calls = strace.map(Strace::detach).transpose()?;
         let backups = self.site.vms.iter().filter(|vm| follow::backup(&vm.log, 1).exists());
@@ -188,41 +200,26 @@ impl<'a> Standing<'a> {
         Ok(())
     }
 
-    /// Has the guests do what the load asks for, in a thread of their own: its time is theirs.
-    fn drive(&mut self, starts: &[u64]) -> Result<Shown> {
-        let vms = &self.site.vms;
-        let eyes = match self.load.work {
-            Work::FlatOut { .. } => DISTANT,
-            _ => CLOSE,
+    /// Has the guests do some work, in a thread of their own, for its time is theirs; and waits
+    /// until every byte of it is in its log.
+    fn part(&mut self, work: Work, starts: &[u64]) -> Result<Part> {
+        let eyes = if matches!(work, Work::FlatOut { .. }) { DISTANT } else { CLOSE };
+        let logs = self.site.vms.iter().zip(starts);
+        let logs = logs.map(|(vm, start)| Follow::new(&vm.log, *start));
+        let observer = Observer::start(logs.collect(), eyes);
+        let began = Instant::now();
+        let (fleet, watching) = (&mut self.fleet, &observer);
+        let guests = move || match work {
+            Work::FlatOut { bytes_each, .. } => drive::flat_out(fleet, bytes_each, watching),
+            Work::Paced(pace) | Work::Rotation { pace, .. } => drive::paced(fleet, pace, watching),
+            Work::Flood(pace) => drive::paced(fleet, Pace { flood: true, ..pace }, watching),
+            Work::Idle { .. } => unreachable!("nobody prints"),
         };
-        let observe = || {
-            let logs = vms.iter().zip(starts).map(|(vm, start)| Follow::new(&vm.log, *start));
-            Observer::start(logs.collect(), eyes)
-        };
-        let (work, fleet) = (self.load.work, &mut self.fleet);
-        let guests = move || -> Result<Shown> {
-            let mut before_flood = None;
-            if let Work::Flood(pace) = work {
-                let observer = observe();
-                drive::paced(fleet, Pace { flood: false, ..pace }, &observer)?;
-                // What is on its way is seen before the flood.
-                thread::sleep(Duration::from_millis(20));
-                before_flood = Some(observer.end());
-            }
-            let observer = observe();
-            let began = Instant::now();
-            let sending = match work {
-                Work::FlatOut { bytes_each, .. } => drive::flat_out(fleet, bytes_each, &observer),
-                Work::Paced(pace) | Work::Rotation { pace, .. } => {
-                    drive::paced(fleet, pace, &observer)
-                }
-                Work::Flood(pace) => drive::paced(fleet, Pace { flood: true, ..pace }, &observer),
-                Work::Idle { .. } => unreachable!("nobody prints"),
-            };
-            Ok(Shown { began, sending: sending?, observer, before_flood })
-        };
-        thread::scope(|scope| scope.spawn(guests).join())
-            .map_err(|_| anyhow!("the guests' thread has panicked"))?
+        let sending = thread::scope(|scope| scope.spawn(guests).join())
+            .map_err(|_| anyhow!("the guests' thread has panicked"))??;
+        let missing = self.wait_for_bytes(starts)?;
+        let collecting = began.elapsed();
+        Ok(Part { sending, collecting, missing, seen: observer.end() })
     }
 
     /// Waits until every log has every byte. The answer says what is missing.

@@ -86,7 +86,7 @@ impl Site {
         let path = &self.vms[vm].log;
         let write = || -> std::io::Result<()> {
             let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
-            let mut line = vec![b'-'; LINE];
+            let mut line = [b'-'; LINE];
             line[LINE - 1] = b'\n';
             let mut rest = bytes;
             while rest > 0 {

@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 
 /// How long it may take to end when asked, before it is killed.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// It is at rest once it has used less than a millisecond in so long.
-const REST: Duration = Duration::from_millis(100);
+/// It is at rest once it has used less than half a millisecond in so long.
+const REST: Duration = Duration::from_millis(50);
 /// How long it may take to come to rest.
 const REST_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -65,7 +65,7 @@ impl Running {
         loop {
             let before = Usage::of(&self.pids());
             thread::sleep(REST);
-            if before.until_now().cpu_s < 0.001 {
+            if before.until_now().cpu_s < 0.0005 {
                 return Ok(());
             }
             if Instant::now() > deadline {

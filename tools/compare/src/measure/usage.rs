@@ -64,11 +64,6 @@ impl Usage {
         sum
     }
 
-    /// Their time on the processors so far.
-    pub fn cpu(&self) -> Duration {
-        self.cpu
-    }
-
     /// What the same processes have used since.
     pub fn until_now(&self) -> Used {
         let now = Usage::of(&self.pids);

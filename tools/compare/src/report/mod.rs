@@ -1,15 +1,30 @@
-//! What is shown: a table and the claims on the terminal, JSON, a picture.
+//! What is shown: tables and claims on the terminal, JSON, a picture.
 //!
 //! Owns the results.
 
-pub mod table;
+mod claims;
+mod figures;
+mod json;
+mod plot;
+mod table;
 
 use crate::args::Args;
 use crate::loads::{Load, Size};
 use crate::rounds::{Contender, LeftOut};
 use crate::run::Run;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::Serialize;
+use std::fs;
+use std::path::Path;
+
+/// A load that was run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Named {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub about: String,
+}
 
 /// Everything that came out.
 #[derive(Debug, Serialize)]
@@ -18,8 +33,8 @@ pub struct Results {
     pub size: Size,
     /// Who took part.
     pub contenders: Vec<Contender>,
-    /// The loads, with what each is.
-    pub loads: Vec<(String, String)>,
+    /// Under which loads.
+    pub loads: Vec<Named>,
     /// Who or what did not, and why.
     pub left_out: Vec<LeftOut>,
     /// Every run.
@@ -28,14 +43,9 @@ pub struct Results {
 
 impl Results {
     /// None yet.
-    pub fn new(_args: &Args, size: Size) -> Results {
-        Results {
-            size,
-            contenders: Vec::new(),
-            loads: Vec::new(),
-            left_out: Vec::new(),
-            runs: Vec::new(),
-        }
+    pub fn new(size: Size) -> Results {
+        let (contenders, loads) = (Vec::new(), Vec::new());
+        Results { size, contenders, loads, left_out: Vec::new(), runs: Vec::new() }
     }
 
     /// Notes that somebody takes no part.
@@ -53,11 +63,67 @@ pub fn progress(load: &Load, round: u32, collector: &str) {
     }
 }
 
-/// Shows it all; whether there is nothing to complain about.
+/// Sees to it that the files can be written in the end, before hours are spent.
+///
+/// # Errors
+/// Where one can't.
+pub fn check_files(args: &Args) -> Result<()> {
+    let json = args.json.as_deref().filter(|path| *path != Path::new("-"));
+    for path in json.into_iter().chain(args.plot.as_deref()) {
+        let opened = fs::File::options().append(true).create(true).open(path);
+        opened.with_context(|| format!("can't write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Shows it all; whether there is nothing to complain about, where that is asked for.
 ///
 /// # Errors
 /// Where a file can't be written.
-pub fn show(_args: &Args, results: &Results) -> Result<bool> {
-    print!("{}", table::table(results));
-    Ok(true)
+pub fn show(args: &Args, results: &Results) -> Result<bool> {
+    let claims = claims::all(results);
+    let document = json::document(results, &claims)?;
+    match args.json.as_deref() {
+        Some(path) if path == Path::new("-") => print!("{document}"),
+        path => {
+            print!("{}", table::tables(results, &claims, &json::machine_line()));
+            if let Some(path) = path {
+                fs::write(path, document)
+                    .with_context(|| format!("can't write {}", path.display()))?;
+            }
+        }
+    }
+    if let Some(path) = &args.plot {
+        plot::draw(results, path).with_context(|| format!("can't draw {}", path.display()))?;
+    }
+    Ok(!args.check || !claims::is_any_missed(&claims))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::usage::Used;
+
+    /// A run of a MB that took so many seconds of processor time.
+    pub fn run(collector: &'static str, load: &str, round: u32, cpu_s: f64) -> Run {
+        let used = Used { processes: 1, cpu_s, ..Used::default() };
+        let load = load.to_string();
+        Run { collector, load, round, vms: 10, bytes: 1_000_000, used, ..Run::default() }
+    }
+
+    /// Results of these runs.
+    pub fn results(runs: Vec<Run>) -> Results {
+        let mut results = Results::new(Size { scale: 1.0, guest_kbps: 300, quick: false });
+        for run in &runs {
+            if results.contenders.iter().all(|known| known.name != run.collector) {
+                let version = String::new();
+                results.contenders.push(Contender { name: run.collector, version });
+            }
+            if results.loads.iter().all(|known| known.name != run.load) {
+                results.loads.push(Named { name: run.load.clone(), about: String::new() });
+            }
+        }
+        results.runs = runs;
+        results
+    }
 }
