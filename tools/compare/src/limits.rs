@@ -8,20 +8,20 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::statvfs::statvfs;
 use std::path::Path;
 
-/// Sees to it that a process may have so many descriptors.
+/// Raises the limit so that a process may have `needed` descriptors, or as near to that as is
+/// allowed: how many it may have now.
 ///
 /// # Errors
-/// Where it may not: with what is allowed.
-pub fn raise_descriptors(needed: u64) -> Result<()> {
+/// Those of getrlimit(2).
+pub fn raise_descriptors(needed: u64) -> Result<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("RLIMIT_NOFILE")?;
-    if soft >= needed {
-        return Ok(());
+    // Above the hard limit only root may go, and not in every container.
+    for (soft_now, hard_now) in [(needed, hard.max(needed)), (needed.min(hard), hard)] {
+        if soft < soft_now && setrlimit(Resource::RLIMIT_NOFILE, soft_now, hard_now).is_ok() {
+            return Ok(soft_now);
+        }
     }
-    // Above the hard limit only root may go.
-    if setrlimit(Resource::RLIMIT_NOFILE, needed, hard.max(needed)).is_err() {
-        bail!("{needed} descriptors are needed, and {hard} allowed (ulimit -n)");
-    }
-    Ok(())
+    Ok(soft)
 }
 
 /// Sees to it that a directory's filesystem has room for so many bytes.
@@ -44,10 +44,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_there_is_is_enough_and_what_nobody_has_is_refused() {
-        raise_descriptors(64).expect("as many has everyone");
-        let error = raise_descriptors(1 << 60).expect_err("nobody has so many").to_string();
-        assert!(error.contains("ulimit"), "{error}");
+    fn what_there_is_is_enough_and_what_nobody_has_is_not_given() {
+        assert!(raise_descriptors(64).expect("a limit") >= 64);
+        assert!(raise_descriptors(1 << 60).expect("a limit") < 1 << 60, "the kernel has a maximum");
         check_room(Path::new("."), 1).expect("a byte");
         let error = check_room(Path::new("."), 1 << 62).expect_err("no disk has").to_string();
         assert!(error.contains("--dir"), "{error}");

@@ -11,8 +11,15 @@ use std::time::Duration;
 
 /// Time between two rotations.
 const ROTATION_EVERY: Duration = Duration::from_millis(100);
+/// After its last byte a collector may have something to do for so long (a second look, a mark in
+/// an account): that is not idleness yet.
+const IDLE_AFTER: Duration = Duration::from_secs(6);
 /// How far before its limit seriald cuts a log at a line's end: 4 KiB, a sixteenth of small ones.
 const LINE_SLACK: u64 = 4096;
+/// Descriptors that seriald sets aside for a VM: the most that anybody needs.
+const DESCRIPTORS_PER_VM: u64 = 10;
+/// Those that are needed whatever the number of VMs.
+const DESCRIPTORS_BESIDE: u64 = 1000;
 
 /// What the guests do.
 #[derive(Clone, Copy, Debug)]
@@ -28,9 +35,11 @@ pub enum Work {
     Paced(Pace),
     /// They do so twice; the second time one of them floods.
     Flood(Pace),
-    /// Nobody prints.
+    /// Each prints a line, as every guest does that boots; then nobody prints.
     Idle {
-        /// For how long.
+        /// How long after that line idleness begins.
+        after: Duration,
+        /// How long it is looked at.
         lasting: Duration,
     },
     /// All print at a pace, and one log after another reaches its limit.
@@ -100,9 +109,11 @@ impl Load {
             Work::Flood(pace) => {
                 format!("{vms} VMs, {}, then the same with one more that floods", said(&pace))
             }
-            Work::Idle { lasting } => {
-                format!("{vms} VMs that print nothing, for {} s", lasting.as_secs_f64())
-            }
+            Work::Idle { after, lasting } => format!(
+                "{vms} VMs that print a line each, then nothing; from {} s after, for {} s",
+                after.as_secs_f64(),
+                lasting.as_secs_f64()
+            ),
             Work::Rotation { mode, pace, max_bytes } => format!(
                 "{vms} VMs, {}; every {} ms a log reaches {max_bytes} bytes: {mode}",
                 said(&pace),
@@ -151,7 +162,24 @@ impl Load {
 
     /// Descriptors that one process needs at most: seriald sets ten aside for a VM.
     pub fn descriptors(&self) -> u64 {
-        self.vms as u64 * 12 + 1000
+        self.vms as u64 * DESCRIPTORS_PER_VM + DESCRIPTORS_BESIDE
+    }
+
+    /// The same load with as many VMs as so many descriptors are enough for, where their number
+    /// says little: VMs that are idle.
+    ///
+    /// # Errors
+    /// Where they are not enough.
+    pub fn within(mut self, descriptors: u64) -> Result<Load> {
+        let needed = self.descriptors();
+        if descriptors < needed {
+            let room = descriptors.saturating_sub(DESCRIPTORS_BESIDE) / DESCRIPTORS_PER_VM;
+            if !matches!(self.work, Work::Idle { .. }) || room < 2 {
+                bail!("{needed} descriptors are needed, and {descriptors} allowed (ulimit -n)");
+            }
+            self.vms = usize::try_from(room)?;
+        }
+        Ok(self)
     }
 }
 
@@ -184,8 +212,9 @@ pub fn all(size: Size) -> Vec<Load> {
         let bytes_each = (blocks / vms as f64).ceil() as u64 * BLOCK as u64;
         add(format!("c-{vms}"), vms, Work::FlatOut { text: Text::Blocks, bytes_each });
     }
-    let idle = Duration::from_secs_f64(amount(30.0, 0.3));
-    add("d".into(), number(10_000, 16), Work::Idle { lasting: idle });
+    let lasting = Duration::from_secs_f64(amount(30.0, 0.3));
+    let after = if quick { Duration::from_millis(100) } else { IDLE_AFTER };
+    add("d".into(), number(10_000, 16), Work::Idle { after, lasting });
     add("e".into(), vms + 1, Work::Flood(pace));
     let max_bytes = if quick { 1 << 20 } else { 8 << 20 };
     for mode in ["rename", "copytruncate"] {
@@ -266,6 +295,15 @@ mod tests {
             assert!(prefill.bytes + (lines - 1) * 81 < soft, "too early: {prefill:?}");
             assert!(prefill.bytes + lines * 81 >= soft, "too late: {prefill:?}");
         }
+    }
+
+    #[test]
+    fn idle_vms_are_as_many_as_there_are_descriptors_for_and_others_all_or_none() {
+        assert_eq!(named("d").within(20_000).expect("fewer").vms, 1900);
+        assert_eq!(named("d").within(101_000).expect("all").vms, 10_000);
+        assert_eq!(named("b").within(11_000).expect("all").vms, 1000);
+        let error = named("b").within(10_999).expect_err("too few").to_string();
+        assert!(error.contains("ulimit"), "{error}");
     }
 
     #[test]

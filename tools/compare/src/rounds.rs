@@ -92,15 +92,24 @@ fn make_all(
 
 /// The loads that this machine has descriptors and room for.
 fn fitting(loads: Vec<Load>, dir: &Path, results: &mut Results) -> Vec<Load> {
-    let fits = |load: &Load| {
-        limits::raise_descriptors(load.descriptors())?;
-        limits::check_room(dir, load.disk_bytes() + ROOM_LEFT)
+    let fit = |load: Load| {
+        let allowed = limits::raise_descriptors(load.descriptors())?;
+        let load = load.within(allowed)?;
+        limits::check_room(dir, load.disk_bytes() + ROOM_LEFT)?;
+        anyhow::Ok(load)
     };
     let mut fitting = Vec::new();
     for load in loads {
-        match fits(&load) {
-            Ok(()) => fitting.push(load),
-            Err(error) => results.leave_out(&format!("load {}", load.name), &format!("{error:#}")),
+        let (name, vms) = (load.name.clone(), load.vms);
+        match fit(load) {
+            Ok(load) => {
+                if load.vms < vms {
+                    let why = format!("descriptors (ulimit -n) are enough for {} VMs", load.vms);
+                    results.leave_out(&format!("{name} with {vms} VMs"), &why);
+                }
+                fitting.push(load);
+            }
+            Err(error) => results.leave_out(&format!("load {name}"), &format!("{error:#}")),
         }
     }
     fitting

@@ -19,7 +19,7 @@ use crate::measure::spread::Spread;
 use crate::measure::strace::Strace;
 use crate::measure::usage::{Usage, Used};
 use crate::site::Site;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -118,7 +118,8 @@ pub fn run(
     };
     if let (Work::Idle { .. }, false) = (load.work, traced) {
         let alone = Load { vms: 1, ..load.clone() };
-        let standing = Standing::set_up(collector, &alone, dir)?;
+        let mut standing = Standing::set_up(collector, &alone, dir)?;
+        standing.have_lines_printed()?;
         run.with_one_vm = Some(Usage::of(&standing.running.pids()).until_now());
         standing.take_down(false);
     }
@@ -169,6 +170,10 @@ impl<'a> Standing<'a> {
 
     fn measure(&mut self, run: &mut Run, traced: bool) -> Result<()> {
         let pids = self.running.pids();
+        if let Work::Idle { after, .. } = self.load.work {
+            self.have_lines_printed()?;
+            interrupt::sleep(after)?;
+        }
         let strace = traced.then(|| Strace::attach(&pids, self.site.path())).transpose()?;
         let starts: Vec<u64> = self.site.vms.iter().map(|vm| follow::bytes_in(&vm.log)).collect();
         let work = self.load.work;
@@ -179,7 +184,7 @@ impl<'a> Standing<'a> {
         }
         let already = self.fleet.printed_by_all();
         let before = Usage::of(&pids);
-        if let Work::Idle { lasting } = work {
+        if let Work::Idle { lasting, .. } = work {
             interrupt::sleep(lasting)?;
             run.used = before.until_now();
         } else {
@@ -192,7 +197,8 @@ impl<'a> Standing<'a> {
             run.guests_cpu_s = flat_out.then_some(part.sending.cpu.as_secs_f64());
             run.missed += part.seen.missed;
             run.latency = Spread::of(part.seen.times);
-            run.fault = part.missing.map_or_else(|| self.fault(&starts), |m| Ok(Some(m)))?;
+            run.fault =
+                part.missing.map_or_else(|| self.fault(&starts), |missing| Ok(Some(missing)))?;
         }
         run.calls = strace.map(Strace::detach).transpose()?;
         let backups = self.site.vms.iter().filter(|vm| follow::backup(&vm.log, 1).exists());
@@ -220,6 +226,13 @@ impl<'a> Standing<'a> {
         let missing = self.wait_for_bytes(starts)?;
         let collecting = began.elapsed();
         Ok(Part { sending, collecting, missing, seen: observer.end() })
+    }
+
+    /// Each guest prints a line.
+    fn have_lines_printed(&mut self) -> Result<()> {
+        let starts: Vec<u64> = self.site.vms.iter().map(|vm| follow::bytes_in(&vm.log)).collect();
+        let work = Work::FlatOut { text: self.fleet.text(), bytes_each: text::LINE as u64 };
+        self.part(work, &starts)?.missing.map_or(Ok(()), |missing| bail!(missing))
     }
 
     /// Waits until every log has every byte. The answer says what is missing.

@@ -72,6 +72,7 @@ pub fn all(results: &Results) -> Vec<Claim> {
     claims.extend(pace(results));
     claims.extend(idle(results));
     claims.extend(company(results));
+    claims.sort_by_key(|claim| claim.load);
     claims.push(no_byte_is_lost(results));
     claims
 }
@@ -99,7 +100,7 @@ fn loads_with_rivals(results: &Results) -> Vec<Claim> {
     ];
     let judged = claims.map(|(load, (figure, what), rival, bound)| {
         let value = results.to_rival(load, rival, figure);
-        let why = format!("seriald and {rival} have no round of {load} in common");
+        let why = format!("no round with seriald and {rival}");
         judge(load, &format!("{what}, seriald / {rival}"), bound, value, &why)
     });
     judged.into()
@@ -145,7 +146,7 @@ fn company(results: &Results) -> Vec<Claim> {
     let mut claims = vec![judge("e", what, Bound::AtMost(2.0), flood, "e was not run")];
     for load in ["f-rename", "f-copytruncate"] {
         let p99 = results.ratio((load, "seriald"), ("b", "seriald"), figures::p99_ms);
-        let why = format!("{load} and b have no round in common");
+        let why = format!("no round with b and {load}");
         claims.push(judge(load, "p99 / that of b", Bound::AtMost(2.0), p99, &why));
         let turns = results.sound(load, "seriald").filter_map(|run| run.told);
         let longest = turns.map(|told| told.turn_us_max as f64 / 1e3).reduce(f64::max);
