@@ -145,8 +145,11 @@ impl<'a> Standing<'a> {
         }
         let mut fleet = Fleet::bind(&site.vms, load.work.text())?;
         let slab = proc::slab_now();
-        let running = Running::start(collector, &site, load)?;
-        let connected = fleet.wait_for_all(collector.patience());
+        let mut running = Running::start(collector, &site, load)?;
+        let connected = fleet.wait_for_all(collector.patience(), || {
+            interrupt::check()?;
+            running.check_alive()
+        });
         connected
             .and_then(|()| running.wait_for_rest())
             .map_err(|error| anyhow!("{error:#}; the last it said: {}", running.last_words()))?;

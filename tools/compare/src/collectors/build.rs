@@ -2,10 +2,10 @@
 //!
 //! Owns nothing.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 use std::env;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -42,15 +42,20 @@ fn executable(messages: &str, binary: &str) -> Option<PathBuf> {
 /// # Errors
 /// Where there is no such program: with the package that brings it.
 pub fn version(program: &str, arguments: &[&str], package: &str) -> Result<String> {
-    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
-    let output = match output {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            bail!("there is no {program} (apt-get install {package})")
-        }
-        output => output.with_context(|| format!("can't run {program}"))?,
-    };
+    said_by(Path::new(program), arguments).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => anyhow!("there is no {program} (apt-get install {package})"),
+        _ => anyhow!("can't run {program}: {error}"),
+    })
+}
+
+/// The first line that a program says on its output.
+///
+/// # Errors
+/// Where it can't be run.
+pub fn said_by(program: &Path, arguments: &[&str]) -> io::Result<String> {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output()?;
     let said = String::from_utf8_lossy(&output.stdout);
-    Ok(said.lines().next().unwrap_or(program).trim().to_string())
+    Ok(said.lines().next().unwrap_or_default().trim().to_string())
 }
 
 #[cfg(test)]

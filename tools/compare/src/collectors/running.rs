@@ -10,9 +10,10 @@ use crate::measure::proc;
 use crate::measure::usage::Usage;
 use crate::site::Site;
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::thread;
@@ -42,7 +43,8 @@ impl Running {
         let mut running = Running { children: Vec::new(), said };
         for mut command in collector.commands(site, load)? {
             command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
-            let child = command.spawn();
+            // Each leads a group of its own, by which its children are reached when it is gone.
+            let child = command.process_group(0).spawn();
             let program = command.get_program().display().to_string();
             running.children.push(child.with_context(|| format!("can't start {program}"))?);
         }
@@ -56,11 +58,22 @@ impl Running {
         proc::family(&roots)
     }
 
+    /// # Errors
+    /// Once one of those that were started has ended.
+    pub fn check_alive(&mut self) -> Result<()> {
+        for child in &mut self.children {
+            if let Some(status) = child.try_wait()? {
+                bail!("it has ended by itself: {status}");
+            }
+        }
+        Ok(())
+    }
+
     /// Waits until it is busy no more.
     ///
     /// # Errors
     /// Where it doesn't come to rest.
-    pub fn wait_for_rest(&self) -> Result<()> {
+    pub fn wait_for_rest(&mut self) -> Result<()> {
         let deadline = Instant::now() + REST_PATIENCE;
         loop {
             let before = Usage::of(&self.pids());
@@ -71,6 +84,7 @@ impl Running {
             if Instant::now() > deadline {
                 bail!("it is still busy {REST_PATIENCE:?} after it has connected");
             }
+            self.check_alive()?;
             interrupt::check()?;
         }
     }
@@ -89,8 +103,8 @@ impl Running {
 
     fn end(&mut self) {
         let signal = |child: &Child, signal| {
-            // A child that is reaped below can't have given its pid to another yet.
-            let _ = i32::try_from(child.id()).map(|pid| kill(Pid::from_raw(pid), signal));
+            // A group that is gone has nobody to be told.
+            let _ = i32::try_from(child.id()).map(|pid| killpg(Pid::from_raw(pid), signal));
         };
         self.children.iter().for_each(|child| signal(child, Signal::SIGTERM));
         let deadline = Instant::now() + PATIENCE;
@@ -101,6 +115,8 @@ impl Running {
                 }
                 thread::sleep(Duration::from_millis(2));
             }
+            // conserver's children outlive it.
+            signal(child, Signal::SIGKILL);
         }
         self.children.clear();
     }

@@ -3,7 +3,7 @@
 use super::{Collector, Workshop, build, package};
 use crate::loads::{Load, Work};
 use crate::site::Site;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -56,9 +56,11 @@ impl Seriald {
             Some(path) => path.to_path_buf(),
             None => build::cargo(&package().join("../../Cargo.toml"), "seriald")?,
         };
-        let named = binary.display().to_string();
-        let version = build::version(&named, &["--version"], "seriald");
-        let version = version.with_context(|| format!("{named} is no seriald"))?;
+        let version = build::said_by(&binary, &["--version"]);
+        let version = version.with_context(|| format!("can't run {}", binary.display()))?;
+        if !version.starts_with("seriald ") {
+            bail!("{} is no seriald", binary.display());
+        }
         Ok(Seriald { binary, coalesce: workshop.coalesce, version })
     }
 

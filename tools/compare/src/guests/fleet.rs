@@ -5,7 +5,6 @@
 
 use super::guest::{Guest, Printed};
 use super::text::Text;
-use crate::interrupt;
 use crate::site::Vm;
 use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -73,11 +72,15 @@ impl Fleet {
         Ok(())
     }
 
-    /// Waits until every guest has a client.
+    /// Waits until every guest has a client, looking at whoever is to connect by `check`.
     ///
     /// # Errors
-    /// Where that takes longer than `patience`.
-    pub fn wait_for_all(&mut self, patience: Duration) -> Result<()> {
+    /// Where that takes longer than `patience`, or `check` fails.
+    pub fn wait_for_all(
+        &mut self,
+        patience: Duration,
+        mut check: impl FnMut() -> Result<()>,
+    ) -> Result<()> {
         let deadline = Instant::now() + patience;
         loop {
             let missing = self.guests.iter().filter(|guest| guest.client().is_none()).count();
@@ -88,8 +91,8 @@ impl Fleet {
                 let all = self.len();
                 bail!("after {patience:?} {missing} of {all} VMs are not connected to");
             }
-            interrupt::check()?;
-            // A second's worth of arrivals before they are counted again.
+            check()?;
+            // Many arrive before they are counted again.
             let until = Instant::now() + Duration::from_millis(10);
             while Instant::now() < until {
                 self.accept(Duration::from_millis(1))?;
