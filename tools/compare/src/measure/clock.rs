@@ -20,6 +20,11 @@ pub fn cpu_of_this_thread() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
+/// What this process has used so far.
+pub fn cpu_of_this_process() -> Duration {
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}
+
 /// From here on this thread's naps end when they should: by default the kernel may add 50 us.
 /// A child would inherit that: only for threads that start none.
 pub fn sharpen_naps() {

@@ -59,6 +59,18 @@ pub fn slab_now() -> Option<u64> {
     slab(&fs::read_to_string("/proc/meminfo").ok()?)
 }
 
+/// What all processors together have worked, and what they could have, since the boot, of
+/// /proc/stat, in ticks. Time that a host took away is as if others had worked.
+pub fn work(stat: &str) -> Option<(u64, u64)> {
+    let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
+    // user, nice, system, idle, iowait, irq, softirq, steal; guests' time is in user already.
+    let ticks: Vec<u64> =
+        line.split_whitespace().take(8).map(str::parse).collect::<Result<_, _>>().ok()?;
+    let [_, _, _, idle, iowait, ..] = ticks[..] else { return None };
+    let all: u64 = ticks.iter().sum();
+    Some((all - idle - iowait, all))
+}
+
 /// `roots` and all that descends from them, in `parents` (child to parent).
 fn descendants(roots: &[i32], parents: &BTreeMap<i32, i32>) -> Vec<i32> {
     let mut family = roots.to_vec();
@@ -118,6 +130,13 @@ mod tests {
     fn calls_and_slabs_are_read() {
         assert_eq!(calls("rchar: 1\nwchar: 2\nsyscr: 3\nsyscw: 4\n"), Some((3, 4)));
         assert_eq!(slab("MemFree: 9 kB\nSlab:     33 kB\nSReclaimable: 5 kB\n"), Some(33 * 1024));
+    }
+
+    #[test]
+    fn idle_processors_do_no_work() {
+        let stat = "cpu  10 1 20 500 40 2 3 4 9 9\ncpu0 1 1 1 1 1 1 1 1 1 1\n";
+        assert_eq!(work(stat), Some((40, 580)));
+        assert_eq!(work("cpu  1 2 3\n"), None);
     }
 
     #[test]

@@ -8,6 +8,9 @@ use serde::Serialize;
 use std::fs;
 use std::time::Duration;
 
+/// Ticks per second in /proc/stat: 100 on every Linux of today's architectures.
+const USER_HZ: f64 = 100.0;
+
 /// An account of some processes, as of one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Usage {
@@ -19,6 +22,10 @@ pub struct Usage {
     write_calls: u64,
     rss: u64,
     rss_anon: u64,
+    /// What all processes have used, in ticks, and what the processors had to give.
+    all: (u64, u64),
+    /// What this process has used.
+    own: Duration,
 }
 
 /// What they used between two moments, and their memory at the later one.
@@ -40,12 +47,18 @@ pub struct Used {
     pub rss: u64,
     /// The part of it that belongs to no file.
     pub rss_anon: u64,
+    /// What neither they nor this process used: that part of all processors' time. Where it is
+    /// more than a little, no time is to be trusted.
+    pub others: f64,
 }
 
 impl Usage {
     /// Of these processes, now.
     pub fn of(pids: &[i32]) -> Usage {
-        let mut sum = Usage { pids: pids.to_vec(), ..Usage::default() };
+        let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+        let all = proc::work(&stat).unwrap_or_default();
+        let own = clock::cpu_of_this_process();
+        let mut sum = Usage { pids: pids.to_vec(), all, own, ..Usage::default() };
         for &pid in pids {
             let process = fs::read_to_string(format!("/proc/{pid}/status"));
             let process = process.ok().and_then(|text| proc::status(&text)).unwrap_or_default();
@@ -78,6 +91,14 @@ impl Usage {
             write_calls: now.write_calls.saturating_sub(self.write_calls),
             rss: now.rss,
             rss_anon: now.rss_anon,
+            others: now.others_since(self),
         }
+    }
+
+    fn others_since(&self, before: &Usage) -> f64 {
+        let worked = self.all.0.saturating_sub(before.all.0) as f64;
+        let possible = self.all.1.saturating_sub(before.all.1) as f64;
+        let ours = (self.cpu + self.own).saturating_sub(before.cpu + before.own).as_secs_f64();
+        ((worked - ours * USER_HZ) / possible.max(1.0)).max(0.0)
     }
 }

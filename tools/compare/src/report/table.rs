@@ -62,6 +62,8 @@ fn base_mb(results: &Results, load: &str, name: &str) -> Option<f64> {
     results.median(load, name, figures::rss_with_one_vm).map(|bytes| bytes / 1e6)
 }
 
+/// What others may use of the processors, before that is told.
+const OTHERS_MAX: f64 = 0.05;
 /// System calls that are named.
 const CALLS_SHOWN: usize = 5;
 
@@ -90,6 +92,14 @@ pub fn tables(results: &Results, claims: &[Claim], machine: &str) -> String {
         text += &remarks(results, &load.name);
     }
     text += "\nratio: seriald's as a part of that one's, the median of the rounds\n";
+    let others = results.runs.iter().map(|run| run.used.others).fold(0.0, f64::max);
+    if others > OTHERS_MAX {
+        let percent = others * 100.0;
+        let _ = writeln!(
+            text,
+            "DON'T TRUST THE TIMES: others used up to {percent:.0} % of all processors' time meanwhile"
+        );
+    }
     for out in &results.left_out {
         let _ = writeln!(text, "left out: {}: {}", out.what, out.why);
     }
@@ -207,6 +217,17 @@ mod tests {
         let results = results(vec![run("seriald", "b", 1, 0.5), lost]);
         let text = tables(&results, &claims::all(&results), "a machine");
         assert!(text.contains("WRONG LOGS: loop, round 1: vm-0003: 7 bytes lost"), "{text}");
+    }
+
+    #[test]
+    fn a_busy_machine_is_told() {
+        let shown = |others| {
+            let mut busy = run("seriald", "b", 1, 0.5);
+            busy.used.others = others;
+            tables(&results(vec![run("loop", "b", 1, 0.5), busy]), &[], "a machine")
+        };
+        assert!(!shown(0.04).contains("TRUST"));
+        assert!(shown(0.37).contains("37 %"), "{}", shown(0.37));
     }
 
     #[test]
