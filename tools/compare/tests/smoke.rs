@@ -30,7 +30,7 @@ fn a_smoke_test_runs_every_load_and_leaves_nothing_behind() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let document: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let runs = document["runs"].as_array().expect("runs");
-    for load in ["a-1", "a-4", "a-16", "b", "c-1", "c-4", "d", "e"] {
+    for load in ["a-1", "a-16", "b", "c-1", "c-4", "d", "e"] {
         for collector in ["floor", "loop"] {
             let found = |run: &&Value| {
                 run["load"] == load && run["collector"] == collector && run["round"] == 1

@@ -118,13 +118,21 @@ impl Guest {
 mod tests {
     use super::*;
     use std::io::Read;
+    use std::time::Duration;
 
     fn guest_and_client(dir: &Path) -> (Guest, UnixStream) {
         let path = dir.join("serial.sock");
         let mut guest = Guest::bind(&path).expect("a listener");
-        let client = UnixStream::connect(&path).expect("a connection");
+        let client = connect(&path);
         guest.accept().expect("a client");
         (guest, client)
+    }
+
+    /// A client that doesn't wait for ever.
+    fn connect(path: &Path) -> UnixStream {
+        let client = UnixStream::connect(path).expect("a connection");
+        client.set_read_timeout(Some(Duration::from_secs(10))).expect("a deadline");
+        client
     }
 
     #[test]
@@ -155,7 +163,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let (mut guest, mut first) = guest_and_client(dir.path());
         guest.print(1, Text::Lines, 81, false).expect("a client");
-        let mut second = UnixStream::connect(dir.path().join("serial.sock")).expect("a connection");
+        let mut second = connect(&dir.path().join("serial.sock"));
         guest.accept().expect("a client");
         guest.print(1, Text::Lines, 162, false).expect("a client");
         drop(guest);

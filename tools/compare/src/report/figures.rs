@@ -163,13 +163,14 @@ mod tests {
 
     #[test]
     fn a_ratio_is_of_runs_of_the_same_round() {
-        // Everything took ten times as long in the second round; the third was the rival's own.
-        let runs = [(1, 1.0, 2.0), (2, 10.0, 20.0), (3, 1.0, 4.0)].map(|(round, ours, theirs)| {
-            [run("seriald", "b", round, ours), run("loop", "b", round, theirs)]
-        });
+        // From the second round on everything takes ten times as long.
+        let runs =
+            [(1, 1.0, 2.0), (2, 10.0, 20.0), (3, 10.0, 40.0)].map(|(round, ours, theirs)| {
+                [run("seriald", "b", round, ours), run("loop", "b", round, theirs)]
+            });
         let results = results(runs.concat());
         assert_eq!(results.to_rival("b", "loop", cpu_s_per_mb), Some(0.5));
-        assert_eq!(results.median("b", "loop", cpu_s_per_mb), Some(4.0));
+        assert_eq!(results.median("b", "loop", cpu_s_per_mb), Some(20.0));
     }
 
     #[test]
