@@ -204,8 +204,7 @@ impl<'a> Standing<'a> {
                 part.missing.map_or_else(|| self.fault(&starts), |missing| Ok(Some(missing)))?;
         }
         run.calls = strace.map(Strace::detach).transpose()?;
-        let backups = self.site.vms.iter().filter(|vm| follow::backup(&vm.log, 1).exists());
-        run.rotations = backups.count();
+        run.rotations = self.rotations();
         Ok(())
     }
 
@@ -264,18 +263,35 @@ impl<'a> Standing<'a> {
         Ok(None)
     }
 
-    /// What is wrong with the logs.
+    /// What is wrong with the logs, once rotations that are under way are done.
     fn fault(&self, starts: &[u64]) -> Result<Option<String>> {
+        let since = Instant::now();
+        while let Some(fault) = self.fault_in_sizes(starts) {
+            if since.elapsed() > LOST_AFTER {
+                return Ok(Some(fault));
+            }
+            interrupt::sleep(Duration::from_millis(10))?;
+        }
+        self.fault_in_bytes(starts)
+    }
+
+    fn fault_in_sizes(&self, starts: &[u64]) -> Option<String> {
         for (number, vm) in self.site.vms.iter().enumerate() {
             let wanted = starts[number] + self.fleet.printed(number);
             let has = follow::bytes_in(&vm.log);
             if has != wanted {
-                return Ok(Some(format!("{}: {has} bytes, not {wanted}", vm.id)));
+                return Some(format!("{}: {has} bytes, not {wanted}", vm.id));
             }
         }
+        let (planned, rotated) = (self.load.prefills().len(), self.rotations());
+        (rotated != planned).then(|| format!("{rotated} logs were rotated, not {planned}"))
+    }
+
+    /// Compares some logs byte by byte: those that were rotated, and others.
+    fn fault_in_bytes(&self, starts: &[u64]) -> Result<Option<String>> {
         let step = self.site.vms.len().div_ceil(LOGS_COMPARED);
         let prefilled = self.load.prefills().into_iter().map(|prefill| prefill.vm);
-        for number in (0..self.site.vms.len()).step_by(step).chain(prefilled.take(LOGS_COMPARED)) {
+        for number in (0..self.site.vms.len()).step_by(step).chain(prefilled) {
             let vm = &self.site.vms[number];
             let sent = self.fleet.printed(number);
             let compared = text::compare(&vm.log, starts[number], number, self.fleet.text(), sent);
@@ -283,9 +299,10 @@ impl<'a> Standing<'a> {
                 return Ok(Some(format!("{}: {wrong}", vm.id)));
             }
         }
-        let planned = self.load.prefills().len();
-        let backups = self.site.vms.iter().filter(|vm| follow::backup(&vm.log, 1).exists());
-        let rotated = backups.count();
-        Ok((rotated != planned).then(|| format!("{rotated} logs were rotated, not {planned}")))
+        Ok(None)
+    }
+
+    fn rotations(&self) -> usize {
+        self.site.vms.iter().filter(|vm| follow::backup(&vm.log, 1).exists()).count()
     }
 }
