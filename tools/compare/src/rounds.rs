@@ -165,16 +165,14 @@ impl Everything<'_> {
             .into_iter()
             .filter(|collector| collectors::declines(collector.as_ref(), load).is_none())
         {
-            let (name, traced) = (collector.name(), round == 0);
-            report::progress(load, round, name);
+            report::progress(load, round, collector.name());
+            let traced = round == 0;
             match run::run(collector.as_ref(), load, &self.home, traced, self.args.keep) {
                 Ok(run) => results.runs.push(Run { round, ..run }),
                 Err(error) => {
                     interrupt::check()?;
-                    results.leave_out(
-                        &format!("{name} in {}, round {round}", load.name),
-                        &format!("{error:#}"),
-                    );
+                    let run = Run::failed(collector.name(), load, format!("{error:#}"));
+                    results.runs.push(Run { round, ..run });
                 }
             }
         }

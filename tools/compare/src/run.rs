@@ -76,8 +76,16 @@ pub struct Run {
     pub told: Option<Told>,
     /// Logs that were rotated.
     pub rotations: usize,
-    /// What is wrong with what was collected.
+    /// What is wrong with what was collected, or why it could not be.
     pub fault: Option<String>,
+}
+
+impl Run {
+    /// One that was not run to its end.
+    pub fn failed(collector: &'static str, load: &Load, why: String) -> Run {
+        let fault = Some(why);
+        Run { collector, load: load.name.clone(), vms: load.vms, fault, ..Run::default() }
+    }
 }
 
 /// A collector that has connected to every VM and is at rest.

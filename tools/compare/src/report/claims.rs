@@ -159,7 +159,7 @@ fn no_byte_is_lost(results: &Results) -> Claim {
     let mut ours = results.runs.iter().filter(|run| run.collector == "seriald").peekable();
     let ran = ours.peek().is_some();
     let faults = ours.filter(|run| run.fault.is_some()).count() as f64;
-    let what = "runs of seriald with a wrong log";
+    let what = "runs of seriald that failed or lost bytes";
     judge("all", what, Bound::AtMost(0.0), ran.then_some(faults), "seriald was not run")
 }
 
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn a_wrong_log_is_a_claim_missed() {
         let lost = Run { fault: Some("gone".into()), ..run("seriald", "b", 1, 1.0) };
-        assert_eq!(verdict(&all(&results(vec![lost])), "all", "wrong log"), &Verdict::Missed);
+        assert_eq!(verdict(&all(&results(vec![lost])), "all", "failed"), &Verdict::Missed);
     }
 
     #[test]

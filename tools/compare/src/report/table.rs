@@ -1,7 +1,7 @@
 //! The terminal's tables: one a load, then the claims.
 //!
 //! Owns nothing.
-//! **Invariant:** a collector that lost bytes is named as such right under its table.
+//! **Invariant:** a collector that lost bytes, or failed, is named as such right under its table.
 
 use super::Results;
 use super::claims::{Bound, Claim, Verdict};
@@ -103,6 +103,9 @@ pub fn tables(results: &Results, claims: &[Claim], machine: &str) -> String {
     for out in &results.left_out {
         let _ = writeln!(text, "left out: {}: {}", out.what, out.why);
     }
+    if results.size.quick {
+        text += "no claim is judged in a smoke test\n";
+    }
     text + &verdicts(claims)
 }
 
@@ -156,7 +159,7 @@ fn remarks(results: &Results, load: &str) -> String {
     let wrong = |run: &&crate::run::Run| run.load == load && run.fault.is_some();
     for run in results.runs.iter().filter(wrong) {
         let fault = run.fault.as_deref().unwrap_or_default();
-        let _ = writeln!(text, "  WRONG LOGS: {}, round {}: {fault}", run.collector, run.round);
+        let _ = writeln!(text, "  FAILED: {}, round {}: {fault}", run.collector, run.round);
     }
     text
 }
@@ -216,7 +219,7 @@ mod tests {
         let lost = Run { fault: Some("vm-0003: 7 bytes lost".into()), ..run("loop", "b", 1, 1.0) };
         let results = results(vec![run("seriald", "b", 1, 0.5), lost]);
         let text = tables(&results, &claims::all(&results), "a machine");
-        assert!(text.contains("WRONG LOGS: loop, round 1: vm-0003: 7 bytes lost"), "{text}");
+        assert!(text.contains("FAILED: loop, round 1: vm-0003: 7 bytes lost"), "{text}");
     }
 
     #[test]
