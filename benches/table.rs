@@ -13,7 +13,7 @@ fn table(c: &mut Criterion) {
         let tokens = slots.tokens();
         // A stride that is prime to the numbers of VMs: no order that a cache likes.
         let order: Vec<usize> = (0..vms).map(|n| n * 7_919 % vms).collect();
-        let mut order = order.into_iter().cycle();
+        let mut order = order.iter().copied().cycle();
         let mut next = || order.next().expect("without an end");
         c.bench_function(&id("found by token"), |b| {
             b.iter(|| {

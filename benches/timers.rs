@@ -24,7 +24,7 @@ fn timers(c: &mut Criterion) {
         let mut deadlines = armed();
         // A stride that is prime to the numbers of VMs: no order that a cache likes.
         let order: Vec<usize> = (0..vms).map(|n| n * 7_919 % vms).collect();
-        let mut order = order.into_iter().cycle();
+        let mut order = order.iter().copied().cycle();
         let mut next = || order.next().expect("without an end");
         let mut later = MS * 20_000;
         c.bench_function(&id("moved"), |b| {

@@ -165,8 +165,13 @@ pub const EVENTS_BYTES_PER_BACKUP: u64 = 512;
 /// Events that wait in memory while their file can't be written, in bytes; past that those are
 /// dropped that tell no loss and no rotation.
 pub const EVENTS_PENDING_MAX: usize = 8 * 1024;
-/// While bytes flow, the time is noted this often.
+/// While bytes flow, the time is noted this often at most, and once for so many bytes: a VM that
+/// prints a line a second would else have as much written about it as by it.
 pub const MARK_INTERVAL: Duration = Duration::from_secs(1);
+/// See [`MARK_INTERVAL`].
+pub const MARK_BYTES: u64 = 1024;
+/// Before a byte that comes this long after the last mark, the time is noted in any case.
+pub const MARK_INTERVAL_MAX: Duration = Duration::from_secs(10);
 
 /// Highest offset, size or number of a generation that is believed, wherever it is read: sums of a
 /// few then are numbers too. A console of 10 GB/s gets there in 14 years.

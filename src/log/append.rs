@@ -8,7 +8,7 @@ use super::cut::{Cut, cut};
 use super::record::{Cause, What};
 use super::rotate::{Stage, Why};
 use crate::env::{Files, Moment, Stamp};
-use crate::limits::MARK_INTERVAL;
+use crate::limits::{MARK_BYTES, MARK_INTERVAL, MARK_INTERVAL_MAX};
 use std::io;
 
 impl<F: Files> Log<F> {
@@ -20,9 +20,7 @@ impl<F: Files> Log<F> {
             self.check_name(env, now);
         }
         if stamp >= self.mark_at {
-            // Before the bytes: they came at this time or later.
-            self.mark_at = (now + MARK_INTERVAL).into();
-            self.happened(What::Mark);
+            self.mark(now);
         }
         let waits = self.held_bytes() > 0;
         let written = if waits { 0 } else { self.put(env, bytes, now) };
@@ -30,6 +28,16 @@ impl<F: Files> Log<F> {
             self.hold(env, &bytes[written..], more, now);
         }
         self.say(env, now);
+    }
+
+    /// Notes the time before the bytes that come now, or later, if there were few since the last.
+    fn mark(&mut self, now: Moment) {
+        let is_overdue = || now >= Moment::from(self.mark_at) + (MARK_INTERVAL_MAX - MARK_INTERVAL);
+        let marked = (self.written_bytes / MARK_BYTES) as u16;
+        if marked != self.marked || is_overdue() {
+            (self.mark_at, self.marked) = ((now + MARK_INTERVAL).into(), marked);
+            self.happened(What::Mark);
+        }
     }
 
     /// Bytes came and were dropped. They are recorded once another byte is written, or a second

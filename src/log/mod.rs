@@ -122,6 +122,9 @@ pub struct Log<F: Files> {
     events: Option<F::File>,
     /// By this it is older or younger than others: see `open`.
     jitter: u16,
+    /// How often [`MARK_BYTES`](crate::limits::MARK_BYTES) had been written at the last mark, in
+    /// the lowest bits; of none it is what makes the next byte's one.
+    marked: u16,
     /// Where it is, and its VM's id and sockets.
     paths: VmPaths,
     /// What `file` is.

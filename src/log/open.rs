@@ -58,6 +58,7 @@ impl<F: Files> Log<F> {
             jitter: kept(jitter),
             size: stat.size,
             mark_at: now.into(),
+            marked: u16::MAX,
             age_due: None,
             written_bytes: 0,
             unrest: None,

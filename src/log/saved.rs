@@ -335,6 +335,7 @@ impl<F: Files> Log<F> {
             size: saved.size,
             check_at: now.into(),
             mark_at: now.into(),
+            marked: u16::MAX,
             age_due: saved.age_due.map(Stamp::from),
             written_bytes: saved.counters.written_bytes,
             unrest: Some(Box::new(unrest)),

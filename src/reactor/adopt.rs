@@ -95,7 +95,7 @@ impl<E: Env> Reactor<E> {
         let Some(key) = self.table.next_key().filter(|_| needed <= limit) else {
             return Err(refused);
         };
-        let places = self.places(&spec);
+        let (places, are_known) = self.places(&spec);
         let paths = VmPaths::of(&spec);
         self.check_alone(&spec, &paths, &places)?;
         let fail = |error| AdoptError::Log(spec.id.clone(), error);
@@ -116,10 +116,10 @@ impl<E: Env> Reactor<E> {
             None => Vm::new(spec.on_exit, spec.dial_timeout, seed, now),
             Some(_) => Vm::held(spec.on_exit, seed),
         };
-        let places = match places.are_known() {
+        let places = match are_known {
             true => places,
             // The log's directory is new, and with it the places in it.
-            false => self.places(&spec),
+            false => self.places(&spec).0,
         };
         let inserted = self.table.insert(Slot::new(&spec, vm, log, launch, places));
         debug_assert_eq!(inserted, key, "the table gives the key that it announced");
@@ -133,7 +133,8 @@ impl<E: Env> Reactor<E> {
         Ok(key)
     }
 
-    pub(super) fn places(&mut self, spec: &VmSpec) -> Places {
+    /// Where a VM's paths lie, and whether each is in a directory that there is.
+    pub(super) fn places(&mut self, spec: &VmSpec) -> (Places, bool) {
         let serial = self.env.place(&spec.serial);
         let api = spec.api.as_ref().map(|api| match (serial.0, api.file_name()) {
             // Both are in one directory, as a rule.
@@ -143,7 +144,9 @@ impl<E: Env> Reactor<E> {
             _ => self.env.place(api),
         });
         let log = self.env.place(&spec.log.path);
-        self.index.places([serial, api.unwrap_or_default(), log])
+        let dirs = [serial.0, log.0].into_iter().chain(api.as_ref().map(|api| api.0));
+        let are_known = dirs.into_iter().all(|dir| dir.is_some());
+        (self.index.places([serial, api.unwrap_or_default(), log]), are_known)
     }
 
     fn check_alone(

@@ -167,7 +167,7 @@ impl<E: Heritage> Reactor<E> {
             made_serial: launch.made_serial,
             made_api: launch.made_api,
         });
-        let places = self.places(&spec);
+        let (places, _) = self.places(&spec);
         let mut slot = Slot::new(&spec, vm, log, launch, places);
         slot.count_on(read(saved.counters));
         slot.let_go = saved.let_go;

@@ -24,15 +24,6 @@ pub(super) struct Places {
     log: u64,
     /// And the log's file, as it is in the index.
     file: u64,
-    /// Each directory is there.
-    known: bool,
-}
-
-impl Places {
-    /// Whether each path is in a directory that there is.
-    pub(super) fn are_known(&self) -> bool {
-        self.known
-    }
 }
 
 /// What another VM has already.
@@ -90,13 +81,12 @@ impl Index {
     /// Where paths lie, as [`Sockets::place`](crate::env::Sockets::place) tells of serial socket,
     /// API socket and log.
     pub(super) fn places(&self, told: [(Option<FileId>, OsString); 3]) -> Places {
-        let known = told.iter().all(|(dir, name)| dir.is_some() || name.is_empty());
         let [serial, api, log] = told.map(|(dir, name)| match dir {
             Some(dir) => self.hasher.hash_one(dir),
             // There is no such directory yet: then the whole path is its place.
             None => self.hasher.hash_one(name),
         });
-        Places { serial, api, log, file: 0, known }
+        Places { serial, api, log, file: 0 }
     }
 
     pub(super) fn find<E: Env>(&self, table: &Table<Slot<E>>, id: &str) -> Option<Key> {

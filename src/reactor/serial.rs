@@ -315,7 +315,7 @@ impl<E: Env> Reactor<E> {
                 return self.apply(key, Next::Wait, now);
             }
             // A reboot came in between: the new connection is to the new boot.
-            self.tell_end(key, now);
+            self.tell_end(key, error, now);
             self.look_for_exit(key, now);
             let cause = self.end_cause(key, None);
             self.note_end(key, cause);
@@ -333,7 +333,7 @@ impl<E: Env> Reactor<E> {
         if let Some(line) = slot.stream.take() {
             self.hang_up(line);
         }
-        self.tell_end(key, now);
+        self.tell_end(key, error, now);
         self.look_for_exit(key, now);
         let cause = self.end_cause(key, error);
         self.note_end(key, cause);
@@ -347,9 +347,10 @@ impl<E: Env> Reactor<E> {
     }
 
     /// A stream ended that we did not end ourselves.
-    fn tell_end(&mut self, key: Key, now: Moment) {
+    fn tell_end(&mut self, key: Key, error: Option<&io::Error>, now: Moment) {
+        let was_reset = error.is_some();
         let Some(slot) = self.table.get_mut(key) else { return };
-        if slot.vm.may_lose_upstream(now) {
+        if slot.vm.may_lose_upstream(!was_reset, now) {
             self.tell_possible_loss(key, "the stream ended behind a full socket");
         }
         self.tell(key, EventKind::Disconnected);

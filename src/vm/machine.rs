@@ -305,8 +305,9 @@ impl Vm {
 
     /// Whether a stream that ends now may take with it what CH held in its ring. One that is left
     /// in order does not: the ring waits for the next client.
-    pub fn may_lose_upstream(&self, now: Moment) -> bool {
-        self.tail.may_be_lost(now) && matches!(self.standing, Standing::Streaming { .. })
+    pub fn may_lose_upstream(&self, was_accepted: bool, now: Moment) -> bool {
+        self.tail.may_be_lost(was_accepted, now)
+            && matches!(self.standing, Standing::Streaming { .. })
     }
 
     /// The stream is at its end. While the VMM lives this is a reboot, a shutdown or another

@@ -76,9 +76,11 @@ impl Tail {
     }
 
     /// Whether an end now may take with it what the ring held. A new connection that has been
-    /// silent for a while has shown that it held nothing; one that ends at once has not.
-    pub(super) fn may_be_lost(&self, now: Moment) -> bool {
-        self.full && (self.switched_at.is_none() || self.switched_just_before(now))
+    /// silent for a while has shown that it held nothing; one that ends at once, or was never
+    /// accepted, has not.
+    pub(super) fn may_be_lost(&self, was_accepted: bool, now: Moment) -> bool {
+        let was_heard = || was_accepted && !self.switched_just_before(now);
+        self.full && (self.switched_at.is_none() || !was_heard())
     }
 
     /// Silence has lasted long enough: it is fetched.

@@ -180,11 +180,11 @@ fn a_peer_whose_full_socket_hides_nothing_is_asked_ever_more_seldom() {
 #[test]
 fn loss_upstream_is_possible_right_after_a_full_socket_and_never_else() {
     let mut vm = streaming(OnExit::Close);
-    assert!(!vm.may_lose_upstream(ms(2)));
+    assert!(!vm.may_lose_upstream(true, ms(2)));
     vm.on_bytes(true, ms(1));
-    assert!(vm.may_lose_upstream(ms(2)));
+    assert!(vm.may_lose_upstream(true, ms(2)));
     vm.on_bytes(false, ms(2));
-    assert!(!vm.may_lose_upstream(ms(2)));
+    assert!(!vm.may_lose_upstream(true, ms(2)));
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn a_release_leaves_the_stream_in_order_and_asking_again_changes_nothing() {
     assert_eq!(vm.deadline(), Some(ms(5) + limits::LEAVE_DEADLINE));
     vm.on_bytes(true, ms(7));
     assert_eq!(vm.deadline(), Some(ms(5) + limits::LEAVE_DEADLINE), "no tail is fetched now");
-    assert!(!vm.may_lose_upstream(ms(2)), "the ring waits for the next client");
+    assert!(!vm.may_lose_upstream(true, ms(2)), "the ring waits for the next client");
     let closed = Next::Close(CloseReason::Released);
     assert_eq!(vm.clone().on_eof(EndCause::PathUnchanged, ms(8)), closed);
     let unanswered = Next::Close(CloseReason::ReleasedUnanswered);

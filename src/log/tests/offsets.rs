@@ -209,10 +209,27 @@ fn the_time_is_noted_once_a_second_while_bytes_flow() {
     let mut log = place.open();
     let marks = || count(&place, |what| *what == What::Mark);
     for n in 0..40 {
-        log.append(&mut env, b"x", usize::MAX, secs(1) + MARK_INTERVAL / 4 * n);
+        log.append(&mut env, &[b'x'; 256], usize::MAX, secs(1) + MARK_INTERVAL / 4 * n);
     }
     assert_eq!(marks(), 10);
     assert_eq!(log.deadline(), None);
+}
+
+#[test]
+fn the_time_of_few_bytes_is_noted_every_ten_seconds_and_after_silence() {
+    let mut place = Place::new(RotateMode::Rename);
+    place.spec.max_bytes = 1 << 20;
+    let mut env = OsFiles::default();
+    let mut log = place.open();
+    let marks = || count(&place, |what| *what == What::Mark);
+    for n in 0..40 {
+        log.append(&mut env, b"x", usize::MAX, secs(1) + MARK_INTERVAL * n);
+    }
+    assert_eq!(marks(), 4);
+    log.append(&mut env, b"x", usize::MAX, secs(1000));
+    assert_eq!(marks(), 5);
+    log.append(&mut env, b"x", usize::MAX, secs(1001));
+    assert_eq!(marks(), 5);
 }
 
 #[test]

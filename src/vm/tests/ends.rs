@@ -124,10 +124,15 @@ fn a_tail_that_dies_with_its_new_connection_may_be_lost_and_a_silent_one_held_no
     let mut vm = streaming(OnExit::Close);
     vm.on_bytes(true, ms(1));
     vm.on_tail_switched(ms(30));
-    assert!(vm.may_lose_upstream(ms(30)), "the VMM ended right at the switch");
-    assert!(!vm.may_lose_upstream(ms(31) + limits::TAIL_SILENCE), "silence: there was nothing");
+    assert!(vm.may_lose_upstream(true, ms(30)), "the VMM ended right at the switch");
+    assert!(
+        !vm.may_lose_upstream(true, ms(31) + limits::TAIL_SILENCE),
+        "silence: there was nothing"
+    );
+    let never_accepted = vm.may_lose_upstream(false, ms(31) + limits::TAIL_SILENCE);
+    assert!(never_accepted, "it was not silent: nobody had it");
     vm.on_bytes(false, ms(32));
-    assert!(!vm.may_lose_upstream(ms(32)));
+    assert!(!vm.may_lose_upstream(false, ms(32)));
 }
 
 #[test]
