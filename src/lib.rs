@@ -3,10 +3,12 @@
 
 pub mod ch;
 pub mod config;
+pub mod control;
 pub mod env;
 #[cfg(test)]
 mod fuzz;
 pub mod handover;
+mod http;
 pub mod limits;
 pub mod log;
 pub mod pattern;

@@ -223,6 +223,13 @@ pub const LOG_RETRY_MIN: Duration = Duration::from_millis(100);
 /// See [`LOG_RETRY_MIN`].
 pub const LOG_RETRY_MAX: Duration = Duration::from_secs(5);
 
+/// Longest head of a request to our own API, in bytes: curl's are below 200.
+pub const CONTROL_HEAD_BYTES_MAX: usize = 8 * 1024;
+/// Most header lines in it.
+pub const CONTROL_HEADERS_MAX: usize = 64;
+/// Longest body of a request to our own API, in bytes: a VM with every key takes some 2 KiB.
+pub const CONTROL_BODY_BYTES_MAX: usize = 64 * 1024;
+
 /// An ongoing failure is logged once in this time.
 pub const LOG_QUIET: Duration = Duration::from_secs(30);
 

@@ -8,6 +8,7 @@
 //! **Invariant:** pure. Holds at most [`HEAD_BYTES_MAX`] and [`BODY_BYTES_MAX`], whatever the peer
 //! sends; no input panics; how the bytes were cut into chunks never changes the response.
 
+use crate::http::{HeadBytes, Taken, content_length, take_bytes};
 use std::fmt;
 
 /// Longest head, in bytes, informational heads before it included. CH's heads are below 200 bytes.
@@ -199,8 +200,7 @@ enum State {
 #[derive(Debug)]
 pub struct ResponseParser {
     state: State,
-    /// The head so far, the last line perhaps incomplete.
-    head: Vec<u8>,
+    head: HeadBytes,
     /// Bytes of informational heads (100 Continue) skipped before this one.
     skipped: usize,
 }
@@ -214,7 +214,7 @@ impl Default for ResponseParser {
 impl ResponseParser {
     /// A parser that waits for the first byte of a response.
     pub fn new() -> Self {
-        Self { state: State::Head, head: Vec::new(), skipped: 0 }
+        Self { state: State::Head, head: HeadBytes::default(), skipped: 0 }
     }
 
     /// Takes the next bytes of the connection. An empty chunk is no end of stream and changes
@@ -227,7 +227,7 @@ impl ResponseParser {
         let fed = self.advance(bytes);
         if let Err(error) = fed {
             self.state = State::Failed(error);
-            self.head = Vec::new();
+            self.head.forget();
         }
         fed
     }
@@ -284,27 +284,15 @@ impl ResponseParser {
     /// Moves bytes of a head out of `rest`; `Some` when the head is complete, and then `rest`
     /// begins behind it.
     fn take_head(&mut self, rest: &mut &[u8]) -> Result<Option<Head>, HttpError> {
-        let room = HEAD_BYTES_MAX - self.skipped - self.head.len();
-        let before = self.head.len();
-        let (taken, _) = rest.split_at(rest.len().min(room));
-        self.head.extend_from_slice(taken);
-        check_start(&self.head)?;
-        // Only a line's end can complete a head, so a head that trickles in is not parsed anew at
-        // each byte; HEADERS_MAX bounds the number of parses. Only whole lines are parsed: what is
-        // wrong in the last one must not show sooner where more of it came at once.
-        if let Some(end) = taken.iter().rposition(|byte| *byte == b'\n')
-            && let Some((head, head_bytes)) = parse_head(&self.head[..=before + end])?
-        {
-            *rest = &rest[head_bytes - before..];
-            self.skipped += head_bytes;
-            self.head.clear();
-            return Ok(Some(head));
+        let most = HEAD_BYTES_MAX - self.skipped;
+        match self.head.take(rest, most, check_start, parse_head)? {
+            Taken::More => Ok(None),
+            Taken::TooLong => Err(HttpError::HeadTooLong),
+            Taken::Head(head, head_bytes) => {
+                self.skipped += head_bytes;
+                Ok(Some(head))
+            }
         }
-        if taken.len() == room {
-            return Err(HttpError::HeadTooLong);
-        }
-        *rest = &[];
-        Ok(None)
     }
 }
 
@@ -340,7 +328,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, HttpError> {
         } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
             return Err(HttpError::TransferEncoding);
         } else if header.name.eq_ignore_ascii_case("content-length") {
-            let length = content_length(header.value)?;
+            let length = content_length(header.value).ok_or(HttpError::BadContentLength)?;
             if announced.is_some_and(|earlier| earlier != length) {
                 return Err(HttpError::BadContentLength);
             }
@@ -358,28 +346,17 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, HttpError> {
     Ok(Some((Head { status, close, length }, head_bytes)))
 }
 
-/// Digits only: `usize::from_str` would take a sign too.
-fn content_length(value: &[u8]) -> Result<usize, HttpError> {
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return Err(HttpError::BadContentLength);
-    }
-    let digits = std::str::from_utf8(value).map_err(|_| HttpError::BadContentLength)?;
-    // More digits than fit are a number all the same, and beyond every limit.
-    Ok(digits.parse().unwrap_or(usize::MAX))
-}
-
 /// Moves bytes of a body out of `rest`; whether the body is complete.
 fn take_body(length: Length, body: &mut Vec<u8>, rest: &mut &[u8]) -> Result<bool, HttpError> {
     let wanted = match length {
         Length::Bytes(announced) => announced - body.len(),
         Length::UntilEof => usize::MAX,
     };
-    let (taken, after) = rest.split_at(rest.len().min(wanted));
+    let taken = take_bytes(rest, wanted);
     if taken.len() > BODY_BYTES_MAX - body.len() {
         return Err(HttpError::BodyTooLong);
     }
     body.extend_from_slice(taken);
-    *rest = after;
     Ok(taken.len() == wanted)
 }
 
