@@ -16,8 +16,11 @@ pub mod reactor;
 pub mod vm;
 
 pub use config::{Config, LogSpec, OnExit, RotateMode, VmSpec};
+pub use control::access::{ControlSpec, Grants};
 pub use pattern::{DirPattern, PatternError};
-pub use reactor::{AdoptError, Error, Event, EventKind, Handle, Reactor, Stats, VmId, VmStatus};
+pub use reactor::{
+    AdoptError, ControlError, Error, Event, EventKind, Handle, Reactor, Stats, VmId, VmStatus,
+};
 pub use vm::CloseReason;
 pub use vm::launch::{LaunchSpec, Start};
 

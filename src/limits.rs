@@ -229,6 +229,18 @@ pub const CONTROL_HEAD_BYTES_MAX: usize = 8 * 1024;
 pub const CONTROL_HEADERS_MAX: usize = 64;
 /// Longest body of a request to our own API, in bytes: a VM with every key takes some 2 KiB.
 pub const CONTROL_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Most clients of our own API at once.
+pub const CONTROL_CLIENTS_MAX: usize = 64;
+/// What is read from one at once, and about what a piece of a long answer has, in bytes.
+pub const CONTROL_PIECE_BYTES: usize = 16 * 1024;
+/// VMs in a piece of a list: some 20 KiB, made in 0.1 ms.
+pub const CONTROL_VMS_A_PIECE: usize = 32;
+/// How long a client may stay without a request.
+pub const CONTROL_IDLE_DEADLINE: Duration = Duration::from_secs(60);
+/// How long a request may take from its first byte to its last.
+pub const CONTROL_REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a client may take no byte of its answer.
+pub const CONTROL_ROOM_DEADLINE: Duration = Duration::from_secs(10);
 
 /// An ongoing failure is logged once in this time.
 pub const LOG_QUIET: Duration = Duration::from_secs(30);

@@ -3,15 +3,17 @@
 //! Owns the names of its keys.
 //! **Invariant:** a key that means nothing is refused with its name and place, never ignored.
 
+use crate::cli::control_keys;
 use crate::cli::json_file::{FileError, JsonFile, Node, Object};
 use crate::cli::log_keys::{LogKeys, RATES, number_or_null, number_to, seconds_or_null};
 use crate::cli::vm_keys::{Taken, VmDefaults};
-use seriald::DirPattern;
 use seriald::config::{Config, OnExit, VmSpec};
 use seriald::limits;
+use seriald::{ControlSpec, DirPattern};
 use std::time::Duration;
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
+    "control",
     "coalesce_us",
     "dial_timeout_s",
     "hold_bytes_total",
@@ -36,6 +38,8 @@ const HOLD_BYTES_TOTAL_MAX: usize = 64 << 30;
 pub struct Settings {
     /// The reactor's own settings.
     pub config: Config,
+    /// Where our own API is asked for; `None`: nowhere.
+    pub control: Option<ControlSpec>,
     /// What the VMs of the command line share with those of the file.
     pub defaults: VmDefaults,
     /// The patterns whose directories are VMs as they come and go.
@@ -51,7 +55,8 @@ impl Default for Settings {
         let defaults =
             VmDefaults { log: LogKeys::default(), on_exit: OnExit::Wait, dial_timeout: None };
         let (config, taken) = (Config::default(), Taken::default());
-        Settings { config, defaults, watch: Vec::new(), vms: Vec::new(), taken }
+        let (watch, vms) = (Vec::new(), Vec::new());
+        Settings { config, control: None, defaults, watch, vms, taken }
     }
 }
 
@@ -62,6 +67,7 @@ impl Settings {
         let keys = root.object(&KEYS)?;
         let mut settings = Settings::default();
         settings.config = host(&keys, settings.config)?;
+        settings.control = keys.get("control").map(control_keys::read).transpose()?;
         if let Some(node) = keys.get("dial_timeout_s") {
             settings.defaults.dial_timeout = seconds_or_null(node)?;
         }
@@ -133,7 +139,7 @@ mod tests {
     #[test]
     fn an_empty_object_is_the_default_of_everything() {
         let settings = read("{}").expect("every key is optional");
-        assert_eq!(settings.config, Config::default());
+        assert_eq!((settings.config, settings.control), (Config::default(), None));
         assert!(settings.vms.is_empty());
     }
 
@@ -180,8 +186,8 @@ mod tests {
                 "x.json:2:23: vms[1].log: unknown key \"max_byte\", did you mean \"max_bytes\"?",
             ),
             (
-                "{\"control\": []}",
-                "x.json:1:2: unknown key \"control\", the keys here are: coalesce_us, \
+                "{\"metrics\": []}",
+                "x.json:1:2: unknown key \"metrics\", the keys here are: control, coalesce_us, \
                  dial_timeout_s, hold_bytes_total, host_rate_bytes, host_burst_bytes, \
                  after_rotate_parallel, log, watch, instances, vms",
             ),
@@ -325,7 +331,9 @@ mod tests {
 
     /// What damaged configurations are made of: every key in its place.
     const FILES: [&str; 2] = [
-        r#"{"coalesce_us": 250, "dial_timeout_s": 60, "hold_bytes_total": 67108864,
+        r#"{"control": {"path": "/run/c.sock", "mode": "0660", "group": "adm",
+                        "read": {"gids": [4]}},
+            "coalesce_us": 250, "dial_timeout_s": 60, "hold_bytes_total": 67108864,
             "host_rate_bytes": 4096, "host_burst_bytes": 8192, "after_rotate_parallel": 2,
             "log": {"max_bytes": 4096, "max_age_s": null, "keep": 9, "mode": "copytruncate",
                     "max_total_bytes": 40960, "max_backup_age_s": 86400, "check_interval_s": 7,

@@ -184,7 +184,8 @@ fn after_rotate(node: &Node<'_>) -> Result<AfterRotate, FileError> {
     Ok(AfterRotate { command, suffix })
 }
 
-fn octal(node: &Node<'_>) -> Result<u32, FileError> {
+/// Permission bits as a string of octal digits; the owner may read and write.
+pub fn octal(node: &Node<'_>) -> Result<u32, FileError> {
     if !node.is_string() {
         return Err(node.wrong("must be a string of octal digits, as \"0640\""));
     }

@@ -4,6 +4,7 @@
 //! **Invariant:** the library beneath never prints.
 
 mod config_file;
+mod control_keys;
 #[cfg(feature = "demo")]
 mod demo;
 mod handover;

@@ -11,7 +11,7 @@ use crate::cli::{Failure, log_from, notice, say, service, vm_arg};
 use seriald::config::VmSpec;
 use seriald::env::ProcessSignal;
 use seriald::env::os::give_memory_back;
-use seriald::{DirPattern, Seriald};
+use seriald::{ControlError, ControlSpec, DirPattern, Seriald};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -54,6 +54,9 @@ pub struct Args {
     /// A VM by its parts: id=..,serial=..,log=..[,api=..][,on_exit=close|wait].
     #[arg(long, value_name = "VM")]
     vm: Vec<String>,
+    /// Serve the API on this socket, in place of the configuration's "control".
+    #[arg(long, value_name = "PATH")]
+    control: Option<PathBuf>,
     /// Only say what would be run, or what is wrong with it. Opens nothing but the configuration.
     #[arg(long)]
     check: bool,
@@ -96,7 +99,13 @@ pub fn run(args: Args) -> Result<(), Failure> {
     service::connect(&mut reactor, again);
     let mut roster = Roster::default();
     match settings {
-        Ok(settings) => drop(roster.apply(&mut reactor, settings)),
+        Ok(mut settings) => {
+            match serve_control(&mut reactor, settings.control.take()) {
+                Err(why) if again => log::error!("{why}"),
+                served => served.map_err(Failure::failed)?,
+            }
+            roster.apply(&mut reactor, settings);
+        }
         Err(why) => log::error!("the VMs go on as they are: {why}"),
     }
     take_charge(&mut reactor, &mut roster)?;
@@ -165,12 +174,26 @@ fn serve(
     }
 }
 
+/// Serves our own API where it is wanted, and nowhere else.
+fn serve_control(reactor: &mut Seriald, wanted: Option<ControlSpec>) -> Result<(), ControlError> {
+    match wanted {
+        Some(spec) => reactor.serve_control(spec),
+        None => {
+            reactor.stop_control();
+            Ok(())
+        }
+    }
+}
+
 /// Reads the configuration again, and does what has changed in it; one that is wrong changes
 /// nothing.
 fn reload(reactor: &mut Seriald, roster: &mut Roster, args: &Args) {
     reactor.reloading();
     match settings(args) {
-        Ok(settings) => {
+        Ok(mut settings) => {
+            if let Err(why) = serve_control(reactor, settings.control.take()) {
+                log::error!("{why}");
+            }
             let changes = roster.apply(reactor, settings);
             reactor.dial_anew();
             log::info!("reloaded: {changes}");
@@ -191,6 +214,12 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
             .and_then(|file| Settings::from_file(&file))
             .map_err(Failure::failed)?,
     };
+    if let Some(path) = &args.control {
+        let spec = ControlSpec::new(path);
+        let checked = spec.validate();
+        checked.map_err(|why| Failure::Usage(format!("--control: {why}")))?;
+        settings.control = Some(spec);
+    }
     for text in &args.watch {
         let pattern = DirPattern::parse(text);
         let pattern = pattern.map_err(|why| Failure::Usage(format!("--watch: {why}")))?;

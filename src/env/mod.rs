@@ -364,6 +364,54 @@ pub trait Notify {
     }
 }
 
+/// Who has connected to our own socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// His process; `None` if it is not of our pid namespace.
+    pub pid: Option<u32>,
+    /// His user.
+    pub uid: u32,
+    /// All groups that he is in.
+    pub gids: Vec<u32>,
+}
+
+/// The socket on which our own API is asked for: one at most. A world without one has the default
+/// of each.
+pub trait Listens: Sockets {
+    /// Binds the path with these permission bits and this group, and listens: from now on clients
+    /// are announced under [`LISTEN_TOKEN`]. A dead socket at the path is replaced; the one that
+    /// was listened on before is closed, its path removed.
+    ///
+    /// # Errors
+    /// AddrInUse: somebody listens there; AlreadyExists: it is no socket; what the system says.
+    fn listen(&mut self, path: &Path, mode: u32, group: Option<u32>) -> io::Result<SocketId> {
+        let _ = (path, mode, group);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// The next client, watched for bytes and for room under `token`.
+    ///
+    /// # Errors
+    /// WouldBlock: there is none; out of descriptors or memory.
+    fn accept(&mut self, token: u64) -> io::Result<(Self::Stream, Caller)> {
+        let _ = token;
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+    /// Closes the socket and removes its path, if it still leads to it.
+    fn stop_listening(&mut self) {}
+    /// The socket's number, by which a successor in this process finds it.
+    fn listener_number(&self) -> Option<Descriptor> {
+        None
+    }
+    /// Takes a predecessor's socket over, bound to `path` as `id`.
+    ///
+    /// # Errors
+    /// The number is no open socket, or it can't be watched.
+    fn take_listener(&mut self, number: Descriptor, path: &Path, id: SocketId) -> io::Result<()> {
+        let _ = (number, path, id);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
 /// What a process is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
@@ -460,7 +508,7 @@ pub struct Announced {
 }
 
 /// The world of one loop.
-pub trait Env: Processes + Remains + Notify + Watches + 'static {
+pub trait Env: Processes + Remains + Notify + Watches + Listens + 'static {
     /// Its files.
     type Files: Files;
     /// Its waker.
@@ -564,6 +612,8 @@ pub trait Heritage: Env {
     fn take_dir(&mut self, number: Descriptor) -> io::Result<<Self::Files as Files>::Dir>;
 }
 
+/// The token of our own socket, on which we listen: no other source has it.
+pub const LISTEN_TOKEN: u64 = u64::MAX - 3;
 /// The token of the service manager's socket: no other source has it.
 pub const NOTIFY_TOKEN: u64 = u64::MAX - 4;
 /// The token of a successor that is asked about itself: no other source has it.

@@ -40,6 +40,8 @@ pub struct State {
     pub vms: Vec<VmState>,
     /// The memory that is shared with the descriptor store, where there is one.
     pub store: Option<Descriptor>,
+    /// The socket on which our own API is asked for.
+    pub control: Option<ControlState>,
 }
 
 /// One VM.
@@ -87,6 +89,22 @@ pub struct StreamState {
     /// Its name's number in the descriptor store.
     #[serde(default)]
     pub berth: Option<u32>,
+}
+
+/// The socket on which our own API is asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ControlState {
+    /// Its number.
+    pub descriptor: Descriptor,
+    /// Its path.
+    pub path: PathBuf,
+    /// What was bound there.
+    pub socket: SocketId,
+    /// Its permission bits.
+    pub mode: u32,
+    /// Its group.
+    #[serde(default)]
+    pub group: Option<String>,
 }
 
 /// A VMM's process.
@@ -176,7 +194,8 @@ impl State {
             streams.map(|stream| stream.descriptor).chain(log.into_iter().flatten()).collect()
         };
         let vms = self.vms.iter().flat_map(|vm| -> Vec<Descriptor> { of_vm(vm) });
-        vms.chain(self.store).collect()
+        let control = self.control.as_ref().map(|control| control.descriptor);
+        vms.chain(self.store).chain(control).collect()
     }
 }
 

@@ -48,7 +48,8 @@ impl<E: Env> Reactor<E> {
     /// How many it is to have for so many VMs: [`Reactor::adopt`] takes no VM beyond that.
     pub fn descriptors_for(&self, vms: usize) -> u64 {
         let errands = self.config.after_rotate_parallel as u64 * DESCRIPTORS_PER_ERRAND;
-        vms as u64 * DESCRIPTORS_PER_VM + errands + DESCRIPTORS_RESERVED
+        let others = errands + self.control.descriptors() + DESCRIPTORS_RESERVED;
+        vms as u64 * DESCRIPTORS_PER_VM + others
     }
 
     /// Whether the VMs in charge are to be served by a turn, as the last one ended a while ago: to

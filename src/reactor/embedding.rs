@@ -201,6 +201,7 @@ impl<E: Env> Drop for Reactor<E> {
             }
         }
         self.leave_errands();
+        self.stop_control();
         let keys: Vec<Key> = self.table.iter().map(|(key, _)| key).collect();
         for key in keys {
             self.kill_half_launched(key);

@@ -66,6 +66,7 @@ impl<E: Heritage> Reactor<E> {
             failures: 0,
             vms,
             store: self.store.as_ref().map(Store::memory),
+            control: self.save_control(),
         })
     }
 
@@ -111,6 +112,7 @@ impl<E: Heritage> Reactor<E> {
     pub fn take_over(&mut self, state: State) -> Vec<String> {
         self.stats = read(state.stats);
         self.memory_left = state.store;
+        self.take_control_over(state.control);
         let vms = state.vms.into_iter();
         vms.filter_map(|vm| {
             let (id, vmm) = (vm.id.clone(), vm.vmm);

@@ -10,6 +10,7 @@ mod adopt;
 #[doc(hidden)]
 pub mod bench;
 mod coalesce;
+mod control;
 mod embedding;
 mod ends;
 mod errands;
@@ -42,6 +43,7 @@ mod timers;
 mod upgrade;
 mod watch;
 
+pub use control::ControlError;
 pub use error::{AdoptError, Error, Gone};
 pub use handle::Handle;
 pub use patterns::Directory;
@@ -51,8 +53,8 @@ pub use upgrade::Check;
 
 use crate::config::Config;
 use crate::env::{
-    Announced, CHANGES_TOKEN, CHECK_TOKEN, Descriptor, Env, Moment, NOTIFY_TOKEN, ProcessSignal,
-    SIGNAL_TOKEN, WAKE_TOKEN, WORK_TOKEN,
+    Announced, CHANGES_TOKEN, CHECK_TOKEN, Descriptor, Env, LISTEN_TOKEN, Moment, NOTIFY_TOKEN,
+    ProcessSignal, SIGNAL_TOKEN, WAKE_TOKEN, WORK_TOKEN,
 };
 use crate::limits;
 use crate::vm::Jitter;
@@ -88,6 +90,7 @@ pub struct Reactor<E: Env> {
     watching: watch::Watching,
     patterns: patterns::Patterns,
     mailbox: handle::Mailbox,
+    control: control::Control<E::Stream>,
     /// A successor that is being asked.
     upgrade: Option<upgrade::Upgrade<E::Process>>,
     service: Option<service::Service>,
@@ -143,6 +146,7 @@ impl<E: Env> Reactor<E> {
             events: VecDeque::new(),
             signals: VecDeque::new(),
             mailbox: handle::Mailbox::new(),
+            control: control::Control::default(),
             upgrade: None,
             service: None,
             service_has_room: false,
@@ -238,7 +242,11 @@ impl<E: Env> Reactor<E> {
                 CHECK_TOKEN => {}
                 WORK_TOKEN => self.errands.ready = true,
                 CHANGES_TOKEN => self.watching.ready = true,
-                _ => self.mark(*one),
+                LISTEN_TOKEN => self.mark_listener(),
+                token => match Key::of_client(token) {
+                    Some(client) => self.mark_client(client),
+                    None => self.mark(*one),
+                },
             }
         }
         self.announced = announced;
@@ -326,10 +334,11 @@ impl<E: Env> Reactor<E> {
         }
         self.serve_due(now);
         self.patterns_timer(now);
+        self.control_timer(now);
     }
 
-    /// Phase 6: a step of some of the rotations under way, some of the logs to be looked at, and
-    /// the children that work on backups.
+    /// Phase 6: a step of some of the rotations under way, some of the logs to be looked at, the
+    /// children that work on backups, and the clients of our own API.
     fn flush(&mut self, now: Moment) {
         self.reopen_some(now);
         let mut pace = self.pace(now);
@@ -345,6 +354,7 @@ impl<E: Env> Reactor<E> {
             }
         }
         self.run_errands(now);
+        self.serve_clients(now);
     }
 
     fn end_turn(&mut self, began: Moment) -> Turn {
@@ -359,6 +369,7 @@ impl<E: Env> Reactor<E> {
         if self.is_stopped() {
             self.mailbox.close();
             self.end_store();
+            self.stop_control();
         }
         self.stats.turn_us_max = self.stats.turn_us_max.max(took);
         Turn { read_bytes, vms: self.table.len() }
@@ -371,13 +382,14 @@ impl<E: Env> Reactor<E> {
         let work = !self.queue.is_empty() || !self.stepping.is_empty() || !self.to_reap.is_empty();
         let work = work || !self.to_reopen.is_empty() || self.has_changes() || self.has_errand();
         let work = work || !self.to_stop.is_empty() || self.mailbox.has_left;
-        let work = work || self.service_has_room;
+        let work = work || self.service_has_room || self.control.has_work();
         if work || self.batch_full || self.is_stopped() {
             return Some(Duration::ZERO);
         }
         let (service, rescan) = (self.service_deadline(), self.patterns.rescan_at);
         let errands = self.errands.deadline();
-        let due = [self.timers.next(), self.upgrade_deadline(), service, rescan, errands];
+        let control = self.control.deadline();
+        let due = [self.timers.next(), self.upgrade_deadline(), service, rescan, errands, control];
         due.into_iter().flatten().min().map(|at| at.saturating_sub(self.env.now()))
     }
 

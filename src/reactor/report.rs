@@ -8,8 +8,8 @@ use crate::ch::api::Reply;
 use crate::env::Exit;
 use crate::log::Counters;
 use crate::vm::{CloseReason, Recognised};
-use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use serde::{Deserialize, Serialize, Serializer};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A VM of one reactor. It is never given to another VM.
@@ -78,8 +78,10 @@ pub struct VmStatus {
     /// `held`, `dialing`, `streaming`, `leaving` or `closed`.
     pub state: &'static str,
     /// Its serial socket.
+    #[serde(serialize_with = "as_text")]
     pub serial: PathBuf,
     /// Its log.
+    #[serde(serialize_with = "as_text")]
     pub log: PathBuf,
     /// The VMM's pid, where it is known.
     pub pid: Option<u32>,
@@ -103,6 +105,11 @@ pub struct VmStatus {
     pub log_bytes: u64,
     /// Bytes that wait in memory, because the log can't be written.
     pub held_bytes: u64,
+}
+
+/// A path as text: JSON has no other, and a path's odd byte is no reason to tell nothing of a VM.
+fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
 }
 
 /// Counters of one reactor, over all VMs since its start.

@@ -56,6 +56,15 @@ impl<S> Table<S> {
         self.slots.len()
     }
 
+    /// The key of the first slot that is at this place or behind it.
+    pub(crate) fn first_from(&self, place: usize) -> Option<Key> {
+        let mut places = place..self.slots.capacity();
+        places.find_map(|place| {
+            let (generation, _) = self.slots.get(place)?;
+            Some(Key { slot: place as u32, generation: *generation })
+        })
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &S)> {
         self.slots
             .iter()

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use seriald::env::os::{OsEnv, OsFile, OsFiles, OsProcess, OsStream, OsWaker};
 use seriald::env::{
-    Announced, Change, Descriptor, Env, Exit, FileId, Interest, Moment, Notify, PeerId,
-    ProcessSignal, Processes, Remains, Signal, SocketId, Sockets, WatchId, Watches,
+    Announced, Caller, Change, Descriptor, Env, Exit, FileId, Interest, Listens, Moment, Notify,
+    PeerId, ProcessSignal, Processes, Remains, Signal, SocketId, Sockets, WatchId, Watches,
 };
 use seriald::{Config, Reactor};
 
@@ -144,6 +144,18 @@ impl Sockets for Noting {
 
 impl Remains for Noting {}
 impl Notify for Noting {}
+impl Listens for Noting {
+    fn listen(&mut self, path: &Path, mode: u32, group: Option<u32>) -> io::Result<SocketId> {
+        self.world.listen(path, mode, group)
+    }
+    fn accept(&mut self, token: u64) -> io::Result<(OsStream, Caller)> {
+        self.world.accept(token)
+    }
+    fn stop_listening(&mut self) {
+        self.world.stop_listening();
+    }
+}
+
 impl Watches for Noting {
     fn watch_dir(&mut self, path: &Path) -> io::Result<WatchId> {
         let mut pauses = self.pauses.borrow_mut();

@@ -12,9 +12,9 @@ use crate::faults::Fault;
 use crate::kernel::children::Errand;
 use crate::kernel::{Kernel, Object, Shared, errno};
 use seriald::env::{
-    Announced, BerthNote, Change, Descriptor, Env, Exit, FileId, Found, Heritage, Interest, Moment,
-    Notify, PeerId, ProcessSignal, Processes, Refused, Remains, Signal, SocketId, Sockets, Wake,
-    WatchId, Watches,
+    Announced, BerthNote, Change, Descriptor, Env, Exit, FileId, Found, Heritage, Interest,
+    Listens, Moment, Notify, PeerId, ProcessSignal, Processes, Refused, Remains, Signal, SocketId,
+    Sockets, Wake, WatchId, Watches,
 };
 use std::cell::{Cell, RefMut};
 use std::ffi::{OsStr, OsString};
@@ -351,6 +351,9 @@ impl Notify for SimEnv {
         self.call("sendmsg")?.notify(message, number)
     }
 }
+
+// Nobody asks for our own API in this world.
+impl Listens for SimEnv {}
 
 impl Watches for SimEnv {
     fn watch_dir(&mut self, path: &Path) -> io::Result<WatchId> {

@@ -14,6 +14,7 @@ mod heritage;
 pub mod holes;
 mod inotify;
 mod leaving;
+mod listen;
 mod notify;
 mod process;
 mod remains;
@@ -50,6 +51,7 @@ pub struct OsEnv {
     signals: Option<signals::Signals>,
     notify: Option<notify::NotifySocket>,
     inotify: Option<inotify::Inotify>,
+    listener: Option<listen::Listener>,
 }
 
 impl OsEnv {
@@ -80,6 +82,7 @@ impl OsEnv {
             signals: None,
             notify: None,
             inotify: None,
+            listener: None,
         })
     }
 

@@ -100,17 +100,8 @@ impl Sockets for OsEnv {
     }
 
     fn peer(&mut self, stream: &OsStream) -> io::Result<PeerId> {
-        let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
-        let mut len = size_of::<libc::ucred>() as libc::socklen_t;
-        // SAFETY: both pointers are to live values, and len is the size of the first.
-        cvt(unsafe {
-            let into = (&raw mut peer).cast();
-            let fd = stream.fd.as_raw_fd();
-            libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, into, &mut len)
-        })?;
-        // Pid 0: the peer lives in a pid namespace that we can't see (unix(7)).
-        let pid = u32::try_from(peer.pid).ok().filter(|pid| *pid != 0);
-        Ok(PeerId { pid, uid: peer.uid })
+        let peer = credentials(stream.fd.as_raw_fd())?;
+        Ok(PeerId { pid: visible(peer.pid), uid: peer.uid })
     }
 
     fn unlink_socket(&mut self, path: &Path) -> io::Result<()> {
@@ -173,20 +164,20 @@ fn open_in(dir: &OwnedFd, name: &CStr) -> io::Result<OwnedFd> {
 }
 
 /// Opens the path itself (O_PATH), without following a link at its end.
-fn open_socket_path(path: &Path) -> io::Result<OwnedFd> {
+pub(super) fn open_socket_path(path: &Path) -> io::Result<OwnedFd> {
     let (dir, name) = directory_of(path)?;
     open_in(&dir, &name)
 }
 
 /// What a socket's file says of it.
-struct Seen {
-    id: SocketId,
+pub(super) struct Seen {
+    pub(super) id: SocketId,
     links: u32,
     owner: u32,
 }
 
 /// What was opened; ENOTSOCK (ELOOP for a link) if it is no socket.
-fn examine(target: &OwnedFd) -> io::Result<Seen> {
+pub(super) fn examine(target: &OwnedFd) -> io::Result<Seen> {
     let mut stat = MaybeUninit::<libc::statx>::zeroed();
     // SAFETY: the empty path is a live C string and the result goes into a live statx, which is
     // plain memory, so that zeroes are valid where the kernel fills nothing.
@@ -212,18 +203,39 @@ fn examine(target: &OwnedFd) -> io::Result<Seen> {
     Ok(Seen { id, links: stat.stx_nlink, owner: stat.stx_uid })
 }
 
+/// Who is at the other end (SO_PEERCRED).
+pub(super) fn credentials(fd: RawFd) -> io::Result<libc::ucred> {
+    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: both pointers are to live values, and len is the size of the first.
+    cvt(unsafe {
+        let into = (&raw mut peer).cast();
+        libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, into, &mut len)
+    })?;
+    Ok(peer)
+}
+
+/// A peer's pid. 0: it lives in a pid namespace that we can't see (unix(7)).
+pub(super) fn visible(pid: libc::pid_t) -> Option<u32> {
+    u32::try_from(pid).ok().filter(|pid| *pid != 0)
+}
+
 /// connect(2): on a non-blocking Unix socket it succeeds or fails at once, EAGAIN meaning that the
 /// backlog is full.
-fn connect_fd(fd: RawFd, to: &SocketAddr) -> io::Result<()> {
-    let path = to.as_pathname().map(Path::as_os_str).unwrap_or_default().as_bytes();
+pub(super) fn connect_fd(fd: RawFd, to: &SocketAddr) -> io::Result<()> {
+    let (address, len) = socket_address(to);
+    // SAFETY: the address is live and as long as said.
+    cvt(unsafe { libc::connect(fd, (&raw const address).cast(), len) }).map(drop)
+}
+
+/// A path as the kernel takes it: it ends with a NUL, being shorter than sun_path.
+pub(super) fn socket_address(of: &SocketAddr) -> (libc::sockaddr_un, libc::socklen_t) {
+    let path = of.as_pathname().map(Path::as_os_str).unwrap_or_default().as_bytes();
     // SAFETY: sockaddr_un is plain memory, for which all zeroes is a valid value.
     let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
     address.sun_family = libc::AF_UNIX as libc::sa_family_t;
     for (slot, byte) in address.sun_path.iter_mut().zip(path) {
         *slot = *byte as libc::c_char;
     }
-    let len = size_of::<libc::sockaddr_un>() as libc::socklen_t;
-    // SAFETY: the address is live and as long as said; its path ends with a NUL, being shorter
-    // than sun_path.
-    cvt(unsafe { libc::connect(fd, (&raw const address).cast(), len) }).map(drop)
+    (address, size_of::<libc::sockaddr_un>() as libc::socklen_t)
 }

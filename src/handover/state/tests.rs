@@ -91,6 +91,7 @@ fn whole() -> State {
         failures: 1,
         vms: vec![streaming, dialing],
         store: Some(16),
+        control: None,
     }
 }
 

@@ -1,0 +1,242 @@
+//! One client: its connection, what it has asked and what it is yet to be sent.
+//!
+//! Owns the stream, the bytes that are read and not yet understood, and those of one answer.
+//! **Invariant:** the next request is looked at once the last one's answer is sent whole, so what
+//! is held is a piece of input and a piece of output, whatever is pipelined.
+
+use super::Reactor;
+use super::answer::Answer;
+use super::listing::Listing;
+use crate::control::access::Role;
+use crate::control::request::{Fed, RequestParser};
+use crate::control::response::{self, Response, Status};
+use crate::env::{Env, Moment, Sockets};
+use crate::limits;
+use crate::reactor::key::Key;
+use std::io;
+
+/// What a client is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaited {
+    /// Its next request.
+    Request,
+    /// The rest of one, that has begun to come.
+    Rest,
+    /// Room for its answer.
+    Room,
+}
+
+impl Awaited {
+    fn limit(self) -> Moment {
+        match self {
+            Awaited::Request => limits::CONTROL_IDLE_DEADLINE,
+            Awaited::Rest => limits::CONTROL_REQUEST_DEADLINE,
+            Awaited::Room => limits::CONTROL_ROOM_DEADLINE,
+        }
+    }
+}
+
+/// What came of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Served {
+    /// There is more to do at once.
+    More,
+    /// Its socket says when there is.
+    Waits,
+    /// It is done with.
+    Gone,
+}
+
+pub(super) struct Client<S> {
+    stream: S,
+    role: Role,
+    parser: RequestParser,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    /// So much of `output` is sent.
+    sent: usize,
+    /// The answer that is made piece by piece.
+    listing: Option<Listing>,
+    /// The socket may hold bytes.
+    readable: bool,
+    queued: bool,
+    /// It has taken nothing for too long, as far as the kernel has told.
+    late: bool,
+    /// No other request follows: it is closed once all is sent.
+    last: bool,
+    /// What is waited for since when it may take until.
+    awaited: Option<(Awaited, Moment)>,
+}
+
+impl<S> Client<S> {
+    pub(super) fn new(stream: S, role: Role, now: Moment) -> Self {
+        Client {
+            stream,
+            role,
+            parser: RequestParser::new(),
+            input: Vec::new(),
+            output: Vec::new(),
+            sent: 0,
+            listing: None,
+            readable: true,
+            queued: false,
+            late: false,
+            last: false,
+            awaited: Some((Awaited::Request, now + Awaited::Request.limit())),
+        }
+    }
+
+    pub(super) fn mark(&mut self) {
+        self.readable = true;
+    }
+
+    /// Notes that it is queued. `false`: it was.
+    pub(super) fn queue(&mut self) -> bool {
+        !std::mem::replace(&mut self.queued, true)
+    }
+
+    pub(super) fn deadline(&self) -> Option<Moment> {
+        self.awaited.map(|(_, at)| at)
+    }
+
+    /// It took too long. `false`: it is to be closed without a word.
+    pub(super) fn on_deadline(&mut self) -> bool {
+        match self.awaited.take() {
+            Some((Awaited::Rest, _)) => {
+                let within = limits::CONTROL_REQUEST_DEADLINE.as_secs();
+                let why = format!("the request was not complete in {within} s");
+                self.dismiss(&Response::error(Status::RequestTimeout, "request_timeout", &why));
+                true
+            }
+            // The kernel tells of room once three quarters are free: a little of it may be there.
+            Some((Awaited::Room, _)) => {
+                self.late = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Sends it away with a last answer.
+    pub(super) fn dismiss(&mut self, response: &Response) {
+        response.encode(true, &mut self.output);
+        self.input.clear();
+        self.last = true;
+    }
+
+    /// Sends what there is room for. `true`: all of it.
+    pub(super) fn send<E: Sockets<Stream = S>>(&mut self, env: &mut E) -> io::Result<bool> {
+        while self.sent < self.output.len() {
+            match env.send(&self.stream, &self.output[self.sent..]) {
+                Ok(n) => {
+                    self.sent += n;
+                    // Whoever takes something has time anew.
+                    self.awaited = None;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        self.output.clear();
+        self.output.shrink_to(limits::CONTROL_PIECE_BYTES);
+        self.sent = 0;
+        Ok(true)
+    }
+
+    fn wait_for(&mut self, what: Awaited, now: Moment) -> Served {
+        if self.awaited.is_none_or(|(before, _)| before != what) {
+            self.awaited = Some((what, now + what.limit()));
+        }
+        Served::Waits
+    }
+
+    /// Reads a piece. What was read before has been understood by then.
+    fn read<E: Sockets<Stream = S>>(
+        &mut self,
+        env: &mut E,
+        scratch: &mut [u8],
+        now: Moment,
+    ) -> Served {
+        let room = scratch.len().min(limits::CONTROL_PIECE_BYTES);
+        match env.read(&self.stream, &mut scratch[..room]) {
+            // A client that sends no more has its answers by now.
+            Ok(0) => Served::Gone,
+            Ok(n) => {
+                self.input.extend_from_slice(&scratch[..n]);
+                Served::More
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.readable = false;
+                match self.parser.is_within() {
+                    true => self.wait_for(Awaited::Rest, now),
+                    false => self.wait_for(Awaited::Request, now),
+                }
+            }
+            Err(_) => Served::Gone,
+        }
+    }
+}
+
+impl<E: Env> Reactor<E> {
+    /// One step of a client: a send, a piece of an answer, a request, or a read.
+    pub(super) fn step_client(&mut self, key: Key, now: Moment) -> Served {
+        let Some(client) = self.control.clients.get_mut(key) else { return Served::Waits };
+        client.queued = false;
+        let (late, before) = (std::mem::take(&mut client.late), client.sent);
+        match client.send(&mut self.env) {
+            Err(_) => return Served::Gone,
+            Ok(false) if late && client.sent == before => return Served::Gone,
+            Ok(false) => return client.wait_for(Awaited::Room, now),
+            Ok(true) => {}
+        }
+        if client.listing.is_some() {
+            self.list_more(key);
+            return Served::More;
+        }
+        if client.last {
+            return Served::Gone;
+        }
+        if client.input.is_empty() {
+            return match client.readable {
+                true => client.read(&mut self.env, &mut self.scratch, now),
+                false => client.wait_for(Awaited::Request, now),
+            };
+        }
+        match client.parser.feed(&client.input) {
+            Ok(Fed::More) => client.input.clear(),
+            Ok(Fed::Continue { used }) => {
+                client.input.drain(..used);
+                client.output.extend_from_slice(response::CONTINUE);
+            }
+            Ok(Fed::Done { request, used }) => {
+                client.input.drain(..used);
+                let (role, close) = (client.role, request.close);
+                let answer = self.answer(&request, role);
+                self.give(key, answer, close);
+            }
+            Err(error) => client.dismiss(&error.response()),
+        }
+        Served::More
+    }
+
+    /// Begins to send an answer.
+    fn give(&mut self, key: Key, answer: Answer, close: bool) {
+        let Some(client) = self.control.clients.get_mut(key) else { return };
+        client.last |= close;
+        match answer {
+            Answer::Whole(response) => response.encode(close, &mut client.output),
+            Answer::Vms => client.listing = Some(Listing::begin(close, &mut client.output)),
+        }
+    }
+
+    /// Makes the next piece of a list.
+    fn list_more(&mut self, key: Key) {
+        let Some(client) = self.control.clients.get_mut(key) else { return };
+        let Some(listing) = client.listing.take() else { return };
+        let mut piece = std::mem::take(&mut client.output);
+        let listing = self.list(listing, &mut piece);
+        if let Some(client) = self.control.clients.get_mut(key) {
+            (client.listing, client.output) = (listing, piece);
+        }
+    }
+}

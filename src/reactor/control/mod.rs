@@ -1,0 +1,292 @@
+//! Our own API in the loop: the socket, and who asks on it.
+//!
+//! Owns the clients, in a table of their own.
+//! **Invariant:** clients are served in the flush phase, each a bounded step after the other, for
+//! as long as the turn's pace lets them: no VM waits for one. Each holds a bounded number of bytes,
+//! and none stays for ever without saying something or taking what it asked for.
+
+mod answer;
+mod client;
+mod listing;
+
+use super::Reactor;
+use super::key::Key;
+use super::table::Table;
+use crate::control::access::{ControlSpec, Role};
+use crate::control::response::{Response, Status};
+use crate::env::{Caller, Env, Files, Moment, SocketId};
+use crate::handover::state::ControlState;
+use crate::limits;
+use client::{Client, Served};
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// Why our own API can't be asked for.
+#[derive(Debug)]
+pub enum ControlError {
+    /// The spec breaks a rule.
+    Spec(crate::control::access::ControlSpecError),
+    /// There is no group of this name.
+    NoGroup(String),
+    /// The socket can't be bound.
+    Bind {
+        /// Where.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+}
+
+impl fmt::Display for ControlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ControlError::Spec(error) => write!(f, "control: {error}"),
+            ControlError::NoGroup(name) => write!(f, "control: there is no group {name:?}"),
+            ControlError::Bind { path, cause } => {
+                write!(f, "control: cannot listen on {}: {cause}", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for ControlError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ControlError::Spec(error) => Some(error),
+            ControlError::NoGroup(_) => None,
+            ControlError::Bind { cause, .. } => Some(cause),
+        }
+    }
+}
+
+/// What the loop has of its own API; without a socket all of it is empty.
+pub(super) struct Control<S> {
+    /// The socket that is listened on.
+    listening: Option<(ControlSpec, SocketId)>,
+    clients: Table<Client<S>>,
+    /// Clients that have something to be done.
+    queue: VecDeque<Key>,
+    /// Somebody may wait to be accepted.
+    knocked: bool,
+    /// When it is tried again, after there were no descriptors for him.
+    knock_again_at: Option<Moment>,
+}
+
+impl<S> Default for Control<S> {
+    fn default() -> Self {
+        Control {
+            listening: None,
+            clients: Table::new(),
+            queue: VecDeque::new(),
+            knocked: false,
+            knock_again_at: None,
+        }
+    }
+}
+
+impl<S> Control<S> {
+    /// Most descriptors that it takes: one a client, one for a client too many, and the socket.
+    pub(super) fn descriptors(&self) -> u64 {
+        self.listening.as_ref().map_or(0, |_| limits::CONTROL_CLIENTS_MAX as u64 + 2)
+    }
+
+    /// Whether something is left to be done at once.
+    pub(super) fn has_work(&self) -> bool {
+        self.knocked || !self.queue.is_empty()
+    }
+
+    /// When something is to be done although nothing became ready.
+    pub(super) fn deadline(&self) -> Option<Moment> {
+        let clients = self.clients.iter().filter_map(|(_, client)| client.deadline());
+        clients.chain(self.knock_again_at).min()
+    }
+
+    fn enqueue(&mut self, key: Key) {
+        if let Some(client) = self.clients.get_mut(key)
+            && client.queue()
+        {
+            self.queue.push_back(key);
+        }
+    }
+}
+
+impl<E: Env> Reactor<E> {
+    /// Serves our own API on a socket, in place of the one before if that is another. Without this
+    /// call there is none.
+    ///
+    /// # Errors
+    /// [`ControlError`]; what was served before is served on, unless it was at the same path.
+    pub fn serve_control(&mut self, spec: ControlSpec) -> Result<(), ControlError> {
+        spec.validate().map_err(ControlError::Spec)?;
+        let place = |spec: &ControlSpec| (spec.path.clone(), spec.mode, spec.group.clone());
+        let before = self.control.listening.clone();
+        let kept = before.as_ref().filter(|(old, _)| place(old) == place(&spec));
+        let id = if let Some((_, id)) = kept {
+            *id
+        } else {
+            let bind = |cause| ControlError::Bind { path: spec.path.clone(), cause };
+            let group = match &spec.group {
+                None => None,
+                Some(name) => {
+                    let found = self.env.files().group_id(name).map_err(bind)?;
+                    Some(found.ok_or_else(|| ControlError::NoGroup(name.clone()))?)
+                }
+            };
+            if before.as_ref().is_some_and(|(old, _)| old.path == spec.path) {
+                self.stop_control();
+            }
+            self.env.listen(&spec.path, spec.mode, group).map_err(bind)?
+        };
+        if before.is_some_and(|(old, _)| old != spec) {
+            // What they may do is what they might when they came.
+            self.drop_clients();
+        }
+        self.control.listening = Some((spec, id));
+        self.control.knocked = true;
+        Ok(())
+    }
+
+    /// Ends our own API: its clients are closed, its socket is removed.
+    pub fn stop_control(&mut self) {
+        if self.control.listening.take().is_some() {
+            self.env.stop_listening();
+        }
+        self.control.knocked = false;
+        self.control.knock_again_at = None;
+        self.drop_clients();
+    }
+
+    fn drop_clients(&mut self) {
+        self.control.queue.clear();
+        let keys: Vec<Key> = self.control.clients.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.control.clients.remove(key);
+        }
+    }
+
+    /// Somebody wants to be let in.
+    pub(super) fn mark_listener(&mut self) {
+        self.control.knocked = self.control.listening.is_some();
+    }
+
+    /// Something became ready for a client; nothing of it runs yet.
+    pub(super) fn mark_client(&mut self, key: Key) {
+        match self.control.clients.get_mut(key) {
+            Some(client) => {
+                client.mark();
+                self.control.enqueue(key);
+            }
+            None => self.stats.stale_events += 1,
+        }
+    }
+
+    /// Deadlines of clients that are due.
+    pub(super) fn control_timer(&mut self, now: Moment) {
+        if self.control.knock_again_at.is_some_and(|at| at <= now) {
+            self.control.knock_again_at = None;
+            self.control.knocked = true;
+        }
+        let late = |(key, client): (Key, &Client<E::Stream>)| {
+            client.deadline().is_some_and(|at| at <= now).then_some(key)
+        };
+        let late: Vec<Key> = self.control.clients.iter().filter_map(late).collect();
+        for key in late {
+            let Some(client) = self.control.clients.get_mut(key) else { continue };
+            match client.on_deadline() {
+                true => self.control.enqueue(key),
+                false => drop(self.control.clients.remove(key)),
+            }
+        }
+    }
+
+    /// Lets those in who wait, and takes a step of each client that has something to be done.
+    pub(super) fn serve_clients(&mut self, now: Moment) {
+        if !self.control.has_work() {
+            return;
+        }
+        let mut pace = self.pace(now);
+        for _ in 0..limits::CONTROL_CLIENTS_MAX {
+            if !self.control.knocked || pace.is_over(&self.env) {
+                break;
+            }
+            self.let_in(now);
+        }
+        for _ in 0..self.control.queue.len() {
+            let Some(key) = self.control.queue.pop_front() else { break };
+            match self.step_client(key, now) {
+                Served::More => self.control.enqueue(key),
+                Served::Waits => {}
+                Served::Gone => drop(self.control.clients.remove(key)),
+            }
+            if pace.is_over(&self.env) {
+                break;
+            }
+        }
+    }
+
+    /// Accepts one client. One too many, and one who may do nothing, is told so and sent away.
+    fn let_in(&mut self, now: Moment) {
+        let Some(key) = self.control.clients.next_key() else { return };
+        let accepted = self.env.accept(key.client_token());
+        let (stream, caller) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                self.control.knocked = false;
+                if error.kind() != io::ErrorKind::WouldBlock {
+                    log::warn!("control: a client can't be accepted: {error}");
+                    self.control.knock_again_at = Some(now + limits::SHORTAGE_PAUSE);
+                }
+                return;
+            }
+        };
+        let is_full = self.control.clients.len() >= limits::CONTROL_CLIENTS_MAX;
+        let role = self.role_of(&caller);
+        let mut client = Client::new(stream, role.unwrap_or(Role::Read), now);
+        if role.is_none() {
+            let why = format!("user {} was given no part of this", caller.uid);
+            client.dismiss(&Response::error(Status::Forbidden, "forbidden", &why));
+        } else if is_full {
+            let why = format!("there are {} clients already", limits::CONTROL_CLIENTS_MAX);
+            client.dismiss(&Response::error(Status::Unavailable, "too_many_clients", &why));
+        }
+        if is_full || role.is_none() {
+            // Never more than the table may hold: what a fresh socket has no room for is dropped.
+            let _ = client.send(&mut self.env);
+            return;
+        }
+        self.control.clients.insert(client);
+        self.control.enqueue(key);
+    }
+
+    /// What a successor in this process needs of the socket. Clients are not handed over.
+    pub(super) fn save_control(&self) -> Option<ControlState> {
+        let (spec, socket) = self.control.listening.clone()?;
+        let descriptor = self.env.listener_number()?;
+        Some(ControlState {
+            descriptor,
+            path: spec.path,
+            socket,
+            mode: spec.mode,
+            group: spec.group,
+        })
+    }
+
+    /// Takes a predecessor's socket over, with whoever waits on it. Until the next call of
+    /// [`Reactor::serve_control`] it is for root and our user.
+    pub(super) fn take_control_over(&mut self, saved: Option<ControlState>) {
+        let Some(ControlState { descriptor, path, socket, mode, group }) = saved else { return };
+        if let Err(error) = self.env.take_listener(descriptor, &path, socket) {
+            return log::warn!("control: {} was not taken over: {error}", path.display());
+        }
+        let spec = ControlSpec { mode, group, ..ControlSpec::new(path) };
+        self.control.listening = Some((spec, socket));
+        self.control.knocked = true;
+    }
+
+    fn role_of(&mut self, caller: &Caller) -> Option<Role> {
+        let own = self.env.files().own_user();
+        self.control.listening.as_ref()?.0.role_of(caller, own)
+    }
+}

@@ -1,0 +1,135 @@
+//! What is asked for, and what is answered.
+
+use std::collections::BTreeSet;
+
+use seriald::control::routes::ROUTES;
+
+use super::schema::assert_described;
+use super::served::Served;
+use super::support::wait::{PATIENCE, wait_until};
+
+#[test]
+fn every_route_answers_as_it_is_described() {
+    let served = Served::start();
+    let mut client = served.client();
+    let mut tried = 0;
+    for route in ROUTES {
+        let method = route.method.name();
+        for id in ["here", "absent"] {
+            if served.handle.find("here").expect("it turns").is_none() {
+                served.adopt(&["here"]);
+            }
+            let answer = client.ask(method, &route.path.replace("{id}", id), "");
+            let missing = id == "absent" && route.path.contains("{id}");
+            assert_eq!(answer.status == 404, missing, "{method} {}: {answer:?}", route.path);
+            assert_described(method, route.path, &answer);
+            tried += 1;
+        }
+        let with_query = format!("{}?a=b", route.path.replace("{id}", "here"));
+        assert_described(method, route.path, &client.ask(method, &with_query, ""));
+        // What was released is gone before it is taken charge of anew.
+        wait_until(PATIENCE, "its end", || {
+            let vm = served.handle.find("here").expect("it turns");
+            let status = vm.and_then(|vm| served.handle.status(vm).expect("it turns"));
+            status.is_none_or(|status| status.state != "leaving")
+        });
+    }
+    assert_eq!(tried, 2 * ROUTES.len());
+}
+
+#[test]
+fn a_vm_is_told_as_it_stands() {
+    let served = Served::start();
+    served.adopt(&["a"]);
+    let told = served.client().get("/v1/vms/a");
+    assert_eq!(told.status, 200);
+    let vm = served.handle.find("a").expect("it turns").expect("a");
+    let status = served.handle.status(vm).expect("it turns").expect("it is there");
+    assert_eq!(told.json(), serde_json::to_value(&status).expect("JSON"));
+    assert_eq!(told.json()["state"], "dialing");
+}
+
+#[test]
+fn all_vms_come_in_pieces_each_of_them_once() {
+    let served = Served::start();
+    let ids: Vec<String> = (0..100).map(|n| format!("vm-{n}")).collect();
+    served.adopt(&ids.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut client = served.client();
+    let answer = client.get("/v1/vms");
+    assert_described("GET", "/v1/vms", &answer);
+    assert!(answer.chunks.is_some_and(|chunks| chunks >= 4), "{:?}", answer.chunks);
+    let told = answer.json();
+    let told = told["vms"].as_array().expect("a list").iter();
+    let told: Vec<&str> = told.map(|vm| vm["id"].as_str().expect("an id")).collect();
+    assert_eq!(told.len(), ids.len());
+    assert_eq!(BTreeSet::from_iter(told), ids.iter().map(String::as_str).collect());
+    // The connection goes on behind the end of the list.
+    assert_eq!(client.get("/healthz").status, 200);
+}
+
+#[test]
+fn no_vm_is_an_empty_list() {
+    let served = Served::start();
+    assert_eq!(served.client().get("/v1/vms").body, br#"{"vms":[]}"#);
+}
+
+#[test]
+fn a_released_vm_goes_and_a_rotated_one_has_a_backup() {
+    let served = Served::start();
+    served.adopt(&["a"]);
+    let log = served.spec("a").log.path;
+    std::fs::write(&log, b"what was printed\n").expect("written");
+    let mut client = served.client();
+    assert_eq!(client.ask("POST", "/v1/vms/a/rotate", "").status, 202);
+    let backup = log.with_extension("log.1");
+    wait_until(PATIENCE, "a backup", || backup.exists());
+    assert_eq!(std::fs::read(&backup).expect("the backup"), b"what was printed\n");
+    assert_eq!(client.ask("DELETE", "/v1/vms/a", "").status, 202);
+    wait_until(PATIENCE, "its end", || client.get("/v1/vms/a").status == 404);
+    assert_eq!(client.ask("DELETE", "/v1/vms/a", "").code(), "no_such_vm");
+}
+
+#[test]
+fn what_is_asked_for_wrongly_is_answered_by_a_fitting_error() {
+    let served = Served::start();
+    let mut client = served.client();
+    for (method, path, status, code) in [
+        ("GET", "/", 404, "no_such_path"),
+        ("GET", "/v1/vms/", 404, "no_such_path"),
+        ("GET", "/v1/vms/a/b", 404, "no_such_path"),
+        ("GET", "/v1/vms/%61", 404, "no_such_vm"),
+        ("PUT", "/healthz", 405, "method_not_allowed"),
+        ("GET", "/healthz?x", 400, "bad_request"),
+    ] {
+        let answer = client.ask(method, path, "");
+        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{method} {path}");
+    }
+    assert_eq!(client.ask("PUT", "/healthz", "").header("Allow"), Some("GET"));
+}
+
+#[test]
+fn a_connection_serves_many_requests_and_ends_where_it_was_asked_to() {
+    let served = Served::start();
+    let mut client = served.client();
+    // Pipelined: all are sent before one is answered.
+    client.send(&b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n".repeat(500));
+    client.send(b"GET /v1/vms HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    for _ in 0..500 {
+        assert_eq!(client.answer().expect("an answer").body, br#"{"status":"ok"}"#);
+    }
+    let last = client.answer().expect("an answer");
+    assert_eq!((last.header("Connection"), last.chunks), (Some("close"), Some(2)));
+    assert!(client.is_at_end());
+}
+
+#[test]
+fn whoever_waits_to_be_told_to_send_a_body_is_told_so() {
+    let served = Served::start();
+    let mut client = served.client();
+    let head = "POST /v1/vms/a/rotate HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n";
+    client.send(format!("{head}Content-Length: 3\r\n\r\n").as_bytes());
+    assert_eq!(client.answer().expect("told so").status, 100);
+    client.send(b"abc");
+    assert_eq!(client.answer().expect("an answer").code(), "no_such_vm");
+}

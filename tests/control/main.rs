@@ -1,0 +1,16 @@
+//! Our own API over real sockets: what is asked for and answered, who may, and what no client can
+//! do to the loop.
+
+#[path = "../embed/noting.rs"]
+mod noting;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod asking;
+mod client;
+mod deadlines;
+mod garbage;
+mod program;
+mod schema;
+mod served;
+mod socket;

@@ -1,0 +1,153 @@
+//! The API of the binary: where its configuration says, over reloads and upgrades.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::client::Client;
+use super::support::process::Process;
+use super::support::wait::{PATIENCE, wait_until};
+
+const SERIALD: &str = env!("CARGO_BIN_EXE_seriald");
+
+/// Writes a configuration of one VM, `a`.
+fn configure(dir: &Path, control: Value) {
+    let path = |name: &str| dir.join(name).to_str().expect("UTF-8").to_owned();
+    let vm = json!({"id": "a", "serial": path("a.sock"), "log": path("a.log")});
+    let mut config = json!({"vms": [vm]});
+    if !control.is_null() {
+        config["control"] = control;
+    }
+    fs::write(dir.join("c.json"), config.to_string()).expect("written");
+}
+
+fn start(dir: &TempDir, more: &[&str]) -> Process {
+    let mut command = Command::new(SERIALD);
+    command.arg("run").arg("--config").arg(dir.path().join("c.json")).args(more);
+    Process::start("seriald", dir.path(), &mut command)
+}
+
+fn ended(dir: &TempDir, more: &[&str]) -> Output {
+    let mut command = Command::new(SERIALD);
+    command.arg("run").arg("--config").arg(dir.path().join("c.json")).args(more);
+    command.env("RUST_LOG", "off").output().expect("it runs")
+}
+
+fn wait_for(path: &Path) {
+    // It is there a moment before it is listened on.
+    wait_until(PATIENCE, "the socket", || UnixStream::connect(path).is_ok());
+}
+
+#[test]
+fn without_the_key_there_is_no_socket_and_the_command_line_comes_first() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (one, other) = (dir.path().join("one.sock"), dir.path().join("other.sock"));
+    configure(dir.path(), Value::Null);
+    let mut plain = start(&dir, &[]);
+    wait_until(PATIENCE, "VMs in charge", || plain.output().contains("1 VMs in charge"));
+    let names = fs::read_dir(dir.path()).expect("the directory").flatten();
+    assert!(names.into_iter().all(|entry| !entry.path().to_string_lossy().ends_with("sock")));
+    assert!(plain.terminate_and_wait().success());
+    configure(dir.path(), json!(one));
+    let mut seriald = start(&dir, &["--control", other.to_str().expect("UTF-8")]);
+    wait_for(&other);
+    assert_eq!(Client::connect(&other).get("/v1/vms/a").json()["id"], "a");
+    assert!(!one.exists());
+    assert!(seriald.terminate_and_wait().success());
+    assert!(!other.exists());
+}
+
+#[test]
+fn a_socket_that_cannot_be_had_ends_the_start_and_a_check_opens_none() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("c.sock");
+    configure(dir.path(), json!({"path": path, "mode": "0600"}));
+    let checked = ended(&dir, &["--check"]);
+    assert!(checked.status.success() && !path.exists());
+    fs::write(&path, "mine").expect("written");
+    let refused = ended(&dir, &[]);
+    let why = "what is there is no socket, and is left alone";
+    let expected = format!("seriald: control: cannot listen on {}: {why}\n", path.display());
+    assert_eq!(String::from_utf8_lossy(&refused.stderr), expected);
+    assert_eq!(refused.status.code(), Some(1));
+    let usage = ended(&dir, &["--control", "/"]);
+    assert_eq!(usage.status.code(), Some(2));
+    assert_eq!(usage.stderr, b"seriald: --control: / names no file\n");
+}
+
+#[test]
+fn a_reload_moves_the_socket_takes_it_away_and_brings_it_back() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (one, other) = (dir.path().join("one.sock"), dir.path().join("other.sock"));
+    configure(dir.path(), json!(one));
+    let mut seriald = start(&dir, &[]);
+    wait_for(&one);
+    configure(dir.path(), json!({"path": other}));
+    seriald.signal("HUP");
+    wait_for(&other);
+    assert!(!one.exists());
+    configure(dir.path(), Value::Null);
+    seriald.signal("HUP");
+    wait_until(PATIENCE, "its end", || !other.exists());
+    // One that can't be bound is told, and the reload goes on.
+    configure(dir.path(), json!("/no/such/place/c.sock"));
+    seriald.signal("HUP");
+    wait_until(PATIENCE, "an error", || {
+        let said = seriald.output();
+        said.contains("ERROR] control: cannot listen on /no/such/place/c.sock: No such file")
+            && said.matches("reloaded").count() == 3
+    });
+    configure(dir.path(), json!(one));
+    seriald.signal("HUP");
+    wait_for(&one);
+    assert_eq!(Client::connect(&one).get("/healthz").status, 200);
+    assert!(seriald.terminate_and_wait().success());
+}
+
+#[test]
+fn an_upgrade_refuses_nobody_who_connects() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("c.sock");
+    configure(dir.path(), json!(path));
+    let mut seriald = start(&dir, &[]);
+    wait_for(&path);
+    let socket = fs::metadata(&path).expect("the socket").ino();
+    let over = AtomicBool::new(false);
+    let asked = thread::scope(|scope| {
+        let asker = scope.spawn(|| {
+            let mut asked = 0;
+            while !over.load(Ordering::Relaxed) {
+                // Whoever was let in may be cut off by the upgrade, nobody is refused.
+                Client::connect(&path);
+                asked += 1;
+            }
+            asked
+        });
+        for _ in 0..5 {
+            let pid = seriald.id().to_string();
+            let upgraded = Command::new(SERIALD).args(["upgrade", "--pid", &pid]).output();
+            let upgraded = upgraded.expect("it runs");
+            assert!(upgraded.status.success(), "{upgraded:?}");
+        }
+        over.store(true, Ordering::Relaxed);
+        asker.join().expect("never refused")
+    });
+    assert!(asked > 0);
+    assert_eq!(fs::metadata(&path).expect("the socket").ino(), socket, "it is the same one");
+    assert_eq!(Client::connect(&path).get("/v1/vms/a").status, 200);
+    // A configuration without it takes it away with the next upgrade.
+    configure(dir.path(), Value::Null);
+    let pid = seriald.id().to_string();
+    let upgraded =
+        Command::new(SERIALD).args(["upgrade", "--pid", &pid]).output().expect("it runs");
+    assert!(upgraded.status.success());
+    wait_until(PATIENCE, "its end", || !path.exists());
+    assert!(seriald.terminate_and_wait().success());
+}

@@ -1,0 +1,84 @@
+//! A loop in a thread of its own that serves its API.
+//!
+//! **Invariant:** stopped and joined when dropped.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+
+use seriald::env::os::OsWaker;
+use seriald::{Config, ControlSpec, Handle, Seriald, VmSpec};
+use tempfile::TempDir;
+
+use super::client::Client;
+use super::support::embedded::spec;
+
+pub struct Served {
+    pub dir: TempDir,
+    pub path: PathBuf,
+    pub handle: Handle<OsWaker>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Served {
+    pub fn start() -> Served {
+        Served::with(|_| {})
+    }
+
+    pub fn with(change: impl FnOnce(&mut ControlSpec)) -> Served {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("control.sock");
+        let mut wanted = ControlSpec::new(&path);
+        change(&mut wanted);
+        let (sender, handle) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            let mut reactor = Seriald::bind(Config::default()).expect("a loop");
+            reactor.serve_control(wanted).expect("served");
+            sender.send(reactor.handle()).expect("the test waits");
+            reactor.run(|_, _| {}).expect("it turns");
+        });
+        let handle = handle.recv().expect("a handle");
+        Served { dir, path, handle, thread: Some(thread) }
+    }
+
+    pub fn client(&self) -> Client {
+        Client::connect(&self.path)
+    }
+
+    pub fn spec(&self, id: &str) -> VmSpec {
+        spec(id, self.dir.path(), 1 << 20)
+    }
+
+    /// Takes charge of VMs whose sockets are absent.
+    pub fn adopt(&self, ids: &[&str]) {
+        for id in ids {
+            self.handle.adopt(self.spec(id)).expect("it turns").expect("adopted");
+        }
+    }
+
+    /// Stops the loop: what is left of its directory.
+    pub fn stop(mut self) -> TempDir {
+        self.end();
+        std::mem::replace(&mut self.dir, tempfile::tempdir().expect("a directory"))
+    }
+
+    fn end(&mut self) {
+        let _ = self.handle.stop();
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            assert!(ended.is_ok() || thread::panicking(), "the loop panicked");
+        }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A path's permission bits.
+pub fn mode(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).expect("it is there").permissions().mode() & 0o7777
+}
