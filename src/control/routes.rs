@@ -18,6 +18,8 @@ pub enum Operation {
     Health,
     /// [`OPENAPI`].
     OpenApi,
+    /// Counters of the whole host, for Prometheus.
+    Metrics,
     /// How every VM stands.
     ListVms,
     /// How one VM stands.
@@ -42,14 +44,15 @@ pub struct Route {
 }
 
 /// Everything that can be asked for.
-pub const ROUTES: [Route; 6] = {
+pub const ROUTES: [Route; 7] = {
     use Method::{Delete, Get, Post};
-    use Operation::{GetVm, Health, ListVms, OpenApi, ReleaseVm, RotateLog};
+    use Operation::{GetVm, Health, ListVms, Metrics, OpenApi, ReleaseVm, RotateLog};
     const fn route(method: Method, path: &'static str, role: Role, operation: Operation) -> Route {
         Route { method, path, role, operation }
     }
     [
         route(Get, "/healthz", Role::Read, Health),
+        route(Get, "/metrics", Role::Read, Metrics),
         route(Get, "/v1/openapi.json", Role::Read, OpenApi),
         route(Get, "/v1/vms", Role::Read, ListVms),
         route(Get, "/v1/vms/{id}", Role::Read, GetVm),

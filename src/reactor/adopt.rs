@@ -183,6 +183,7 @@ impl<E: Env> Reactor<E> {
         self.after_errands(key, &before);
         let Some(slot) = self.table.get_mut(key) else { return };
         let after = slot.log.counters();
+        self.stats.written_bytes += after.written_bytes - before.written_bytes;
         slot.settle();
         let at = slot.log.deadline();
         self.timers.set(slot.armed(Clock::Log), key, Clock::Log, at);

@@ -48,7 +48,7 @@ pub use error::{AdoptError, Error, Gone};
 pub use handle::Handle;
 pub use patterns::Directory;
 pub use reconfigure::ReconfigureError;
-pub use report::{Ends, Event, EventKind, Stats, Turn, VmId, VmStatus};
+pub use report::{Ends, Event, EventKind, Stats, TURN_US_BOUNDS, Turn, VmId, VmStatus};
 pub use upgrade::Check;
 
 use crate::config::Config;
@@ -365,13 +365,12 @@ impl<E: Env> Reactor<E> {
         }
         self.turn_ended = self.env.now();
         let took = self.turn_ended.saturating_sub(began).as_micros() as u64;
-        self.stats.turns += 1;
         if self.is_stopped() {
             self.mailbox.close();
             self.end_store();
             self.stop_control();
         }
-        self.stats.turn_us_max = self.stats.turn_us_max.max(took);
+        self.stats.count_turn(took);
         Turn { read_bytes, vms: self.table.len() }
     }
 

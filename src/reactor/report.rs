@@ -112,6 +112,10 @@ fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error>
     serializer.serialize_str(&path.to_string_lossy())
 }
 
+/// The bounds by which turns are counted, in microseconds. Each phase's own end is at 4 ms
+/// ([`TURN_TIME`](crate::limits::TURN_TIME)).
+pub const TURN_US_BOUNDS: [u64; 9] = [50, 100, 250, 500, 1000, 2500, 5000, 10_000, 100_000];
+
 /// Counters of one reactor, over all VMs since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -120,10 +124,17 @@ pub struct Stats {
     pub turns: u64,
     /// The longest of them, in microseconds, its wait not counted.
     pub turn_us_max: u64,
+    /// Turns by how long they took: up to each of [`TURN_US_BOUNDS`] and above the one before, and
+    /// above all of them.
+    pub turn_us_counts: [u64; TURN_US_BOUNDS.len() + 1],
+    /// How long all of them took, in microseconds.
+    pub turn_us_sum: u64,
     /// Events whose VM was gone.
     pub stale_events: u64,
     /// Bytes read from consoles.
     pub read_bytes: u64,
+    /// Bytes written to logs.
+    pub written_bytes: u64,
     /// Reads that brought bytes.
     pub reads: u64,
     /// Reads that found a socket full: the guest may have had to wait, or to leave bytes behind.
@@ -164,6 +175,16 @@ pub struct Stats {
     pub foreign_bytes: u64,
     /// Events that nobody took in time.
     pub events_dropped: u64,
+}
+
+impl Stats {
+    pub(super) fn count_turn(&mut self, took_us: u64) {
+        self.turns += 1;
+        self.turn_us_max = self.turn_us_max.max(took_us);
+        self.turn_us_sum += took_us;
+        let place = TURN_US_BOUNDS.iter().position(|bound| took_us <= *bound);
+        self.turn_us_counts[place.unwrap_or(TURN_US_BOUNDS.len())] += 1;
+    }
 }
 
 /// How often which end, or what followed one, was recognised.
@@ -209,4 +230,19 @@ pub struct Turn {
     pub read_bytes: u64,
     /// VMs in charge after it.
     pub vms: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_counts_at_the_first_bound_that_it_does_not_exceed() {
+        let mut stats = Stats::default();
+        for took in [0, 50, 51, 100_000, 100_001] {
+            stats.count_turn(took);
+        }
+        assert_eq!(stats.turn_us_counts, [2, 1, 0, 0, 0, 0, 0, 0, 1, 1]);
+        assert_eq!((stats.turns, stats.turn_us_max, stats.turn_us_sum), (5, 100_001, 200_102));
+    }
 }

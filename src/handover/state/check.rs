@@ -80,7 +80,14 @@ impl VmState {
 
 /// Counters that can be counted on.
 fn are_possible_counts(counters: &Map<String, Value>) -> bool {
-    counters.values().filter_map(Value::as_u64).all(|count| count <= OFFSET_MAX)
+    fn is_possible(count: &Value) -> bool {
+        match count {
+            Value::Object(counts) => counts.values().all(is_possible),
+            Value::Array(counts) => counts.iter().all(is_possible),
+            count => count.as_u64().is_none_or(|count| count <= OFFSET_MAX),
+        }
+    }
+    counters.values().all(is_possible)
 }
 
 fn has_possible_numbers(log: &SavedLog) -> bool {

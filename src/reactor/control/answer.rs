@@ -6,7 +6,7 @@
 
 use crate::control::access::Role;
 use crate::control::request::Request;
-use crate::control::response::{Response, Status};
+use crate::control::response::{Content, Response, Status};
 use crate::control::routes::{self, OPENAPI, Operation};
 use crate::env::Env;
 use crate::reactor::{Reactor, VmId};
@@ -38,6 +38,10 @@ impl<E: Env> Reactor<E> {
             Operation::ListVms => return Answer::Vms,
             Operation::Health => Response::json(Status::Ok, br#"{"status":"ok"}"#.to_vec()),
             Operation::OpenApi => Response::json(Status::Ok, OPENAPI.as_bytes().to_vec()),
+            Operation::Metrics => {
+                let (status, content) = (Status::Ok, Content::Metrics);
+                Response { status, content, body: self.metrics(), allow: None }
+            }
             Operation::GetVm => self.with_vm(id, Status::Ok, |_, _| true),
             Operation::RotateLog => self.with_vm(id, Status::Accepted, Self::rotate),
             Operation::ReleaseVm => self.with_vm(id, Status::Accepted, |this, vm| {

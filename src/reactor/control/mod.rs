@@ -8,6 +8,7 @@
 mod answer;
 mod client;
 mod listing;
+mod metrics;
 
 use super::Reactor;
 use super::key::Key;
