@@ -282,3 +282,18 @@ pub fn json_member(
     let spaces = (space(), space(), space(), space());
     (spaces, key, value).prop_map(|((a, b, c, d), key, value)| format!("{a}{key}{b}:{c}{value}{d}"))
 }
+
+/// Whether an error about `x.json`, of which this is the text, names a place that lies in it.
+pub fn is_placed(error: &str, text: &str) -> bool {
+    if text.trim().is_empty() {
+        return error == "x.json: is empty";
+    }
+    let (place, what) = error.split_once(": ").unwrap_or_default();
+    let mut parts = place.split(':');
+    let name = parts.next();
+    let mut number = || parts.next().and_then(|part| part.parse::<usize>().ok()).unwrap_or(0);
+    let (line, column) = (number(), number());
+    let there = text.split('\n').nth(line.wrapping_sub(1));
+    // serde_json counts a line's end as the column 0 of the next one.
+    name == Some("x.json") && there.is_some_and(|line| column <= line.len() + 1) && !what.is_empty()
+}

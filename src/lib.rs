@@ -9,6 +9,7 @@ pub mod env;
 mod fuzz;
 pub mod handover;
 mod http;
+pub mod keys;
 pub mod limits;
 pub mod log;
 pub mod pattern;

@@ -4,10 +4,10 @@
 //! **Invariant:** a key that means nothing is refused with its name and place, never ignored.
 
 use crate::cli::control_keys;
-use crate::cli::json_file::{FileError, JsonFile, Node, Object};
-use crate::cli::log_keys::{LogKeys, RATES, number_or_null, number_to, seconds_or_null};
-use crate::cli::vm_keys::{Taken, VmDefaults};
 use seriald::config::{Config, OnExit, VmSpec};
+use seriald::keys::json_file::{FileError, JsonFile, Node, Object};
+use seriald::keys::log_keys::{LogKeys, RATES, number_or_null, number_to, seconds_or_null};
+use seriald::keys::vm_keys::{Taken, VmDefaults};
 use seriald::limits;
 use seriald::{ControlSpec, DirPattern};
 use std::time::Duration;
@@ -124,11 +124,10 @@ fn host(keys: &Object<'_>, mut config: Config) -> Result<Config, FileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::json_file::tests::is_placed;
-    use crate::cli::log_keys::SECONDS_MAX;
     use crate::fuzz;
     use proptest::prelude::*;
     use seriald::config::RotateMode;
+    use seriald::keys::log_keys::SECONDS_MAX;
     use std::collections::HashSet;
     use std::path::Path;
 
@@ -357,7 +356,8 @@ mod tests {
         ) {
             match Settings::from_file(&JsonFile::of("x.json", &text)) {
                 Err(error) => {
-                    prop_assert!(is_placed(&error, &text), "{} in {:?}", error, text);
+                    let error = error.to_string();
+                    prop_assert!(fuzz::is_placed(&error, &text), "{} in {:?}", error, text);
                 }
                 Ok(settings) => {
                     let ids: HashSet<&str> = settings.vms.iter().map(|vm| vm.id.as_str()).collect();

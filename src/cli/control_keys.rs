@@ -3,8 +3,8 @@
 //! Owns the names of its parts.
 //! **Invariant:** what comes out has passed [`ControlSpec::validate`].
 
-use crate::cli::json_file::{FileError, Node};
-use crate::cli::log_keys::octal;
+use seriald::keys::json_file::{FileError, Node};
+use seriald::keys::log_keys::octal;
 use seriald::{ControlSpec, Grants};
 
 const KEYS: [&str; 5] = ["path", "mode", "group", "read", "admin"];
@@ -46,7 +46,7 @@ fn grants(node: &Node<'_>) -> Result<Grants, FileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::json_file::JsonFile;
+    use seriald::keys::json_file::JsonFile;
     use std::path::Path;
 
     fn read(text: &str) -> Result<ControlSpec, String> {

@@ -4,12 +4,12 @@
 //! **Invariant:** nothing is started before every file was understood; no VMM is left running.
 
 use crate::cli::handover::{Predecessor, Program};
-use crate::cli::json_file::JsonFile;
-use crate::cli::vm_keys::Taken;
 use crate::cli::{Failure, complain, launch_file, log_from, notice};
 use seriald::Seriald;
 use seriald::config::Config;
 use seriald::env::ProcessSignal;
+use seriald::keys::json_file::JsonFile;
+use seriald::keys::vm_keys::Taken;
 use seriald::reactor::EventKind;
 use seriald::vm::CloseReason;
 use seriald::vm::launch::LaunchSpec;

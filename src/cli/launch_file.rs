@@ -3,10 +3,10 @@
 //! Owns the names of its keys.
 //! **Invariant:** what CH is sent (`config`, `restore`) is not read here, only passed on.
 
-use crate::cli::json_file::{FileError, JsonFile, Node};
-use crate::cli::log_keys::{LogKeys, seconds_or_null};
-use crate::cli::vm_keys::VmDefaults;
 use seriald::config::OnExit;
+use seriald::keys::json_file::{FileError, JsonFile, Node};
+use seriald::keys::log_keys::{LogKeys, seconds_or_null};
+use seriald::keys::vm_keys::VmDefaults;
 use seriald::vm::launch::{LaunchSpec, Start};
 use std::ffi::OsString;
 
@@ -62,7 +62,6 @@ fn program(node: &Node<'_>) -> Result<Vec<OsString>, FileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::json_file::tests::is_placed;
     use crate::fuzz;
     use proptest::prelude::*;
     use std::path::Path;
@@ -134,7 +133,10 @@ mod tests {
             text in fuzz::damaged_text(&FILES),
         ) {
             match read(&JsonFile::of("x.json", &text)) {
-                Err(error) => prop_assert!(is_placed(&error, &text), "{} in {:?}", error, text),
+                Err(error) => {
+                    let error = error.to_string();
+                    prop_assert!(fuzz::is_placed(&error, &text), "{} in {:?}", error, text);
+                }
                 Ok(spec) => {
                     prop_assert_eq!(spec.vm.validate(), Ok(()));
                     prop_assert!(spec.vm.api.is_some() && !spec.vmm[0].is_empty());

@@ -8,11 +8,9 @@ mod control_keys;
 #[cfg(feature = "demo")]
 mod demo;
 mod handover;
-mod json_file;
 mod launch;
 mod launch_file;
 mod log;
-mod log_keys;
 mod notice;
 mod roster;
 mod run;
@@ -21,7 +19,6 @@ mod snapshot;
 mod supervise;
 mod upgrade;
 mod vm_arg;
-mod vm_keys;
 
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;

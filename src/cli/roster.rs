@@ -7,8 +7,8 @@
 
 use crate::cli::complain;
 use crate::cli::config_file::Settings;
-use crate::cli::vm_keys::VmDefaults;
 use seriald::config::VmSpec;
+use seriald::keys::vm_keys::VmDefaults;
 use seriald::reactor::{Directory, ReconfigureError};
 use seriald::{AdoptError, DirPattern, Seriald};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};

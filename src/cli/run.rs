@@ -5,12 +5,12 @@
 
 use crate::cli::config_file::Settings;
 use crate::cli::handover::{Predecessor, Program};
-use crate::cli::json_file::JsonFile;
 use crate::cli::roster::Roster;
 use crate::cli::{Failure, log_from, notice, say, service, vm_arg};
 use seriald::config::VmSpec;
 use seriald::env::ProcessSignal;
 use seriald::env::os::give_memory_back;
+use seriald::keys::json_file::JsonFile;
 use seriald::{ControlError, ControlSpec, DirPattern, Seriald};
 use std::path::PathBuf;
 use std::time::Duration;

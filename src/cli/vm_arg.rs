@@ -3,9 +3,9 @@
 //! Owns the names of its parts.
 //! **Invariant:** a path with a comma in it can't be said this way; a configuration file can.
 
-use crate::cli::json_file::unknown;
-use crate::cli::vm_keys::VmDefaults;
 use seriald::config::{OnExit, VmSpec};
+use seriald::keys::json_file::unknown;
+use seriald::keys::vm_keys::VmDefaults;
 
 const KEYS: [&str; 5] = ["id", "serial", "log", "api", "on_exit"];
 

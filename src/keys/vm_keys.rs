@@ -3,16 +3,16 @@
 //! Owns their names, ranges and defaults.
 //! **Invariant:** what comes out has passed [`VmSpec::validate`].
 
-use crate::cli::json_file::{FileError, Node, Object};
-use crate::cli::log_keys::{LogKeys, seconds_or_null};
-use seriald::config::{LogSpec, OnExit, VmSpec};
-use seriald::log::log_beside;
+use super::json_file::{FileError, Node, Object};
+use super::log_keys::{LogKeys, seconds_or_null};
+use crate::config::{LogSpec, OnExit, VmSpec};
+use crate::log::log_beside;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What a VM is if its own keys don't say otherwise.
-#[derive(Clone)]
+/// What a VM is if its own keys don't say otherwise; by default what [`VmSpec::new`] says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VmDefaults {
     /// The common log keys.
     pub log: LogKeys,

@@ -39,6 +39,9 @@ pub struct JsonFile {
 
 impl JsonFile {
     /// Reads the file whole.
+    ///
+    /// # Errors
+    /// It can't be read, is too long, or is not UTF-8.
     pub fn read(path: &Path) -> Result<JsonFile, FileError> {
         let name = path.display().to_string();
         let wrong = |what: String| FileError { place: name.clone(), what };
@@ -55,8 +58,7 @@ impl JsonFile {
         Ok(JsonFile { name, text })
     }
 
-    /// A file that exists in a test only.
-    #[cfg(test)]
+    /// A text that lies in no file, with a name for the messages.
     pub fn of(name: &str, text: &str) -> JsonFile {
         JsonFile { name: name.into(), text: text.into() }
     }
@@ -281,7 +283,7 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
 
     #[test]
@@ -320,21 +322,5 @@ pub(super) mod tests {
         assert_eq!(keys.get("a").map(Node::text), Some(&*deep));
         let error = JsonFile::of("x.json", &deep[1..]).root().err().expect("one too many");
         assert_eq!(error.to_string(), "x.json:1:399999: not JSON: trailing characters");
-    }
-
-    /// The place of an error: it lies in the text.
-    pub fn is_placed(error: &FileError, text: &str) -> bool {
-        if text.trim().is_empty() {
-            return error.to_string() == "x.json: is empty";
-        }
-        let mut parts = error.place.split(": ").next().unwrap_or_default().split(':');
-        let name = parts.next();
-        let mut number = || parts.next().and_then(|part| part.parse::<usize>().ok()).unwrap_or(0);
-        let (line, column) = (number(), number());
-        let there = text.split('\n').nth(line.wrapping_sub(1));
-        // serde_json counts a line's end as the column 0 of the next one.
-        name == Some("x.json")
-            && there.is_some_and(|line| column <= line.len() + 1)
-            && !error.what.is_empty()
     }
 }

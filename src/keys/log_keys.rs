@@ -3,9 +3,9 @@
 //! Owns their names and ranges.
 //! **Invariant:** what a file leaves out stays as it was.
 
-use crate::cli::json_file::{FileError, Node, Object};
-use seriald::config::{AfterRotate, Fsync, LogSpec, Overflow, RotateMode, is_valid_suffix};
-use seriald::limits;
+use super::json_file::{FileError, Node, Object};
+use crate::config::{AfterRotate, Fsync, LogSpec, Overflow, RotateMode, is_valid_suffix};
+use crate::limits;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -37,7 +37,7 @@ const LOG_KEYS: [&str; 18] = [
 ];
 
 /// What a file says of logs; what it leaves out stays at the default. A `null` takes a limit away.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogKeys {
     max_bytes: Option<u64>,
     max_age: Option<Option<Duration>>,
