@@ -7,7 +7,7 @@ use crate::cli::control_keys;
 use seriald::config::{Config, OnExit, VmSpec};
 use seriald::keys::json_file::{FileError, JsonFile, Node, Object};
 use seriald::keys::log_keys::{LogKeys, RATES, number_or_null, number_to, seconds_or_null};
-use seriald::keys::vm_keys::{Taken, VmDefaults};
+use seriald::keys::vm_keys::{Taken, VM_KEYS, VmDefaults};
 use seriald::limits;
 use seriald::{ControlSpec, DirPattern};
 use std::time::Duration;
@@ -25,9 +25,6 @@ const KEYS: [&str; 11] = [
     "instances",
     "vms",
 ];
-const VM_KEYS: [&str; 8] =
-    ["id", "dir", "serial", "log", "api", "on_exit", "dial_timeout_s", "expect_uid"];
-
 /// Longest `coalesce_us`: ten times what fills CH's socket at a guest's full speed.
 const COALESCE_US_MAX: u64 = 10_000;
 
@@ -67,13 +64,13 @@ impl Settings {
         let keys = root.object(&KEYS)?;
         let mut settings = Settings::default();
         settings.config = host(&keys, settings.config)?;
-        settings.control = keys.get("control").map(control_keys::read).transpose()?;
         if let Some(node) = keys.get("dial_timeout_s") {
             settings.defaults.dial_timeout = seconds_or_null(node)?;
         }
         if let Some(node) = keys.get("log") {
             settings.defaults.log = LogKeys::common(node)?;
         }
+        settings.control = keys.get("control").map(control_keys::read).transpose()?;
         for node in keys.get("watch").map(Node::array).transpose()?.unwrap_or_default() {
             let pattern = DirPattern::parse(&node.string()?).map_err(|e| node.wrong(e))?;
             settings.watch.push(pattern);
@@ -83,7 +80,8 @@ impl Settings {
             settings.add(spec, &node)?;
         }
         for node in keys.get("vms").map(Node::array).transpose()?.unwrap_or_default() {
-            let spec = settings.defaults.read_vm(&node, &node.object(&VM_KEYS)?)?;
+            let known: Vec<&str> = ["id"].into_iter().chain(VM_KEYS).collect();
+            let spec = settings.defaults.read_vm(&node, &node.object(&known)?, None)?;
             settings.add(spec, &node)?;
         }
         Ok(settings)

@@ -32,7 +32,7 @@ pub fn read(file: &JsonFile) -> Result<LaunchSpec, FileError> {
     let keys = root.object(&KEYS)?;
     let defaults =
         VmDefaults { log: LogKeys::default(), on_exit: OnExit::Close, dial_timeout: None };
-    let vm = defaults.read_vm(&root, &keys)?;
+    let vm = defaults.read_vm(&root, &keys, None)?;
     if vm.api.is_none() {
         return Err(root.wrong("key \"api\" is missing, and no \"dir\""));
     }

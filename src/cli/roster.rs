@@ -129,7 +129,9 @@ impl Roster {
         let mut released = 0;
         for vm in reactor.vms().collect::<Vec<_>>() {
             let id = reactor.spec(vm).map(|spec| spec.id).unwrap_or_default();
-            if !self.wanted.contains_key(&id) && !reactor.is_leaving(vm) {
+            // What a request has brought, the configuration says nothing of.
+            let wanted = self.wanted.contains_key(&id) || reactor.is_requested(vm);
+            if !wanted && !reactor.is_leaving(vm) {
                 released += usize::from(reactor.release(vm));
             }
         }

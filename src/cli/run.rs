@@ -23,7 +23,7 @@ use std::time::Duration;
 ///
 /// A VM that can't be taken charge of at the start (its log is another seriald's, or a symbolic
 /// link, or the descriptors are used up) is reported and left out; the others go on. If there is
-/// none left, and no pattern is watched, the exit code is 1.
+/// none left, no pattern is watched and no request can bring one, the exit code is 1.
 ///
 /// SIGHUP reads the configuration again: VMs are added, removed, or given other limits; one that
 /// is wrong changes nothing. SIGUSR1 has every log look at its name, and open it anew if it was
@@ -71,7 +71,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
         (settings, _) => Ok(settings?),
     };
     let (vms, patterns) = settings.as_ref().map_or((0, 0), |s| (s.vms.len(), s.watch.len()));
-    if predecessor.is_none() && vms == 0 && patterns == 0 {
+    let may_come = patterns > 0 || settings.as_ref().is_ok_and(|s| s.control.is_some());
+    if predecessor.is_none() && vms == 0 && !may_come {
         let nothing = "nothing to run: name VMs by --instance, by --vm, by --watch, or in a file \
                        by --config (see `seriald run --help`)";
         return Err(match &args.config {
@@ -100,7 +101,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let mut roster = Roster::default();
     match settings {
         Ok(mut settings) => {
-            match serve_control(&mut reactor, settings.control.take()) {
+            match serve_control(&mut reactor, &mut settings) {
                 Err(why) if again => log::error!("{why}"),
                 served => served.map_err(Failure::failed)?,
             }
@@ -110,7 +111,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     }
     take_charge(&mut reactor, &mut roster)?;
     reactor.leave_unclaimed();
-    if !again && roster.adopted() == 0 && patterns == 0 && !reactor.is_stopping() {
+    if !again && roster.adopted() == 0 && !may_come && !reactor.is_stopping() {
         return Err(Failure::failed("no VM is left to run"));
     }
     if !reactor.is_stopping() {
@@ -175,9 +176,12 @@ fn serve(
 }
 
 /// Serves our own API where it is wanted, and nowhere else.
-fn serve_control(reactor: &mut Seriald, wanted: Option<ControlSpec>) -> Result<(), ControlError> {
-    match wanted {
-        Some(spec) => reactor.serve_control(spec),
+fn serve_control(reactor: &mut Seriald, settings: &mut Settings) -> Result<(), ControlError> {
+    match settings.control.take() {
+        Some(spec) => {
+            let vms = settings.defaults.clone();
+            reactor.serve_control(ControlSpec { vms, ..spec })
+        }
         None => {
             reactor.stop_control();
             Ok(())
@@ -191,7 +195,7 @@ fn reload(reactor: &mut Seriald, roster: &mut Roster, args: &Args) {
     reactor.reloading();
     match settings(args) {
         Ok(mut settings) => {
-            if let Err(why) = serve_control(reactor, settings.control.take()) {
+            if let Err(why) = serve_control(reactor, &mut settings) {
                 log::error!("{why}");
             }
             let changes = roster.apply(reactor, settings);

@@ -5,6 +5,7 @@
 //! they were given.
 
 use crate::env::Caller;
+use crate::keys::vm_keys::VmDefaults;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -45,6 +46,8 @@ pub struct ControlSpec {
     pub read: Grants,
     /// Those who may do everything.
     pub admin: Grants,
+    /// What a VM is that is put, where the request leaves it out.
+    pub vms: VmDefaults,
 }
 
 /// Why no socket can be bound as a spec says.
@@ -63,7 +66,8 @@ impl ControlSpec {
     /// A socket at `path` for root and the user of this process.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let (read, admin) = (Grants::default(), Grants::default());
-        ControlSpec { path: path.into(), mode: 0o600, group: None, read, admin }
+        let vms = VmDefaults::default();
+        ControlSpec { path: path.into(), mode: 0o600, group: None, read, admin, vms }
     }
 
     /// Checks every rule that needs no file to be opened.

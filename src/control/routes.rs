@@ -24,6 +24,8 @@ pub enum Operation {
     ListVms,
     /// How one VM stands.
     GetVm,
+    /// Takes charge of a VM, or changes its limits.
+    PutVm,
     /// Lets go of a VM.
     ReleaseVm,
     /// Rotates a VM's log.
@@ -44,9 +46,9 @@ pub struct Route {
 }
 
 /// Everything that can be asked for.
-pub const ROUTES: [Route; 7] = {
-    use Method::{Delete, Get, Post};
-    use Operation::{GetVm, Health, ListVms, Metrics, OpenApi, ReleaseVm, RotateLog};
+pub const ROUTES: [Route; 8] = {
+    use Method::{Delete, Get, Post, Put};
+    use Operation::{GetVm, Health, ListVms, Metrics, OpenApi, PutVm, ReleaseVm, RotateLog};
     const fn route(method: Method, path: &'static str, role: Role, operation: Operation) -> Route {
         Route { method, path, role, operation }
     }
@@ -56,6 +58,7 @@ pub const ROUTES: [Route; 7] = {
         route(Get, "/v1/openapi.json", Role::Read, OpenApi),
         route(Get, "/v1/vms", Role::Read, ListVms),
         route(Get, "/v1/vms/{id}", Role::Read, GetVm),
+        route(Put, "/v1/vms/{id}", Role::Admin, PutVm),
         route(Delete, "/v1/vms/{id}", Role::Admin, ReleaseVm),
         route(Post, "/v1/vms/{id}/rotate", Role::Admin, RotateLog),
     ]
@@ -138,7 +141,7 @@ mod tests {
         };
         assert_eq!(methods(Method::Put, "/healthz").as_deref(), Some("GET"));
         assert_eq!(methods(Method::Get, "/v1/vms/a/rotate").as_deref(), Some("POST"));
-        assert_eq!(methods(Method::Post, "/v1/vms/a").as_deref(), Some("GET, DELETE"));
+        assert_eq!(methods(Method::Post, "/v1/vms/a").as_deref(), Some("GET, PUT, DELETE"));
         assert_eq!(methods(Method::Post, "/v1"), None);
     }
 

@@ -42,6 +42,8 @@ pub struct State {
     pub store: Option<Descriptor>,
     /// The socket on which our own API is asked for.
     pub control: Option<ControlState>,
+    /// The VMs that were taken charge of by a request to it, by their names.
+    pub requested: Vec<String>,
 }
 
 /// One VM.

@@ -11,6 +11,10 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// All keys of a VM but its name.
+pub const VM_KEYS: [&str; 7] =
+    ["dir", "serial", "log", "api", "on_exit", "dial_timeout_s", "expect_uid"];
+
 /// What a VM is if its own keys don't say otherwise; by default what [`VmSpec::new`] says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VmDefaults {
@@ -46,9 +50,17 @@ impl VmDefaults {
         spec.dial_timeout = self.dial_timeout;
     }
 
-    /// The VM that an object's keys `id`, `dir`, `serial`, `log`, `api`, `on_exit`,
-    /// `dial_timeout_s` and `expect_uid` describe; `node` is the object itself.
-    pub fn read_vm(&self, node: &Node<'_>, keys: &Object<'_>) -> Result<VmSpec, FileError> {
+    /// The VM that an object's keys [`VM_KEYS`] describe; `node` is the object itself. `id`: its
+    /// name, where the object has none to say.
+    ///
+    /// # Errors
+    /// What is wrong or missing, and where.
+    pub fn read_vm(
+        &self,
+        node: &Node<'_>,
+        keys: &Object<'_>,
+        id: Option<&str>,
+    ) -> Result<VmSpec, FileError> {
         let dir = keys.get("dir").map(Node::path).transpose()?;
         let path = |key: &str, below: &str| match (keys.get(key), &dir) {
             (Some(node), _) => node.path().map(Some),
@@ -56,11 +68,12 @@ impl VmDefaults {
             (None, None) => Ok(None),
         };
         let missing = |key: &str| node.wrong(format!("key {key:?} is missing, and no \"dir\""));
-        let id = match (keys.get("id"), &dir) {
-            (Some(node), _) => node.string()?,
-            (None, Some(dir)) => dir_name(dir)
+        let id = match (id.map(str::to_owned), keys.get("id"), &dir) {
+            (Some(id), ..) => id,
+            (None, Some(node), _) => node.string()?,
+            (None, None, Some(dir)) => dir_name(dir)
                 .ok_or_else(|| node.wrong("\"dir\" has no name to be the id: give \"id\""))?,
-            (None, None) => return Err(missing("id")),
+            (None, None, None) => return Err(missing("id")),
         };
         let serial = path("serial", "serial.sock")?.ok_or_else(|| missing("serial"))?;
         let (log_path, own) = match keys.get("log") {

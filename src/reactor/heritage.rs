@@ -67,6 +67,7 @@ impl<E: Heritage> Reactor<E> {
             vms,
             store: self.store.as_ref().map(Store::memory),
             control: self.save_control(),
+            requested: self.save_requested(),
         })
     }
 
@@ -113,16 +114,19 @@ impl<E: Heritage> Reactor<E> {
         self.stats = read(state.stats);
         self.memory_left = state.store;
         self.take_control_over(state.control);
+        let requested = state.requested;
         let vms = state.vms.into_iter();
-        vms.filter_map(|vm| {
+        let refused = vms.filter_map(|vm| {
             let (id, vmm) = (vm.id.clone(), vm.vmm);
             let streams = [vm.stream.as_ref(), vm.successor.as_ref()].into_iter().flatten();
             let streams: Vec<Descriptor> = streams.map(|stream| stream.descriptor).collect();
             let why = self.take_over_vm(vm).err()?;
             self.leave_behind(streams, vmm);
             Some(format!("VM {id:?}: {why}"))
-        })
-        .collect()
+        });
+        let refused = refused.collect();
+        self.take_requested_over(&requested);
+        refused
     }
 
     /// A VM was not taken over: nobody would ever read its console, so it is left in order.

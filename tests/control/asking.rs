@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 
+use serde_json::json;
 use seriald::control::routes::ROUTES;
 
 use super::schema::assert_described;
@@ -22,7 +23,7 @@ fn every_route_answers_as_it_is_described() {
                 served.adopt(&["here"]);
             }
             let answer = client.ask(method, &route.path.replace("{id}", id), "");
-            let missing = id == "absent" && route.path.contains("{id}");
+            let missing = id == "absent" && route.path.contains("{id}") && method != "PUT";
             assert_eq!(answer.status == 404, missing, "{method} {}: {answer:?}", route.path);
             assert_described(method, route.path, &answer);
             tried += 1;
@@ -199,4 +200,39 @@ fn assert_is_exposition(page: &str) {
         }
     }
     assert!(families.len() > 20);
+}
+
+#[test]
+fn a_vm_that_is_put_is_taken_charge_of_once_and_then_changed() {
+    let served = Served::start();
+    let spec = served.spec("a");
+    let (serial, log) = (spec.serial.clone(), spec.log.path.clone());
+    let body = |max_bytes: u64| {
+        json!({"serial": serial, "log": {"path": log, "max_bytes": max_bytes}}).to_string()
+    };
+    let mut client = served.client();
+    let mut put = |id: &str, body: &str| {
+        let answer = client.ask("PUT", &format!("/v1/vms/{id}"), body);
+        assert_described("PUT", "/v1/vms/{id}", &answer);
+        let told = answer.json();
+        let told = told["error"]["code"].as_str().or(told["id"].as_str()).map(str::to_owned);
+        (answer.status, told.expect("a code or an id"))
+    };
+    let told = |status: u16, word: &str| (status, word.to_owned());
+    assert_eq!(put("a", &body(4096)), told(201, "a"));
+    assert_eq!(put("a", &body(4096)), told(200, "a"));
+    assert_eq!(put("a", &body(8192)), told(200, "a"), "other limits");
+    assert_eq!(put("b", &body(8192)), told(409, "taken"));
+    let moved = json!({"serial": "/elsewhere", "log": log}).to_string();
+    assert_eq!(put("a", &moved), told(409, "moved"));
+    for wrong in ["", "{", "[]", "{}", "{\"serial\": 1}", "{\"id\": \"c\"}", &body(1), "\u{e9}"] {
+        assert_eq!(put("c", wrong), told(400, "bad_vm"), "{wrong}");
+    }
+    assert_eq!(put("%", &body(4096)), told(400, "bad_vm"));
+    let nowhere = json!({"serial": "/s", "log": "/dev/null/a.log"}).to_string();
+    assert_eq!(put("c", &nowhere), told(500, "log_failed"));
+    assert!(served.handle.find("c").expect("it turns").is_none());
+    let place = client.ask("PUT", "/v1/vms/c", "{\"serial\": \"s\",\n \"logs\": 1}").json();
+    let why = "body:2:2: unknown key \"logs\", did you mean \"log\"?";
+    assert_eq!(place["error"]["message"], why);
 }

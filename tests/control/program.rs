@@ -151,3 +151,56 @@ fn an_upgrade_refuses_nobody_who_connects() {
     wait_until(PATIENCE, "its end", || !path.exists());
     assert!(seriald.terminate_and_wait().success());
 }
+
+#[test]
+fn a_run_may_begin_without_a_vm_where_one_can_be_put() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("c.sock");
+    fs::write(dir.path().join("c.json"), json!({"control": path}).to_string()).expect("written");
+    let mut seriald = start(&dir, &[]);
+    wait_for(&path);
+    let body = json!({"dir": dir.path().join("b")}).to_string();
+    assert_eq!(Client::connect(&path).ask("PUT", "/v1/vms/b", &body).status, 201);
+    assert!(seriald.terminate_and_wait().success());
+}
+
+#[test]
+fn a_vm_that_was_put_stays_over_reloads_and_upgrades() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("c.sock");
+    configure(dir.path(), json!(path));
+    let mut seriald = start(&dir, &[]);
+    wait_for(&path);
+    let (serial, log) = (dir.path().join("b.sock"), dir.path().join("b.log"));
+    let body = json!({"serial": serial, "log": log}).to_string();
+    assert_eq!(Client::connect(&path).ask("PUT", "/v1/vms/b", &body).status, 201);
+    let reloads = |seriald: &mut Process, times: usize| {
+        seriald.signal("HUP");
+        wait_until(PATIENCE, "a reload", || seriald.output().matches("reloaded").count() == times);
+    };
+    let ids = || {
+        let told = Client::connect(&path).get("/v1/vms").json();
+        let vms = told["vms"].as_array().expect("a list").iter();
+        let mut ids: Vec<String> = vms.map(|vm| vm["id"].as_str().expect("an id").into()).collect();
+        ids.sort_unstable();
+        ids
+    };
+    reloads(&mut seriald, 1);
+    assert_eq!(ids(), ["a", "b"]);
+    let pid = seriald.id().to_string();
+    let upgraded =
+        Command::new(SERIALD).args(["upgrade", "--pid", &pid]).output().expect("it runs");
+    assert!(upgraded.status.success());
+    assert_eq!(ids(), ["a", "b"]);
+    reloads(&mut seriald, 2);
+    assert_eq!(ids(), ["a", "b"]);
+    // It is put as `run` has VMs, so that the same again changes nothing.
+    assert_eq!(Client::connect(&path).ask("PUT", "/v1/vms/b", &body).status, 200);
+    assert_eq!(Client::connect(&path).ask("DELETE", "/v1/vms/b", "").status, 202);
+    assert_eq!(Client::connect(&path).ask("DELETE", "/v1/vms/a", "").status, 202);
+    wait_until(PATIENCE, "their end", || ids().is_empty());
+    // What the configuration names, a reload brings back.
+    reloads(&mut seriald, 3);
+    wait_until(PATIENCE, "its return", || ids() == ["a"]);
+    assert!(seriald.terminate_and_wait().success());
+}

@@ -5,6 +5,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use seriald::{Config, ControlSpec, Grants, Seriald};
 
@@ -190,4 +192,53 @@ fn more_clients_than_there_may_be_are_told_so() {
     drop(clients.pop());
     wait_until(PATIENCE, "room", || served.client().try_get("/healthz") == Some(200));
     assert_eq!(clients[0].get("/healthz").status, 200);
+}
+
+/// What is asked in another thread, while the loop turns in this one.
+fn turned<T: Send>(reactor: &mut Seriald, ask: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        let asked = scope.spawn(ask);
+        while !asked.is_finished() {
+            reactor.turn(Some(Duration::from_millis(5))).expect("a turn");
+        }
+        asked.join().expect("answered")
+    })
+}
+
+#[test]
+fn whoever_came_under_other_grants_has_to_come_anew() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("c.sock");
+    let mut reactor = serve(&path).expect("served");
+    let mut client = turned(&mut reactor, || {
+        let mut client = Client::connect(&path);
+        assert_eq!(client.get("/healthz").status, 200);
+        client
+    });
+    reactor.serve_control(ControlSpec::new(&path)).expect("as it was");
+    client = turned(&mut reactor, move || {
+        assert_eq!(client.get("/healthz").status, 200, "nothing has changed");
+        client
+    });
+    let read = Grants { uids: vec![NOBODY], gids: vec![] };
+    reactor.serve_control(ControlSpec { read, ..ControlSpec::new(&path) }).expect("served");
+    assert!(turned(&mut reactor, move || client.is_at_end()));
+    assert_eq!(turned(&mut reactor, || Client::connect(&path).get("/healthz").status), 200);
+}
+
+#[test]
+fn a_vm_that_is_put_again_has_the_limits_of_the_last_time() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("c.sock");
+    let mut reactor = serve(&path).expect("served");
+    for max_bytes in [4096, 8192] {
+        let log = dir.path().join("a.log");
+        let log = serde_json::json!({"path": log, "max_bytes": max_bytes});
+        let body = serde_json::json!({"serial": "/s", "log": log}).to_string();
+        let put = || Client::connect(&path).ask("PUT", "/v1/vms/a", &body).status;
+        assert!(matches!(turned(&mut reactor, put), 200 | 201));
+        let vm = reactor.find("a").expect("it is in charge");
+        assert_eq!(reactor.spec(vm).map(|spec| spec.log.max_bytes), Some(max_bytes));
+        assert!(reactor.is_requested(vm));
+    }
 }

@@ -92,6 +92,7 @@ fn whole() -> State {
         vms: vec![streaming, dialing],
         store: Some(16),
         control: None,
+        requested: Vec::new(),
     }
 }
 
@@ -195,9 +196,11 @@ fn what_a_successor_could_not_go_on_with_is_refused_by_name() {
         let error = refused(change);
         assert!(error.starts_with("state: VM \"") && error.contains(expected), "{error}");
     }
-    let state = State { stats: counters("turns", u64::MAX), ..sound() };
-    let error = state.checked().unwrap_err().to_string();
-    assert_eq!(error, "state: counts more than there can be");
+    let nested = [("ends".to_owned(), serde_json::json!({"boots": [1, u64::MAX]}))];
+    for stats in [counters("turns", u64::MAX), nested.into_iter().collect()] {
+        let error = State { stats, ..sound() }.checked().unwrap_err().to_string();
+        assert_eq!(error, "state: counts more than there can be");
+    }
     let twice = refused(&|vm| vm.log.copy = Some(vm.log.file));
     assert_eq!(twice, "state: descriptor 11 is named twice");
 }

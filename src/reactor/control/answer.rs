@@ -9,7 +9,7 @@ use crate::control::request::Request;
 use crate::control::response::{Content, Response, Status};
 use crate::control::routes::{self, OPENAPI, Operation};
 use crate::env::Env;
-use crate::reactor::{Reactor, VmId};
+use crate::reactor::{Reactor, VmId, VmStatus};
 
 /// An answer, or what makes it piece by piece.
 pub(super) enum Answer {
@@ -43,6 +43,7 @@ impl<E: Env> Reactor<E> {
                 Response { status, content, body: self.metrics(), allow: None }
             }
             Operation::GetVm => self.with_vm(id, Status::Ok, |_, _| true),
+            Operation::PutVm => self.put_vm(id, &request.body),
             Operation::RotateLog => self.with_vm(id, Status::Accepted, Self::rotate),
             Operation::ReleaseVm => self.with_vm(id, Status::Accepted, |this, vm| {
                 // One that is being let go of already is no less let go of.
@@ -64,12 +65,15 @@ impl<E: Env> Reactor<E> {
                 let why = format!("there is no VM {id:?}");
                 Response::error(Status::NotFound, "no_such_vm", &why)
             }
-            Some(vm) => match serde_json::to_vec(&vm) {
-                Ok(json) => Response::json(status, json),
-                Err(error) => {
-                    Response::error(Status::InternalError, "internal_error", &error.to_string())
-                }
-            },
+            Some(vm) => told(status, &vm),
         }
+    }
+}
+
+/// An answer that says how a VM stands.
+pub(super) fn told(status: Status, vm: &VmStatus) -> Response {
+    match serde_json::to_vec(vm) {
+        Ok(json) => Response::json(status, json),
+        Err(error) => Response::error(Status::InternalError, "internal_error", &error.to_string()),
     }
 }

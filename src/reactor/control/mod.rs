@@ -9,6 +9,7 @@ mod answer;
 mod client;
 mod listing;
 mod metrics;
+mod put;
 
 use super::Reactor;
 use super::key::Key;
@@ -19,7 +20,7 @@ use crate::env::{Caller, Env, Files, Moment, SocketId};
 use crate::handover::state::ControlState;
 use crate::limits;
 use client::{Client, Served};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -73,6 +74,8 @@ pub(super) struct Control<S> {
     knocked: bool,
     /// When it is tried again, after there were no descriptors for him.
     knock_again_at: Option<Moment>,
+    /// VMs that were taken charge of by a request; some of them may be gone.
+    requested: HashSet<Key>,
 }
 
 impl<S> Default for Control<S> {
@@ -83,6 +86,7 @@ impl<S> Default for Control<S> {
             queue: VecDeque::new(),
             knocked: false,
             knock_again_at: None,
+            requested: HashSet::new(),
         }
     }
 }
