@@ -3,6 +3,7 @@
 //! Owns what is printed and the exit codes: 0 done, 1 failed, 2 not understood.
 //! **Invariant:** the library beneath never prints.
 
+mod asking;
 mod config_file;
 mod control_keys;
 #[cfg(feature = "demo")]
@@ -47,6 +48,10 @@ enum Command {
     Log(log::Args),
     Supervise(supervise::Args),
     Upgrade(upgrade::Args),
+    Ls(asking::ls::Args),
+    Rotate(asking::each::Rotate),
+    Adopt(asking::adopt::Args),
+    Release(asking::each::Release),
     #[cfg(feature = "demo")]
     Demo(demo::Args),
 }
@@ -100,6 +105,10 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Log(args) => log::log(&args),
         Command::Supervise(args) => supervise::supervise(args),
         Command::Upgrade(args) => upgrade::upgrade(&args),
+        Command::Ls(args) => asking::ls::ls(&args),
+        Command::Rotate(args) => asking::each::rotate(&args),
+        Command::Adopt(args) => asking::adopt::adopt(&args),
+        Command::Release(args) => asking::each::release(&args),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::demo(&args),
     };

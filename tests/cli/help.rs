@@ -14,6 +14,10 @@ fn help_says_what_each_subcommand_does_with_an_example() {
         (&["log", "--help"], "mode File left in logs", "repair"),
         (&["log", "check", "--help"], "runs of NUL bytes", "seriald log check "),
         (&["log", "repair", "--help"], "DO NOT repair a log that", "seriald log repair "),
+        (&["ls", "--help"], "in charge", "seriald ls --control"),
+        (&["rotate", "--help"], "Rotate the logs", "seriald rotate web-1"),
+        (&["adopt", "--help"], "take charge of one more VM", "seriald adopt web-1 --dir"),
+        (&["release", "--help"], "Let go of VMs", "seriald release web-1"),
         #[cfg(feature = "demo")]
         (&["demo", "--help"], "prove that no byte is missing", "seriald demo --vms"),
     ];

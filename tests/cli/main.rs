@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** nothing here knows the library; a test has a directory of its own and a deadline.
 
+mod asking;
 #[cfg(feature = "demo")]
 mod demo;
 mod help;
