@@ -15,7 +15,7 @@ use std::time::Duration;
 /// each round. Every log is checked to hold exactly the bytes that were sent.
 ///
 /// Collectors: seriald; floor, a bare loop over ready sockets with seriald's sleep; loop, the same
-/// without; tokio, a task per VM; goroutines, one per VM with io.Copy; conserver; socat, one per VM,
+/// without; tokio, a task per VM; goroutines, one a VM with io.Copy; conserver; socat, one per VM,
 /// up to 200. What is not installed is named as left out.
 ///
 /// Loads: a, byte by byte, flat out, 1, 100 and 1,000 VMs; b, byte by byte, 2,000 lines/s in total
@@ -49,7 +49,7 @@ pub struct Args {
     #[arg(long)]
     pub quick: bool,
     /// How long seriald and the floor sleep after a busy turn, in microseconds.
-    #[arg(long, value_name = "US", default_value_t = 250,
+    #[arg(long, value_name = "US", default_value_t = 500,
           value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub coalesce_us: u64,
     /// How fast a guest prints a line in b, e and f, in kB/s; 0: as fast as sends go.

@@ -1,7 +1,7 @@
 //! `compare`: one command that runs the same load against seriald and its rivals in turn.
 //!
 //! Owns nothing.
-//! **Invariant:** seriald is not linked: it is the binary that everyone runs, measured from outside.
+//! **Invariant:** seriald is not linked: it is the binary that all run, measured from outside.
 
 mod args;
 mod collectors;

@@ -37,7 +37,8 @@ fn config(vms: &[Vm]) -> String {
     for vm in vms {
         let _ = writeln!(
             text,
-            "console {} {{ master localhost; type uds; uds \"{}\"; logfile \"{}\"; timestamp \"\"; }}",
+            "console {} {{ master localhost; type uds; uds \"{}\"; logfile \"{}\"; \
+             timestamp \"\"; }}",
             vm.id,
             vm.socket.display(),
             vm.log.display()

@@ -1,8 +1,8 @@
-//! The floor: a bare loop over ready sockets; read, append, nothing else. With seriald's sleep it is
+//! The floor: a bare loop over ready sockets; read, append, nothing else. With our sleep it is
 //! `floor`, without `loop`. Both are this very program, by a hidden subcommand.
 //!
 //! The sockets are registered once, edge-triggered, and read once per event, which is the fastest
-//! way that is right: a read that doesn't fill the buffer has emptied the socket, and whatever comes
+//! way that is right: a read that doesn't fill the buffer has emptied the socket, and what comes
 //! after it makes a new edge. One that fills it is followed by another, as there may be no edge any
 //! more; so is one of an event that tells an end of stream. (Level-triggered the kernel looks at
 //! each socket twice.)

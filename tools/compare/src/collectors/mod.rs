@@ -1,7 +1,7 @@
 //! Those who are compared: how each is built or found, and started.
 //!
 //! Owns the list of them.
-//! **Invariant:** each gets the same VMs, dials the same sockets and appends to the same paths; none
+//! **Invariant:** each gets the same VMs, dials the same sockets, appends to the same paths; none
 //! is given a setting that its users would not have.
 
 pub mod build;

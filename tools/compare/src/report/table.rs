@@ -97,7 +97,7 @@ pub fn tables(results: &Results, claims: &[Claim], machine: &str) -> String {
         let percent = others * 100.0;
         let _ = writeln!(
             text,
-            "DON'T TRUST THE TIMES: others used up to {percent:.0} % of all processors' time meanwhile"
+            "DON'T TRUST THE TIMES: others used up to {percent:.0} % of all processors' time"
         );
     }
     for out in &results.left_out {
