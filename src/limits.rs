@@ -19,7 +19,7 @@ pub const READS_A_TURN: u32 = 8;
 /// turn, which follows at once. A full socket of one-byte messages takes 0.1 ms to be read, a
 /// rotation 0.2 ms: without an end, a turn in which 1000 VMs have something takes 0.1 s and more,
 /// and no deadline is met and nobody answered meanwhile.
-pub const TURN_TIME: Duration = Duration::from_millis(4);
+pub const TURN_TIME: Duration = Duration::from_millis(2);
 /// What each phase has all the same where those before it have used that up, so that none starves
 /// another: some ten dials.
 pub const PHASE_TIME: Duration = Duration::from_micros(500);
@@ -146,7 +146,7 @@ pub const LINE_SLACK: u64 = 4096;
 
 /// What a rotation copies, or shrinks, in one turn, in bytes: unlinking 64 MiB takes 18 ms
 /// (measured on ext4), this well below one.
-pub const ROTATION_SLICE: u64 = 1024 * 1024;
+pub const ROTATION_SLICE: u64 = 256 * 1024;
 
 /// What one VM may hold in memory while its log can't be written, unless told otherwise, in bytes.
 pub const HOLD_BYTES: usize = 64 * 1024;

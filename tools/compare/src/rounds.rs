@@ -61,7 +61,10 @@ pub fn compare(args: &Args) -> Result<bool> {
         bail!("nothing is left to run ({})", left_out.collect::<Vec<_>>().join("; "));
     }
     let all = Everything { collectors, loads, home: home.path().into(), args };
-    all.run(&mut results)?;
+    if let Err(error) = all.run(&mut results) {
+        report::show(args, &results)?;
+        return Err(error.context("not all was run: what is shown is of the runs until then"));
+    }
     report::show(args, &results)
 }
 
