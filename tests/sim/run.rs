@@ -159,11 +159,14 @@ impl Run {
         done.map_err(|error| format!("the loop ended: {error}"))?;
         while let Some(Some(event)) = self.guarded(|reactor| reactor.next_event())? {
             self.kernel.borrow_mut().note(|| format!("event: {} {:?}", event.id, event.kind));
+            let vm = self.script.specs.iter().position(|spec| spec.id == event.id);
+            let vm = vm.expect("one of ours");
+            if matches!(event.kind, EventKind::Lost(_)) {
+                self.kernel.borrow_mut().vmms[vm].has_lost = true;
+            }
             let is_closed = matches!(event.kind, EventKind::Closed(_));
             if is_closed && self.script.logs_can_fail() && !self.is_healed {
                 // What could not be written up to its end is told, and on no disk.
-                let vm = self.script.specs.iter().position(|spec| spec.id == event.id);
-                let vm = vm.expect("one of ours");
                 let mut kernel = self.kernel.borrow_mut();
                 kernel.note_unclaimed(vm);
                 let fails = self.script.disk_can_be_full() || kernel.faults.struck > struck;
@@ -181,9 +184,10 @@ impl Run {
             Err(payload) if was_killed(&*payload) => {
                 self.reactor = None;
                 self.kills += 1;
-                if self.script.disk_can_be_full() {
-                    let mut kernel = self.kernel.borrow_mut();
-                    kernel.vmms.iter_mut().for_each(|vmm| vmm.may_lack_records = true);
+                let can_be_full = self.script.disk_can_be_full();
+                for vmm in &mut self.kernel.borrow_mut().vmms {
+                    // What it had dropped is recorded with the next byte that can be written.
+                    vmm.may_lack_records |= can_be_full || vmm.has_lost;
                 }
                 let down = self.kernel.borrow_mut().dice.micros(100, 500_000);
                 self.starts_at = Some(self.kernel.borrow().now + down);
