@@ -212,6 +212,20 @@ pub fn choppings<'b>(bytes: &'b [u8], cuts: &[usize]) -> Vec<Vec<&'b [u8]>> {
     others.into_iter().chain(halves).collect()
 }
 
+/// Asserts that `bytes` mean the same, valid or not, however they are cut: what `outcome` makes of
+/// them whole is what it makes of all [`choppings`].
+pub fn means_the_same<T: PartialEq + std::fmt::Debug>(
+    bytes: &[u8],
+    cuts: &[usize],
+    outcome: impl Fn(&[&[u8]]) -> T,
+) -> Result<(), TestCaseError> {
+    let whole = outcome(&[bytes]);
+    for chunks in choppings(bytes, cuts) {
+        prop_assert_eq!(&outcome(&chunks), &whole, "{:?}", chunks);
+    }
+    Ok(())
+}
+
 /// White space between two tokens of JSON.
 pub fn space() -> impl Strategy<Value = &'static str> {
     prop_oneof![4 => Just(""), 1 => select(vec![" ", "\n", "\r\n", "\t", "\n  "])]

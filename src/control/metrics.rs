@@ -24,10 +24,7 @@ impl Page {
 
     /// The same, by the values of a label.
     pub fn counters(&mut self, name: &str, help: &str, label: &str, values: &[(&str, u64)]) {
-        self.family(name, help, "counter");
-        for (of, value) in values {
-            self.sample(name, Some((label, of)), value);
-        }
+        self.labelled(name, help, "counter", (label, values));
     }
 
     /// A number that comes and goes.
@@ -38,7 +35,17 @@ impl Page {
 
     /// The same, by the values of a label.
     pub fn gauges(&mut self, name: &str, help: &str, label: &str, values: &[(&str, u64)]) {
-        self.family(name, help, "gauge");
+        self.labelled(name, help, "gauge", (label, values));
+    }
+
+    fn labelled(
+        &mut self,
+        name: &str,
+        help: &str,
+        kind: &str,
+        (label, values): (&str, &[(&str, u64)]),
+    ) {
+        self.family(name, help, kind);
         for (of, value) in values {
             self.sample(name, Some((label, of)), value);
         }

@@ -145,8 +145,8 @@ impl<E: Env> Reactor<E> {
             _ => self.env.place(api),
         });
         let log = self.env.place(&spec.log.path);
-        let dirs = [serial.0, log.0].into_iter().chain(api.as_ref().map(|api| api.0));
-        let are_known = dirs.into_iter().all(|dir| dir.is_some());
+        let mut dirs = [serial.0, log.0].into_iter().chain(api.as_ref().map(|api| api.0));
+        let are_known = dirs.all(|dir| dir.is_some());
         (self.index.places([serial, api.unwrap_or_default(), log]), are_known)
     }
 

@@ -203,9 +203,12 @@ impl<E: Env> Aside<E> {
     };
 }
 
+impl<S> Lines<S> {
+    const EMPTY: Self = Lines { spare: None, successor: None, stranger: None, strange: None };
+}
+
 impl<S: 'static> AtRest for Lines<S> {
-    const AT_REST: &'static Self =
-        &Lines { spare: None, successor: None, stranger: None, strange: None };
+    const AT_REST: &'static Self = &Self::EMPTY;
 
     fn is_at_rest(&self) -> bool {
         let none = self.spare.is_none() && self.successor.is_none();
@@ -213,20 +216,24 @@ impl<S: 'static> AtRest for Lines<S> {
     }
 
     fn new() -> Self {
-        Lines { spare: None, successor: None, stranger: None, strange: None }
+        Self::EMPTY
     }
 }
 
+impl<S> Questions<S> {
+    const EMPTY: Self =
+        Questions { exchange: None, asked: VecDeque::new(), progress: Progress::NONE };
+}
+
 impl<S: 'static> AtRest for Questions<S> {
-    const AT_REST: &'static Self =
-        &Questions { exchange: None, asked: VecDeque::new(), progress: Progress::NONE };
+    const AT_REST: &'static Self = &Self::EMPTY;
 
     fn is_at_rest(&self) -> bool {
         self.exchange.is_none() && self.asked.is_empty() && self.progress == Progress::NONE
     }
 
     fn new() -> Self {
-        Questions { exchange: None, asked: VecDeque::new(), progress: Progress::NONE }
+        Self::EMPTY
     }
 }
 

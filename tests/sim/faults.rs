@@ -8,7 +8,7 @@ use crate::dice::Dice;
 /// One kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// A read or a write takes less than it could.
+    /// A write, a copy or a read of a file takes less than it could.
     Short,
     /// A read has no memory (ENOMEM).
     NoMemory,

@@ -341,10 +341,7 @@ proptest! {
         bytes in fuzz::damaged(corpus()),
         cuts in fuzz::cuts(),
     ) {
-        let whole = outcome(&[&bytes]);
-        for chunks in fuzz::choppings(&bytes, &cuts) {
-            prop_assert_eq!(&outcome(&chunks), &whole, "{:?}", chunks);
-        }
+        fuzz::means_the_same(&bytes, &cuts, outcome)?;
     }
 
     #[test]

@@ -191,13 +191,13 @@ impl Env for OsEnv {
 }
 
 /// Gives memory that is free, but kept, back to the kernel (malloc_trim(3)): worth while after
-/// something large, a configuration of thousands of VMs, was taken apart. `true`: some was.
-pub fn give_memory_back() -> bool {
+/// something large, a configuration of thousands of VMs, was taken apart.
+pub fn give_memory_back() {
     // SAFETY: malloc_trim takes no pointer, and touches nothing that is in use.
     #[cfg(target_env = "gnu")]
-    return unsafe { libc::malloc_trim(0) } == 1;
-    #[cfg(not(target_env = "gnu"))]
-    false
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// CLOCK_MONOTONIC, which a successor in this process reads on.

@@ -201,12 +201,18 @@ fn a_log_that_somebody_moved_is_a_generation_of_its_own() {
     assert_eq!((log.offset(), unknowns(&place)), (13, 1));
 }
 
-#[test]
-fn the_time_is_noted_once_a_second_while_bytes_flow() {
+/// A log that is not rotated in the test.
+fn one_generation() -> (Place, Log<OsFiles>) {
     let mut place = Place::new(RotateMode::Rename);
     place.spec.max_bytes = 1 << 20;
+    let log = place.open();
+    (place, log)
+}
+
+#[test]
+fn the_time_is_noted_once_a_second_while_bytes_flow() {
+    let (place, mut log) = one_generation();
     let mut env = OsFiles::default();
-    let mut log = place.open();
     let marks = || count(&place, |what| *what == What::Mark);
     for n in 0..40 {
         log.append(&mut env, &[b'x'; 256], usize::MAX, secs(1) + MARK_INTERVAL / 4 * n);
@@ -217,10 +223,8 @@ fn the_time_is_noted_once_a_second_while_bytes_flow() {
 
 #[test]
 fn the_time_of_few_bytes_is_noted_every_ten_seconds_and_after_silence() {
-    let mut place = Place::new(RotateMode::Rename);
-    place.spec.max_bytes = 1 << 20;
+    let (place, mut log) = one_generation();
     let mut env = OsFiles::default();
-    let mut log = place.open();
     let marks = || count(&place, |what| *what == What::Mark);
     for n in 0..40 {
         log.append(&mut env, b"x", usize::MAX, secs(1) + MARK_INTERVAL * n);
