@@ -5,16 +5,14 @@
 //! has in it.
 
 pub mod adopt;
-mod answer;
 pub mod each;
+mod exchange;
 pub mod ls;
 
 use crate::cli::Failure;
-use answer::{ANSWER_BYTES_MAX, Answer};
+use exchange::{Exchange, Question};
 use serde_json::Value;
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Where the socket is looked for, unless told otherwise.
@@ -43,20 +41,23 @@ impl Socket {
 
     /// Asks, and takes the answer if it is no error.
     fn ask(&self, method: &str, path: &str, body: &str) -> Result<Value, Failure> {
-        let socket = self.path();
-        let place = socket.display();
-        let bytes = exchange(&socket, method, path, body)?;
-        let answer = Answer::parse(&bytes)
-            .map_err(|why| Failure::Failed(format!("{place}: no answer of seriald's: {why}")))?;
-        let json: Option<Value> = serde_json::from_slice(&answer.body).ok();
-        match (answer.status, json) {
-            (200..300, Some(json)) => Ok(json),
-            (status, json) => {
-                let message = json.as_ref().and_then(|json| json["error"]["message"].as_str());
-                let status = format!("status {status}");
-                Err(Failure::Failed(printable(message.unwrap_or(&status))))
-            }
+        let question = Question { body, patience: Some(PATIENCE), ..Question::of(method, path) };
+        let mut exchange = self.open(&question)?;
+        let body = exchange.whole_body()?;
+        serde_json::from_slice(&body).map_err(|error| exchange.failed(&format!("no JSON: {error}")))
+    }
+
+    /// Asks, and gives the answer as it comes, if it is no error.
+    fn open(&self, question: &Question<'_>) -> Result<Exchange, Failure> {
+        let mut exchange = Exchange::begin(&self.path(), question)?;
+        if matches!(exchange.status(), 101 | 200..300) {
+            return Ok(exchange);
         }
+        let body = exchange.whole_body()?;
+        let json: Option<Value> = serde_json::from_slice(&body).ok();
+        let message = json.as_ref().and_then(|json| json["error"]["message"].as_str());
+        let status = format!("status {}", exchange.status());
+        Err(Failure::Failed(printable(message.unwrap_or(&status))))
     }
 }
 
@@ -69,37 +70,6 @@ fn printable(text: &str) -> String {
         }
         shown
     })
-}
-
-/// One request, and all that is answered.
-fn exchange(socket: &Path, method: &str, path: &str, body: &str) -> Result<Vec<u8>, Failure> {
-    let place = socket.display();
-    let mut stream = UnixStream::connect(socket).map_err(|error| {
-        let why = match error.kind() {
-            ErrorKind::NotFound => "nothing is there",
-            ErrorKind::ConnectionRefused => "nobody listens there any more",
-            ErrorKind::PermissionDenied => "its socket is not for this user",
-            _ => return Failure::Failed(format!("{place}: {error}")),
-        };
-        let way_out = "name the running one's socket by --control, as its configuration does by \
-                       \"control\"";
-        Failure::Failed(format!("no seriald can be asked at {place}: {why}; {way_out}"))
-    })?;
-    let length = body.len();
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
-         Content-Length: {length}\r\n\r\n{body}"
-    );
-    stream.set_read_timeout(Some(PATIENCE)).map_err(Failure::failed)?;
-    // Who is sent away at once is told why, which is to be read all the same.
-    let sent = stream.write_all(request.as_bytes());
-    let mut bytes = Vec::new();
-    match (sent, stream.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes)) {
-        (_, Ok(n)) if n > 0 => Ok(bytes),
-        (_, Err(_)) if !bytes.is_empty() => Ok(bytes),
-        (Err(error), _) | (_, Err(error)) => Err(Failure::Failed(format!("{place}: {error}"))),
-        _ => Err(Failure::Failed(format!("{place}: it ended without an answer"))),
-    }
 }
 
 #[cfg(test)]
