@@ -7,7 +7,7 @@ use seriald::keys::json_file::{FileError, Node};
 use seriald::keys::log_keys::octal;
 use seriald::{ControlSpec, Grants};
 
-const KEYS: [&str; 5] = ["path", "mode", "group", "read", "admin"];
+const KEYS: [&str; 6] = ["path", "mode", "group", "read", "attach", "admin"];
 
 /// A path, or an object with `path` and what differs from the default.
 pub fn read(node: &Node<'_>) -> Result<ControlSpec, FileError> {
@@ -28,6 +28,7 @@ fn read_object(node: &Node<'_>) -> Result<ControlSpec, FileError> {
     }
     spec.group = keys.get("group").map(Node::string).transpose()?;
     spec.read = keys.get("read").map(grants).transpose()?.unwrap_or_default();
+    spec.attach = keys.get("attach").map(grants).transpose()?.unwrap_or_default();
     spec.admin = keys.get("admin").map(grants).transpose()?.unwrap_or_default();
     Ok(spec)
 }
@@ -63,12 +64,14 @@ mod tests {
     fn an_object_says_who_else_may() {
         let spec = read(
             "{\"path\": \"c.sock\", \"mode\": \"0660\", \"group\": \"adm\", \
-              \"read\": {\"gids\": [4]}, \"admin\": {\"uids\": [1000, 0], \"gids\": []}}",
+              \"read\": {\"gids\": [4]}, \"attach\": {\"uids\": [7]}, \
+              \"admin\": {\"uids\": [1000, 0], \"gids\": []}}",
         )
         .expect("valid");
         assert_eq!((spec.path.as_path(), spec.mode), (Path::new("c.sock"), 0o660));
         assert_eq!(spec.group.as_deref(), Some("adm"));
         assert_eq!(spec.read, Grants { uids: vec![], gids: vec![4] });
+        assert_eq!(spec.attach, Grants { uids: vec![7], gids: vec![] });
         assert_eq!(spec.admin, Grants { uids: vec![1000, 0], gids: vec![] });
     }
 
@@ -94,7 +97,7 @@ mod tests {
             (
                 "{\"path\": \"a\", \"write\": {}}",
                 "x.json:1:15: unknown key \"write\", the keys here are: path, mode, group, read, \
-                 admin",
+                 attach, admin",
             ),
         ] {
             assert_eq!(read(text).err().as_deref(), Some(why), "{text}");

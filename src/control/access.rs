@@ -12,10 +12,23 @@ use std::path::PathBuf;
 /// What a caller may do; a later one includes those before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// See how VMs stand.
+    /// See how VMs stand, and what they print.
     Read,
+    /// Type into their consoles.
+    Attach,
     /// Everything.
     Admin,
+}
+
+impl Role {
+    /// Its name, as the configuration has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Read => "read",
+            Role::Attach => "attach",
+            Role::Admin => "admin",
+        }
+    }
 }
 
 /// Users and groups, by their numbers.
@@ -44,6 +57,8 @@ pub struct ControlSpec {
     pub group: Option<String>,
     /// Those who may look.
     pub read: Grants,
+    /// Those who may look, and type into consoles.
+    pub attach: Grants,
     /// Those who may do everything.
     pub admin: Grants,
     /// What a VM is that is put, where the request leaves it out.
@@ -65,9 +80,15 @@ impl std::error::Error for ControlSpecError {}
 impl ControlSpec {
     /// A socket at `path` for root and the user of this process.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        let (read, admin) = (Grants::default(), Grants::default());
-        let vms = VmDefaults::default();
-        ControlSpec { path: path.into(), mode: 0o600, group: None, read, admin, vms }
+        ControlSpec {
+            path: path.into(),
+            mode: 0o600,
+            group: None,
+            read: Grants::default(),
+            attach: Grants::default(),
+            admin: Grants::default(),
+            vms: VmDefaults::default(),
+        }
     }
 
     /// Checks every rule that needs no file to be opened.
@@ -95,6 +116,9 @@ impl ControlSpec {
         if caller.uid == 0 || caller.uid == own || self.admin.includes(caller) {
             return Some(Role::Admin);
         }
+        if self.attach.includes(caller) {
+            return Some(Role::Attach);
+        }
         self.read.includes(caller).then_some(Role::Read)
     }
 }
@@ -112,11 +136,14 @@ mod tests {
         assert_eq!(role(&spec, 7, &[9]), Some(Role::Admin));
         assert_eq!(role(&spec, 8, &[0, 7]), None);
         spec.read = Grants { uids: vec![8], gids: vec![4] };
+        spec.attach = Grants { uids: vec![11], gids: vec![6] };
         spec.admin = Grants { uids: vec![9], gids: vec![5] };
         assert_eq!(role(&spec, 8, &[]), Some(Role::Read));
         assert_eq!(role(&spec, 10, &[1, 4]), Some(Role::Read));
         assert_eq!(role(&spec, 9, &[]), Some(Role::Admin));
-        assert_eq!(role(&spec, 10, &[4, 5]), Some(Role::Admin), "the higher one counts");
+        assert_eq!(role(&spec, 11, &[]), Some(Role::Attach));
+        assert_eq!(role(&spec, 8, &[4, 6]), Some(Role::Attach));
+        assert_eq!(role(&spec, 11, &[4, 5, 6]), Some(Role::Admin), "the highest one counts");
         assert_eq!(role(&spec, 5, &[8, 9]), None, "a group's number is no user's");
     }
 

@@ -51,6 +51,8 @@ pub struct Request {
     pub body: Vec<u8>,
     /// The client sends no other request on this connection.
     pub close: bool,
+    /// The protocols that it would go on in, the dearest first (RFC 9110, 7.8); empty: none.
+    pub upgrade: Vec<String>,
 }
 
 /// What [`RequestParser::feed`] made of a chunk.
@@ -154,6 +156,7 @@ struct Head {
     path: String,
     query: String,
     close: bool,
+    upgrade: Vec<String>,
     length: usize,
     waits: bool,
 }
@@ -235,6 +238,7 @@ impl RequestParser {
                     query: std::mem::take(&mut head.query),
                     body: std::mem::take(body),
                     close: head.close,
+                    upgrade: std::mem::take(&mut head.upgrade),
                 };
                 self.state = State::Head;
                 Ok(Fed::Done { request, used: bytes.len() - rest.len() })
@@ -272,7 +276,8 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, RequestError> {
     let method = method.ok_or(RequestError::Method)?;
     let (path, query) = split_target(parsed.path.unwrap_or_default())?;
     let (path, query) = (path.to_owned(), query.to_owned());
-    let mut head = Head { method, path, query, close: false, length: 0, waits: false };
+    let upgrade = Vec::new();
+    let mut head = Head { method, path, query, close: false, upgrade, length: 0, waits: false };
     read_headers(parsed.headers, &mut head)?;
     Ok(Some((head, head_bytes)))
 }
@@ -289,15 +294,25 @@ fn split_target(target: &str) -> Result<(&str, &str), RequestError> {
     Ok(path.split_once('?').unwrap_or((path, "")))
 }
 
+/// The elements of a list that commas part (RFC 9110, 5.6.1).
+fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
+}
+
 fn read_headers(headers: &[httparse::Header<'_>], head: &mut Head) -> Result<(), RequestError> {
-    let (mut hosts, mut announced, mut encoding) = (0, None, None);
+    let (mut hosts, mut announced, mut encoding, mut upgrades) = (0, None, None, false);
     for header in headers {
         let is = |name: &str| header.name.eq_ignore_ascii_case(name);
         if is("host") {
             hosts += 1;
         } else if is("connection") {
-            let mut options = header.value.split(|byte| *byte == b',');
-            head.close |= options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"));
+            for option in elements(header.value) {
+                head.close |= option.eq_ignore_ascii_case(b"close");
+                upgrades |= option.eq_ignore_ascii_case(b"upgrade");
+            }
+        } else if is("upgrade") {
+            let protocols = elements(header.value).map(String::from_utf8_lossy);
+            head.upgrade.extend(protocols.map(std::borrow::Cow::into_owned));
         } else if is("expect") {
             if !header.value.eq_ignore_ascii_case(b"100-continue") {
                 return Err(RequestError::Expectation);
@@ -315,6 +330,10 @@ fn read_headers(headers: &[httparse::Header<'_>], head: &mut Head) -> Result<(),
             }
             announced = Some(length);
         }
+    }
+    if !upgrades {
+        // It was meant for somebody on the way to us.
+        head.upgrade.clear();
     }
     if hosts != 1 {
         return Err(RequestError::Host);

@@ -81,8 +81,12 @@ impl Status {
 pub enum Content {
     /// A JSON text.
     Json,
+    /// A JSON text a line.
+    JsonLines,
     /// Prometheus' text format.
     Metrics,
+    /// Bytes, of which nothing is known.
+    Octets,
 }
 
 impl Content {
@@ -90,6 +94,8 @@ impl Content {
     pub fn media_type(self) -> &'static str {
         match self {
             Content::Json => "application/json",
+            Content::JsonLines => "application/jsonl",
+            Content::Octets => "application/octet-stream",
             Content::Metrics => "text/plain; version=0.0.4; charset=utf-8",
         }
     }

@@ -43,6 +43,8 @@ pub struct Route {
     pub role: Role,
     /// What is done.
     pub operation: Operation,
+    /// The keys that its query may have.
+    pub keys: &'static [&'static str],
 }
 
 /// Everything that can be asked for.
@@ -50,7 +52,7 @@ pub const ROUTES: [Route; 8] = {
     use Method::{Delete, Get, Post, Put};
     use Operation::{GetVm, Health, ListVms, Metrics, OpenApi, PutVm, ReleaseVm, RotateLog};
     const fn route(method: Method, path: &'static str, role: Role, operation: Operation) -> Route {
-        Route { method, path, role, operation }
+        Route { method, path, role, operation, keys: &[] }
     }
     [
         route(Get, "/healthz", Role::Read, Health),

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 fn request(method: Method, path: &str, query: &str, body: &[u8], close: bool) -> Request {
     let (path, query) = (path.to_owned(), query.to_owned());
-    Request { method, path, query, body: body.to_vec(), close }
+    Request { method, path, query, body: body.to_vec(), close, upgrade: Vec::new() }
 }
 
 /// Complete requests, and what each means.
@@ -21,6 +21,18 @@ fn requests() -> Vec<(&'static [u8], Request)> {
             b"GET /v1/vms/a/log?tail=10&follow=true HTTP/1.1\r\nhost:x\r\n\
               Connection: close\r\n\r\n",
             request(Method::Get, "/v1/vms/a/log", "tail=10&follow=true", b"", true),
+        ),
+        (
+            b"GET /c HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\n\
+              Upgrade: a-raw,, b/1 \r\nupgrade: c\r\n\r\n",
+            Request {
+                upgrade: vec!["a-raw".into(), "b/1".into(), "c".into()],
+                ..request(Method::Get, "/c", "", b"", false)
+            },
+        ),
+        (
+            b"GET /c HTTP/1.1\r\nHost: x\r\nUpgrade: a-raw\r\n\r\n",
+            request(Method::Get, "/c", "", b"", false),
         ),
         (
             b"PUT /v1/vms/a HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\

@@ -4,10 +4,13 @@
 //! **Invariant:** whatever is asked for, one answer is given, at once; what goes on after it is
 //! the VM's own business, turn by turn.
 
-use crate::control::access::Role;
+use super::body::Body;
+use super::client::Asker;
+use super::listing::Listing;
+use crate::control::query::Query;
 use crate::control::request::Request;
 use crate::control::response::{Content, Response, Status};
-use crate::control::routes::{self, OPENAPI, Operation};
+use crate::control::routes::{self, OPENAPI, Operation, Route};
 use crate::env::Env;
 use crate::reactor::{Reactor, VmId, VmStatus};
 
@@ -15,27 +18,35 @@ use crate::reactor::{Reactor, VmId, VmStatus};
 pub(super) enum Answer {
     /// It is whole.
     Whole(Response),
-    /// How every VM stands.
-    Vms,
+    /// A head of this content is followed by pieces.
+    Pieces(Content, Body),
+}
+
+impl From<Response> for Answer {
+    fn from(whole: Response) -> Answer {
+        Answer::Whole(whole)
+    }
 }
 
 impl<E: Env> Reactor<E> {
     /// Does what is asked for, if whoever asks may.
-    pub(super) fn answer(&mut self, request: &Request, role: Role) -> Answer {
+    pub(super) fn answer(&mut self, request: &Request, asker: &Asker) -> Answer {
         let (route, id) = match routes::find(request.method, &request.path) {
             Ok(found) => found,
-            Err(lost) => return Answer::Whole(lost.response(request.method, &request.path)),
+            Err(lost) => return lost.response(request.method, &request.path).into(),
         };
-        if role < route.role {
-            let why = format!("{} {} is for admins", request.method.name(), route.path);
-            return Answer::Whole(Response::error(Status::Forbidden, "forbidden", &why));
+        if asker.role < route.role {
+            return forbidden(request, &route).into();
         }
-        if !request.query.is_empty() {
-            let why = format!("{} takes no query, as {:?}", route.path, request.query);
-            return Answer::Whole(Response::error(Status::BadRequest, "bad_request", &why));
-        }
-        Answer::Whole(match route.operation {
-            Operation::ListVms => return Answer::Vms,
+        // Each route reads its keys; those that it does not take are refused here.
+        let _query = match Query::parse(&request.query, route.keys) {
+            Ok(query) => query,
+            Err(error) => return error.response().into(),
+        };
+        match route.operation {
+            Operation::ListVms => {
+                return Answer::Pieces(Content::Json, Body::Vms(Listing::default()));
+            }
             Operation::Health => Response::json(Status::Ok, br#"{"status":"ok"}"#.to_vec()),
             Operation::OpenApi => Response::json(Status::Ok, OPENAPI.as_bytes().to_vec()),
             Operation::Metrics => {
@@ -49,7 +60,8 @@ impl<E: Env> Reactor<E> {
                 // One that is being let go of already is no less let go of.
                 this.release(vm) || this.is_leaving(vm)
             }),
-        })
+        }
+        .into()
     }
 
     /// Does something with a VM, and says how it stands then.
@@ -61,13 +73,21 @@ impl<E: Env> Reactor<E> {
     ) -> Response {
         let vm = self.find(id).filter(|vm| act(self, *vm));
         match vm.and_then(|vm| self.status(vm)) {
-            None => {
-                let why = format!("there is no VM {id:?}");
-                Response::error(Status::NotFound, "no_such_vm", &why)
-            }
+            None => no_such_vm(id),
             Some(vm) => told(status, &vm),
         }
     }
+}
+
+/// An answer to a request for a VM that is not there.
+pub(super) fn no_such_vm(id: &str) -> Response {
+    Response::error(Status::NotFound, "no_such_vm", &format!("there is no VM {id:?}"))
+}
+
+fn forbidden(request: &Request, route: &Route) -> Response {
+    let (method, role) = (request.method.name(), route.role.name());
+    let why = format!("{method} {} needs the role {role}", route.path);
+    Response::error(Status::Forbidden, "forbidden", &why)
 }
 
 /// An answer that says how a VM stands.

@@ -6,7 +6,7 @@
 
 use super::Reactor;
 use super::answer::Answer;
-use super::listing::Listing;
+use super::body::{Body, Made};
 use crate::control::access::Role;
 use crate::control::request::{Fed, RequestParser};
 use crate::control::response::{self, Response, Status};
@@ -36,6 +36,19 @@ impl Awaited {
     }
 }
 
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Asker {
+    /// What he may do.
+    pub role: Role,
+    /// His user.
+    pub uid: u32,
+    /// His process; `None`: it is not of our pid namespace.
+    pub pid: Option<u32>,
+    /// Which client he is: `Control::enqueue` of this wakes a body that waits.
+    pub key: Key,
+}
+
 /// What came of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Served {
@@ -49,14 +62,14 @@ pub(super) enum Served {
 
 pub(super) struct Client<S> {
     stream: S,
-    role: Role,
+    asker: Asker,
     parser: RequestParser,
     input: Vec<u8>,
     output: Vec<u8>,
     /// So much of `output` is sent.
     sent: usize,
     /// The answer that is made piece by piece.
-    listing: Option<Listing>,
+    body: Option<Body>,
     /// The socket may hold bytes.
     readable: bool,
     queued: bool,
@@ -69,15 +82,15 @@ pub(super) struct Client<S> {
 }
 
 impl<S> Client<S> {
-    pub(super) fn new(stream: S, role: Role, now: Moment) -> Self {
+    pub(super) fn new(stream: S, asker: Asker, now: Moment) -> Self {
         Client {
             stream,
-            role,
+            asker,
             parser: RequestParser::new(),
             input: Vec::new(),
             output: Vec::new(),
             sent: 0,
-            listing: None,
+            body: None,
             readable: true,
             queued: false,
             late: false,
@@ -150,6 +163,28 @@ impl<S> Client<S> {
         Served::Waits
     }
 
+    /// Waits for what its body waits for, and looks whether it is gone: there is no other sign of
+    /// that while it is sent nothing. What it asks for meanwhile is kept for later, a piece of it.
+    fn listen<E: Sockets<Stream = S>>(&mut self, env: &mut E, scratch: &mut [u8]) -> Served {
+        self.awaited = None;
+        let room = limits::CONTROL_PIECE_BYTES.saturating_sub(self.input.len());
+        if !self.readable || room == 0 {
+            return Served::Waits;
+        }
+        match env.read(&self.stream, &mut scratch[..room]) {
+            Ok(0) => Served::Gone,
+            Ok(n) => {
+                self.input.extend_from_slice(&scratch[..n]);
+                Served::More
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.readable = false;
+                Served::Waits
+            }
+            Err(_) => Served::Gone,
+        }
+    }
+
     /// Reads a piece. What was read before has been understood by then.
     fn read<E: Sockets<Stream = S>>(
         &mut self,
@@ -189,9 +224,8 @@ impl<E: Env> Reactor<E> {
             Ok(false) => return client.wait_for(Awaited::Room, now),
             Ok(true) => {}
         }
-        if client.listing.is_some() {
-            self.list_more(key);
-            return Served::More;
+        if client.body.is_some() {
+            return self.continue_body(key, now);
         }
         if client.last {
             return Served::Gone;
@@ -210,8 +244,8 @@ impl<E: Env> Reactor<E> {
             }
             Ok(Fed::Done { request, used }) => {
                 client.input.drain(..used);
-                let (role, close) = (client.role, request.close);
-                let answer = self.answer(&request, role);
+                let (asker, close) = (client.asker, request.close);
+                let answer = self.answer(&request, &asker);
                 self.give(key, answer, close);
             }
             Err(error) => client.dismiss(&error.response()),
@@ -225,18 +259,28 @@ impl<E: Env> Reactor<E> {
         client.last |= close;
         match answer {
             Answer::Whole(response) => response.encode(close, &mut client.output),
-            Answer::Vms => client.listing = Some(Listing::begin(close, &mut client.output)),
+            Answer::Pieces(content, body) => {
+                response::begin_stream(content, close, &mut client.output);
+                client.body = Some(body);
+            }
         }
     }
 
-    /// Makes the next piece of a list.
-    fn list_more(&mut self, key: Key) {
-        let Some(client) = self.control.clients.get_mut(key) else { return };
-        let Some(listing) = client.listing.take() else { return };
-        let mut piece = std::mem::take(&mut client.output);
-        let listing = self.list(listing, &mut piece);
-        if let Some(client) = self.control.clients.get_mut(key) {
-            (client.listing, client.output) = (listing, piece);
+    /// Makes the next piece of an answer.
+    fn continue_body(&mut self, key: Key, now: Moment) -> Served {
+        let Some(client) = self.control.clients.get_mut(key) else { return Served::Waits };
+        let Some(mut body) = client.body.take() else { return Served::More };
+        let mut piece = Vec::new();
+        let made = self.step_body(&mut body, &mut piece, now);
+        let Some(client) = self.control.clients.get_mut(key) else { return Served::Waits };
+        response::chunk(&piece, &mut client.output);
+        match made {
+            Made::Ended => response::end_stream(&mut client.output),
+            Made::More | Made::Waits => client.body = Some(body),
         }
+        if made == Made::Waits && piece.is_empty() {
+            return client.listen(&mut self.env, &mut self.scratch);
+        }
+        Served::More
     }
 }

@@ -4,37 +4,32 @@
 //! **Invariant:** a VM that is in charge all the while is listed once; one that comes or goes
 //! meanwhile may be, or not. A piece is bounded, however many VMs there are.
 
-use crate::control::response::{Content, begin_stream, chunk, end_stream};
+use super::body::Made;
 use crate::env::Env;
 use crate::limits;
 use crate::reactor::{Reactor, VmId};
 
 /// A list under way.
+#[derive(Default)]
 pub(super) struct Listing {
     /// The first place of the table that was not looked at.
     next: usize,
+    /// It was begun.
+    is_begun: bool,
     /// Something was listed already.
     has_any: bool,
 }
 
-impl Listing {
-    pub(super) fn begin(close: bool, into: &mut Vec<u8>) -> Listing {
-        begin_stream(Content::Json, close, into);
-        chunk(b"{\"vms\":[", into);
-        Listing { next: 0, has_any: false }
-    }
-}
-
 impl<E: Env> Reactor<E> {
-    /// Appends the next piece; `None`: it was the last.
-    pub(super) fn list(&self, mut listing: Listing, into: &mut Vec<u8>) -> Option<Listing> {
-        let mut piece = Vec::new();
+    /// Appends the next piece.
+    pub(super) fn list(&self, listing: &mut Listing, piece: &mut Vec<u8>) -> Made {
+        if !std::mem::replace(&mut listing.is_begun, true) {
+            piece.extend_from_slice(b"{\"vms\":[");
+        }
         for _ in 0..limits::CONTROL_VMS_A_PIECE {
             let Some(key) = self.table.first_from(listing.next) else {
                 piece.extend_from_slice(b"]}");
-                chunk(&piece, into);
-                end_stream(into);
-                return None;
+                return Made::Ended;
             };
             listing.next = key.slot as usize + 1;
             let status = self.status(VmId(key));
@@ -45,7 +40,6 @@ impl<E: Env> Reactor<E> {
                 piece.extend_from_slice(&json);
             }
         }
-        chunk(&piece, into);
-        Some(listing)
+        Made::More
     }
 }

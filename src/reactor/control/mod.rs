@@ -6,6 +6,7 @@
 //! and none stays for ever without saying something or taking what it asked for.
 
 mod answer;
+mod body;
 mod client;
 mod listing;
 mod metrics;
@@ -19,7 +20,7 @@ use crate::control::response::{Response, Status};
 use crate::env::{Caller, Env, Files, Moment, SocketId};
 use crate::handover::state::ControlState;
 use crate::limits;
-use client::{Client, Served};
+use client::{Asker, Client, Served};
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::io;
@@ -248,7 +249,9 @@ impl<E: Env> Reactor<E> {
         };
         let is_full = self.control.clients.len() >= limits::CONTROL_CLIENTS_MAX;
         let role = self.role_of(&caller);
-        let mut client = Client::new(stream, role.unwrap_or(Role::Read), now);
+        let (uid, pid) = (caller.uid, caller.pid);
+        let asker = Asker { role: role.unwrap_or(Role::Read), uid, pid, key };
+        let mut client = Client::new(stream, asker, now);
         if role.is_none() {
             let why = format!("user {} was given no part of this", caller.uid);
             client.dismiss(&Response::error(Status::Forbidden, "forbidden", &why));
