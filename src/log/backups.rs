@@ -74,7 +74,7 @@ impl<F: Files> Log<F> {
 
     /// Whether there is a file of the same number with a suffix, and it is complete: only then it
     /// has the time of the backup, by ours or by gzip's hand.
-    fn is_replaced(&self, env: &mut F, backup: &Backup) -> Result<bool, LogError> {
+    pub(super) fn is_replaced(&self, env: &mut F, backup: &Backup) -> Result<bool, LogError> {
         for suffix in self.suffixes().filter(|suffix| !suffix.is_empty()) {
             let packed = self.stat_name(env, &self.names().packed(backup.number, suffix))?;
             let complete = |packed: Stat| packed.regular && packed.modified == backup.stat.modified;

@@ -271,7 +271,7 @@ impl<F: Files> Log<F> {
         let log = Seen { inode: self.id.inode, size: self.size, modified: Duration::ZERO };
         let newest = match copy {
             // One that can't be looked at now would be taken for a new one at the next start.
-            None => self.look_at(env, &self.names().aside(self.terms.spec.keep))?,
+            None => self.newest_left(env)?,
             copy => copy,
         };
         let standing = tail.and_then(|tail| learn::learn(&tail, log, newest));
@@ -288,6 +288,21 @@ impl<F: Files> Log<F> {
         self.happened(self.adopted_with(newest.map(|newest| newest.inode)));
         self.say(env, now);
         Ok(())
+    }
+
+    /// The newest backup that was not packed. One that was, and could not be removed, is none: its
+    /// packed file is what the lines know, and it would be taken for one that they don't.
+    fn newest_left(&self, env: &mut F) -> Result<Option<Seen>, LogError> {
+        let keep = self.terms.spec.keep;
+        let newest = self.look_at(env, &self.names().aside(keep))?;
+        if newest.is_some()
+            && keep > 0
+            && let Some(first) = self.backup(env, 1)?
+            && self.is_replaced(env, &first)?
+        {
+            return Ok(None);
+        }
+        Ok(newest)
     }
 
     /// The lines from the last one on that says which generation is written.
