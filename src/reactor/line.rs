@@ -82,7 +82,10 @@ impl<E: Env> Reactor<E> {
             }
             return Ok(Line { stream, berth: None });
         }
-        if !self.memory_is_stored() && self.service.is_some() {
+        let is_stored = self.memory_is_stored();
+        // A removal that was not sent yet may be of the berth that is free: a note of ours before
+        // it would be, after a crash, one of the old stream that is still in the store.
+        if self.service.is_some() && !(is_stored && self.is_service_told()) {
             return Err(self.wait_for_store(key));
         }
         let Some(store) = &mut self.store else { return Ok(Line { stream, berth: None }) };

@@ -127,11 +127,15 @@ impl<E: Env> Reactor<E> {
         self.service = None;
     }
 
+    /// Whether there is a service manager that was sent all there was to be told.
+    pub(super) fn is_service_told(&self) -> bool {
+        self.service.as_ref().is_some_and(|service| service.queue.is_empty())
+    }
+
     /// Hands a descriptor over to be kept. `false`: there is no room now, or nobody to keep it.
     pub(super) fn hand_to_service(&mut self, name: String, number: Descriptor) -> bool {
         // An earlier message may be the removal of the very name.
-        let free = self.service.as_ref().is_some_and(|service| service.queue.is_empty());
-        if !free {
+        if !self.is_service_told() {
             return false;
         }
         match self.env.notify(Message::Store(name).to_string().as_bytes(), Some(number)) {
