@@ -18,6 +18,7 @@ pub mod vm;
 
 pub use config::{Config, LogSpec, OnExit, RotateMode, VmSpec};
 pub use control::access::{ControlSpec, Grants};
+pub use control::metrics_spec::MetricsSpec;
 pub use pattern::{DirPattern, PatternError};
 pub use reactor::{
     AdoptError, ControlError, Error, Event, EventKind, Handle, Reactor, Stats, VmId, VmStatus,

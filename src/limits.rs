@@ -235,6 +235,12 @@ pub const CONTROL_CLIENTS_MAX: usize = 64;
 pub const CONTROL_PIECE_BYTES: usize = 16 * 1024;
 /// VMs in a piece of a list: some 20 KiB, made in 0.1 ms.
 pub const CONTROL_VMS_A_PIECE: usize = 32;
+/// Most clients by TCP, beside those: a pair of scrapers, and whoever looks with curl.
+pub const METRICS_CLIENTS_MAX: usize = 16;
+/// VMs that are looked at in a step of a page of counters: some 20 ns each.
+pub const METRICS_LOOKS_A_PIECE: usize = 2048;
+/// Samples of VMs in a piece of such a page: some 15 KiB, made in 50 us.
+pub const METRICS_SAMPLES_A_PIECE: usize = 256;
 /// How long a client may stay without a request.
 pub const CONTROL_IDLE_DEADLINE: Duration = Duration::from_secs(60);
 /// How long a request may take from its first byte to its last.

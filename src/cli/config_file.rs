@@ -3,17 +3,18 @@
 //! Owns the names of its keys.
 //! **Invariant:** a key that means nothing is refused with its name and place, never ignored.
 
-use crate::cli::control_keys;
+use crate::cli::{control_keys, metrics_keys};
 use seriald::config::{Config, OnExit, VmSpec};
 use seriald::keys::json_file::{FileError, JsonFile, Node, Object};
 use seriald::keys::log_keys::{LogKeys, RATES, number_or_null, number_to, seconds_or_null};
 use seriald::keys::vm_keys::{Taken, VM_KEYS, VmDefaults};
 use seriald::limits;
-use seriald::{ControlSpec, DirPattern};
+use seriald::{ControlSpec, DirPattern, MetricsSpec};
 use std::time::Duration;
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "control",
+    "metrics",
     "coalesce_us",
     "dial_timeout_s",
     "hold_bytes_total",
@@ -37,6 +38,8 @@ pub struct Settings {
     pub config: Config,
     /// Where our own API is asked for; `None`: nowhere.
     pub control: Option<ControlSpec>,
+    /// What is told to whoever scrapes our counters, and where.
+    pub metrics: MetricsSpec,
     /// What the VMs of the command line share with those of the file.
     pub defaults: VmDefaults,
     /// The patterns whose directories are VMs as they come and go.
@@ -53,7 +56,8 @@ impl Default for Settings {
             VmDefaults { log: LogKeys::default(), on_exit: OnExit::Wait, dial_timeout: None };
         let (config, taken) = (Config::default(), Taken::default());
         let (watch, vms) = (Vec::new(), Vec::new());
-        Settings { config, control: None, defaults, watch, vms, taken }
+        let (control, metrics) = (None, MetricsSpec::default());
+        Settings { config, control, metrics, defaults, watch, vms, taken }
     }
 }
 
@@ -71,6 +75,8 @@ impl Settings {
             settings.defaults.log = LogKeys::common(node)?;
         }
         settings.control = keys.get("control").map(control_keys::read).transpose()?;
+        let metrics = keys.get("metrics").map(metrics_keys::read).transpose()?;
+        settings.metrics = metrics.unwrap_or_default();
         for node in keys.get("watch").map(Node::array).transpose()?.unwrap_or_default() {
             let pattern = DirPattern::parse(&node.string()?).map_err(|e| node.wrong(e))?;
             settings.watch.push(pattern);
@@ -137,6 +143,7 @@ mod tests {
     fn an_empty_object_is_the_default_of_everything() {
         let settings = read("{}").expect("every key is optional");
         assert_eq!((settings.config, settings.control), (Config::default(), None));
+        assert_eq!(settings.metrics, MetricsSpec::default());
         assert!(settings.vms.is_empty());
     }
 
@@ -330,6 +337,7 @@ mod tests {
     const FILES: [&str; 2] = [
         r#"{"control": {"path": "/run/c.sock", "mode": "0660", "group": "adm",
                         "read": {"gids": [4]}},
+            "metrics": {"per_vm": true, "listen": "[::1]:9464"},
             "coalesce_us": 250, "dial_timeout_s": 60, "hold_bytes_total": 67108864,
             "host_rate_bytes": 4096, "host_burst_bytes": 8192, "after_rotate_parallel": 2,
             "log": {"max_bytes": 4096, "max_age_s": null, "keep": 9, "mode": "copytruncate",

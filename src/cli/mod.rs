@@ -12,6 +12,7 @@ mod handover;
 mod launch;
 mod launch_file;
 mod log;
+mod metrics_keys;
 mod notice;
 mod roster;
 mod run;

@@ -336,7 +336,7 @@ impl Roster {
             }
             Err(error) => error,
         };
-        let in_the_way = other(&error).map(str::to_owned);
+        let in_the_way = error.in_the_way().map(str::to_owned);
         let leaves = |other: &String| reactor.find(other).is_some_and(|vm| reactor.is_leaving(vm));
         if let Some(other) = in_the_way.filter(leaves) {
             self.block(id, &other);
@@ -357,18 +357,6 @@ impl Roster {
                 self.wanted.remove(id);
             }
         }
-    }
-}
-
-/// The VM that has what the refused one asks for.
-fn other(error: &AdoptError) -> Option<&str> {
-    match error {
-        AdoptError::SameId(id) => Some(id),
-        AdoptError::SameSerial { other, .. }
-        | AdoptError::SameApi { other, .. }
-        | AdoptError::SameLog { other, .. }
-        | AdoptError::LogNames { other, .. } => Some(other),
-        _ => None,
     }
 }
 

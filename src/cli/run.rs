@@ -101,13 +101,20 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let mut roster = Roster::default();
     match settings {
         Ok(mut settings) => {
-            match serve_control(&mut reactor, &mut settings) {
-                Err(why) if again => log::error!("{why}"),
-                served => served.map_err(Failure::failed)?,
+            let control = serve_control(&mut reactor, &mut settings);
+            for served in [control, reactor.serve_metrics(settings.metrics)] {
+                match served {
+                    Err(why) if again => log::error!("{why}"),
+                    served => served.map_err(Failure::failed)?,
+                }
             }
             roster.apply(&mut reactor, settings);
+            reactor.note_reload(true);
         }
-        Err(why) => log::error!("the VMs go on as they are: {why}"),
+        Err(why) => {
+            log::error!("the VMs go on as they are: {why}");
+            reactor.note_reload(false);
+        }
     }
     take_charge(&mut reactor, &mut roster)?;
     reactor.leave_unclaimed();
@@ -195,15 +202,19 @@ fn reload(reactor: &mut Seriald, roster: &mut Roster, args: &Args) {
     reactor.reloading();
     match settings(args) {
         Ok(mut settings) => {
-            if let Err(why) = serve_control(reactor, &mut settings) {
+            let control = serve_control(reactor, &mut settings);
+            let served = [control, reactor.serve_metrics(settings.metrics)];
+            for why in served.iter().filter_map(|served| served.as_ref().err()) {
                 log::error!("{why}");
             }
+            reactor.note_reload(served.iter().all(Result::is_ok));
             let changes = roster.apply(reactor, settings);
             reactor.dial_anew();
             log::info!("reloaded: {changes}");
         }
         Err(Failure::Usage(why) | Failure::Failed(why)) => {
             log::error!("not reloaded, everything stays as it is: {why}");
+            reactor.note_reload(false);
         }
         Err(_) => {}
     }

@@ -12,6 +12,8 @@ use std::path::PathBuf;
 /// What a caller may do; a later one includes those before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
+    /// See counters, and whether the loop turns: whoever reaches the address for them.
+    Scrape,
     /// See how VMs stand, and what they print.
     Read,
     /// Type into their consoles.
@@ -24,6 +26,7 @@ impl Role {
     /// Its name, as the configuration has it.
     pub fn name(self) -> &'static str {
         match self {
+            Role::Scrape => "scrape",
             Role::Read => "read",
             Role::Attach => "attach",
             Role::Admin => "admin",

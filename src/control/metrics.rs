@@ -4,9 +4,31 @@
 //! **Invariant:** pure. A family's samples stand together behind its type; what a label says is
 //! escaped, and comes from us: no byte of a guest is in it.
 
+use std::borrow::Cow;
 use std::fmt::{Display, Write};
 
-/// A page of metrics, family by family.
+/// What a family's numbers are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// They only grow.
+    Counter,
+    /// They come and go.
+    Gauge,
+    /// How many were how large.
+    Histogram,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        }
+    }
+}
+
+/// A page of metrics, or a piece of one, family by family.
 #[derive(Debug, Default)]
 pub struct Page(String);
 
@@ -17,38 +39,27 @@ impl Page {
     }
 
     /// A number that only grows.
-    pub fn counter(&mut self, name: &str, help: &str, value: u64) {
-        self.family(name, help, "counter");
+    pub fn counter(&mut self, name: &str, help: &str, value: impl Display) {
+        self.family(name, help, Kind::Counter);
         self.sample(name, None, value);
     }
 
     /// The same, by the values of a label.
     pub fn counters(&mut self, name: &str, help: &str, label: &str, values: &[(&str, u64)]) {
-        self.labelled(name, help, "counter", (label, values));
+        self.family(name, help, Kind::Counter);
+        self.samples(name, label, values);
     }
 
     /// A number that comes and goes.
     pub fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
-        self.family(name, help, "gauge");
+        self.family(name, help, Kind::Gauge);
         self.sample(name, None, value);
     }
 
     /// The same, by the values of a label.
     pub fn gauges(&mut self, name: &str, help: &str, label: &str, values: &[(&str, u64)]) {
-        self.labelled(name, help, "gauge", (label, values));
-    }
-
-    fn labelled(
-        &mut self,
-        name: &str,
-        help: &str,
-        kind: &str,
-        (label, values): (&str, &[(&str, u64)]),
-    ) {
-        self.family(name, help, kind);
-        for (of, value) in values {
-            self.sample(name, Some((label, of)), value);
-        }
+        self.family(name, help, Kind::Gauge);
+        self.samples(name, label, values);
     }
 
     /// How long things took, in seconds: `counts` of those up to each bound and above the one
@@ -61,7 +72,7 @@ impl Page {
         counts: &[u64],
         sum_us: u64,
     ) {
-        self.family(name, help, "histogram");
+        self.family(name, help, Kind::Histogram);
         let bounds = bounds_us.iter().map(|bound| seconds(*bound).to_string());
         let bounds = bounds.chain(["+Inf".to_owned()]);
         let mut so_far = 0;
@@ -73,16 +84,25 @@ impl Page {
         self.sample(&format!("{name}_count"), None, so_far);
     }
 
-    fn family(&mut self, name: &str, help: &str, kind: &str) {
+    /// Begins a family, whose samples follow.
+    pub fn family(&mut self, name: &str, help: &str, kind: Kind) {
+        let kind = kind.name();
         // Writing into memory never fails.
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
-    fn sample(&mut self, name: &str, label: Option<(&str, &str)>, value: impl Display) {
+    /// A sample of the family that was begun, by the value of a label if it has one.
+    pub fn sample(&mut self, name: &str, label: Option<(&str, &str)>, value: impl Display) {
         let _ = match label {
             None => writeln!(self.0, "{name} {value}"),
             Some((label, of)) => writeln!(self.0, "{name}{{{label}=\"{}\"}} {value}", escaped(of)),
         };
+    }
+
+    fn samples(&mut self, name: &str, label: &str, values: &[(&str, u64)]) {
+        for (of, value) in values {
+            self.sample(name, Some((label, of)), value);
+        }
     }
 }
 
@@ -91,8 +111,11 @@ pub fn seconds(micros: u64) -> f64 {
     micros as f64 / 1e6
 }
 
-fn escaped(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+fn escaped(text: &str) -> Cow<'_, str> {
+    match text.contains(['\\', '"', '\n']) {
+        false => text.into(),
+        true => text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n").into(),
+    }
 }
 
 #[cfg(test)]

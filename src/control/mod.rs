@@ -10,6 +10,7 @@ pub mod access;
 pub mod answer;
 pub mod frames;
 pub mod metrics;
+pub mod metrics_spec;
 pub mod query;
 pub mod request;
 pub mod response;

@@ -18,7 +18,7 @@ pub enum Operation {
     Health,
     /// [`OPENAPI`].
     OpenApi,
-    /// Counters of the whole host, for Prometheus.
+    /// Counters of the host, and of each VM where that is switched on, for Prometheus.
     Metrics,
     /// How every VM stands.
     ListVms,
@@ -55,8 +55,8 @@ pub const ROUTES: [Route; 8] = {
         Route { method, path, role, operation, keys: &[] }
     }
     [
-        route(Get, "/healthz", Role::Read, Health),
-        route(Get, "/metrics", Role::Read, Metrics),
+        route(Get, "/healthz", Role::Scrape, Health),
+        route(Get, "/metrics", Role::Scrape, Metrics),
         route(Get, "/v1/openapi.json", Role::Read, OpenApi),
         route(Get, "/v1/vms", Role::Read, ListVms),
         route(Get, "/v1/vms/{id}", Role::Read, GetVm),

@@ -8,11 +8,13 @@
 pub mod os;
 mod refused;
 mod stamp;
+mod tcp;
 mod watches;
 
 pub use os::is_shortage;
 pub use refused::Refused;
 pub(crate) use stamp::Stamp;
+pub use tcp::{ListensTcp, TCP_TOKEN, Usage};
 pub use watches::{Change, WatchId, Watches};
 
 use std::ffi::{OsStr, OsString};
@@ -508,7 +510,7 @@ pub struct Announced {
 }
 
 /// The world of one loop.
-pub trait Env: Processes + Remains + Notify + Watches + Listens + 'static {
+pub trait Env: Processes + Remains + Notify + Watches + Listens + ListensTcp + 'static {
     /// Its files.
     type Files: Files;
     /// Its waker.
@@ -563,6 +565,10 @@ pub trait Env: Processes + Remains + Notify + Watches + Listens + 'static {
     }
     /// How many descriptors this process may have.
     fn descriptors_max(&self) -> u64;
+    /// What this process takes of the host; `None`: it can't be told.
+    fn usage(&mut self) -> Option<Usage> {
+        None
+    }
     /// A number that differs from start to start.
     fn seed(&mut self) -> u64;
 }

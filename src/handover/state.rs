@@ -11,6 +11,7 @@ use crate::vm::SavedVm;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub struct State {
     pub store: Option<Descriptor>,
     /// The socket on which our own API is asked for.
     pub control: Option<ControlState>,
+    /// The TCP socket on which counters are asked for.
+    pub scraping: Option<ScrapingState>,
     /// The VMs that were taken charge of by a request to it, by their names.
     pub requested: Vec<String>,
 }
@@ -107,6 +110,18 @@ pub struct ControlState {
     /// Its group.
     #[serde(default)]
     pub group: Option<String>,
+}
+
+/// The TCP socket on which counters are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScrapingState {
+    /// Its number.
+    pub descriptor: Descriptor,
+    /// The address that was asked for: with port 0 not the one that it has.
+    pub asked_for: SocketAddr,
+    /// Whether counters of each VM are told.
+    #[serde(default)]
+    pub per_vm: bool,
 }
 
 /// A VMM's process.
@@ -197,7 +212,8 @@ impl State {
         };
         let vms = self.vms.iter().flat_map(|vm| -> Vec<Descriptor> { of_vm(vm) });
         let control = self.control.as_ref().map(|control| control.descriptor);
-        vms.chain(self.store).chain(control).collect()
+        let scraping = self.scraping.map(|scraping| scraping.descriptor);
+        vms.chain(self.store).chain(control).chain(scraping).collect()
     }
 }
 

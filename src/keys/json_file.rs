@@ -141,6 +141,11 @@ impl<'f> Node<'f> {
         self.parse("a string")
     }
 
+    /// `true` or `false`.
+    pub fn boolean(&self) -> Result<bool, FileError> {
+        self.parse("a boolean")
+    }
+
     /// The value of one of these words; of two as a rule, or three.
     pub fn one_of<T: Copy>(&self, words: &[(&str, T)]) -> Result<T, FileError> {
         let text = self.string()?;

@@ -53,6 +53,7 @@ impl<F: Files> Log<F> {
         match cause {
             Cause::RateLimit => self.count().lost_rate_limit += bytes,
             Cause::HostRateLimit => self.count().lost_host_rate_limit += bytes,
+            Cause::Crash => self.count().lost_crash += bytes,
             _ => {}
         }
     }
@@ -136,7 +137,11 @@ impl<F: Files> Log<F> {
         let cause = if rotation_failed { Cause::RotationFailed } else { Cause::WriteFailed };
         let max = self.terms.spec.hold_bytes.min(self.held_bytes().saturating_add(more));
         let (overflow, wall) = (self.terms.spec.on_overflow, env.wall());
-        let held = &mut self.unrest().held;
+        let unrest = self.unrest();
+        if unrest.held.bytes.is_empty() {
+            unrest.held_since = now;
+        }
+        let held = &mut unrest.held;
         let lost = held.lost();
         held.push(bytes, max, overflow, cause, wall);
         let lost = self.count_lost(lost, now);

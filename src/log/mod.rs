@@ -70,7 +70,8 @@ pub struct Counters {
     pub rotation_failures: u64,
     /// Times that a write failed; what it left is held and retried.
     pub write_failures: u64,
-    /// Bytes dropped for want of room in the held buffer, or at the close.
+    /// Bytes that were read and are in no file: dropped for want of room in the held buffer, for a
+    /// rate limit, at the close, or by a crash.
     pub lost_bytes: u64,
     /// Those of `lost_bytes` that were dropped because rotation kept failing, not writing.
     pub lost_rotation_failed: u64,
@@ -78,6 +79,10 @@ pub struct Counters {
     pub lost_rate_limit: u64,
     /// Those of `lost_bytes` that were above the host's rate.
     pub lost_host_rate_limit: u64,
+    /// Those of `lost_bytes` that a predecessor held, or had read, when it crashed.
+    pub lost_crash: u64,
+    /// Those of `lost_bytes` that could still not be written when the log was closed.
+    pub lost_closed: u64,
     /// Bytes of boots' beginnings that could not be kept aside. They are not lost to the log.
     pub lost_boot_head: u64,
     /// Times that somebody moved or deleted the log, and it was opened anew.
@@ -345,7 +350,9 @@ impl<F: Files> Log<F> {
             ::log::warn!("log {}: closed with {left} bytes unwritten", self.shown());
             let wall = env.wall();
             self.unrest().held.give_up(record::Cause::Closed, wall);
-            self.count().lost_bytes += left;
+            let counted = self.count();
+            counted.lost_bytes += left;
+            counted.lost_closed += left;
         }
         self.record_losses();
         if self.stage().is_idle()

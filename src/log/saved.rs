@@ -84,6 +84,8 @@ pub struct SavedLog {
     /// What could not be written yet.
     #[serde(with = "super::hex")]
     pub held: Vec<u8>,
+    /// Since when something waits, if anything does.
+    pub held_since: Option<Moment>,
     /// The losses around it.
     pub gaps: Vec<Gap>,
     /// The offset of the next byte that is written, less the log's size; `None`: the events file
@@ -245,6 +247,7 @@ impl<F: Files> Log<F> {
             begun_at: unrest.begun_at,
             copy: copy.map(number),
             held: unrest.held.bytes.iter().copied().collect(),
+            held_since: (!unrest.held.bytes.is_empty()).then_some(unrest.held_since),
             gaps: unrest.held.gaps.clone(),
             base: Some(self.base),
             generation: self.generation,
@@ -320,6 +323,7 @@ impl<F: Files> Log<F> {
         let losses = Record::decode_all(&events).map(lost).sum();
         let unrest = Unrest {
             held: Held { bytes: saved.held.into(), gaps: saved.gaps },
+            held_since: saved.held_since.unwrap_or(now),
             stage: saved.rotation.stage(open.copy),
             begun_at: saved.begun_at,
             unsaid: Unsaid::left(events, losses, saved.events_broken),

@@ -18,6 +18,8 @@ use crate::env::{Files, Moment};
 pub(super) struct Unrest<File> {
     /// What could not be written yet, at most `spec.hold_bytes`.
     pub held: Held,
+    /// Since when something waits, while it does.
+    pub held_since: Moment,
     /// When losses behind the last byte that was written are to be noted, though none follows.
     pub lost_due: Option<Moment>,
     /// Of the writes.
@@ -47,6 +49,7 @@ impl<File> Default for Unrest<File> {
     fn default() -> Self {
         Unrest {
             held: Held::default(),
+            held_since: Moment::ZERO,
             lost_due: None,
             writing: Retry::default(),
             stage: Stage::Idle,
@@ -119,6 +122,12 @@ impl<F: Files> Log<F> {
     /// See [`Log::after`].
     pub(super) fn after_mut(&mut self) -> Option<&mut After<F::File>> {
         self.unrest.as_mut()?.after.as_deref_mut()
+    }
+
+    /// How long there have been bytes that wait to be written; zero: there are none.
+    pub fn lag(&self, now: Moment) -> Moment {
+        let held = self.unrest.as_ref().filter(|unrest| !unrest.held.bytes.is_empty());
+        held.map_or(Moment::ZERO, |unrest| now.saturating_sub(unrest.held_since))
     }
 
     /// What is held, and lost around it, if anything is.

@@ -34,7 +34,8 @@ impl<E: Env> Reactor<E> {
     /// [`AdoptError`]; nothing of the VM is left then, but for directories that were made for its
     /// log.
     pub fn adopt(&mut self, spec: VmSpec) -> Result<VmId, AdoptError> {
-        let key = self.insert(spec, None)?;
+        let inserted = self.insert(spec, None);
+        let key = inserted.inspect_err(|error| self.count_refusal(error))?;
         let now = self.env.now();
         self.apply(key, Next::Wait, now);
         Ok(VmId(key))
@@ -48,7 +49,8 @@ impl<E: Env> Reactor<E> {
     /// How many it is to have for so many VMs: [`Reactor::adopt`] takes no VM beyond that.
     pub fn descriptors_for(&self, vms: usize) -> u64 {
         let errands = self.config.after_rotate_parallel as u64 * DESCRIPTORS_PER_ERRAND;
-        let others = errands + self.control.descriptors() + DESCRIPTORS_RESERVED;
+        let clients = self.control.descriptors() + self.scraping.descriptors();
+        let others = errands + clients + DESCRIPTORS_RESERVED;
         vms as u64 * DESCRIPTORS_PER_VM + others
     }
 
@@ -64,8 +66,9 @@ impl<E: Env> Reactor<E> {
     /// # Errors
     /// [`AdoptError`]; nothing was started then.
     pub fn launch(&mut self, spec: LaunchSpec) -> Result<VmId, AdoptError> {
-        let machine =
-            Launch::new(&spec).map_err(|error| AdoptError::Launch(spec.vm.id.clone(), error))?;
+        let machine = Launch::new(&spec)
+            .map_err(|error| AdoptError::Launch(spec.vm.id.clone(), error))
+            .inspect_err(|error| self.count_refusal(error))?;
         let mut vm = spec.vm;
         vm.on_exit = OnExit::Close;
         // The launch's machine bounds the connection: it has a VMM to end when there is none.
@@ -78,10 +81,19 @@ impl<E: Env> Reactor<E> {
             made_serial: None,
             made_api: None,
         };
-        let key = self.insert(vm, Some(part))?;
+        let inserted = self.insert(vm, Some(part));
+        let key = inserted.inspect_err(|error| self.count_refusal(error))?;
         let now = self.env.now();
         self.apply_launch(key, LaunchNext::ProbeApi, now);
         Ok(VmId(key))
+    }
+
+    /// One that waits for the end of another is none that is missing.
+    fn count_refusal(&mut self, error: &AdoptError) {
+        let other = error.in_the_way().and_then(|id| self.find(id));
+        let waits = other.is_some_and(|vm| self.is_leaving(vm));
+        let waits = waits || matches!(error, AdoptError::Stopping(_));
+        self.stats.adoption_failures += u64::from(!waits);
     }
 
     fn insert(&mut self, spec: VmSpec, launch: Option<LaunchPart>) -> Result<Key, AdoptError> {
@@ -184,6 +196,7 @@ impl<E: Env> Reactor<E> {
         let Some(slot) = self.table.get_mut(key) else { return };
         let after = slot.log.counters();
         self.stats.written_bytes += after.written_bytes - before.written_bytes;
+        self.stats.write_failures += after.write_failures - before.write_failures;
         slot.settle();
         let at = slot.log.deadline();
         self.timers.set(slot.armed(Clock::Log), key, Clock::Log, at);
@@ -206,6 +219,9 @@ impl<E: Env> Reactor<E> {
         self.stats.reopened += after.reopened - before.reopened;
         self.stats.rotation_failures += failures;
         self.stats.lost_bytes += lost;
+        self.stats.lost_rotation_failed += after.lost_rotation_failed - before.lost_rotation_failed;
+        self.stats.lost_crash += after.lost_crash - before.lost_crash;
+        self.stats.lost_closed += after.lost_closed - before.lost_closed;
         if rotations > 0 {
             self.tell(key, EventKind::Rotated(rotations));
         }

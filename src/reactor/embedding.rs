@@ -202,6 +202,7 @@ impl<E: Env> Drop for Reactor<E> {
         }
         self.leave_errands();
         self.stop_control();
+        self.stop_metrics();
         let keys: Vec<Key> = self.table.iter().map(|(key, _)| key).collect();
         for key in keys {
             self.kill_half_launched(key);

@@ -89,6 +89,20 @@ pub enum AdoptError {
     Stopping(String),
 }
 
+impl AdoptError {
+    /// The id of the VM that has what the refused one asks for.
+    pub fn in_the_way(&self) -> Option<&str> {
+        match self {
+            AdoptError::SameId(id) => Some(id),
+            AdoptError::SameSerial { other, .. }
+            | AdoptError::SameApi { other, .. }
+            | AdoptError::SameLog { other, .. }
+            | AdoptError::LogNames { other, .. } => Some(other),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for AdoptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -67,6 +67,7 @@ impl<E: Heritage> Reactor<E> {
             vms,
             store: self.store.as_ref().map(Store::memory),
             control: self.save_control(),
+            scraping: self.save_scraping(),
             requested: self.save_requested(),
         })
     }
@@ -114,6 +115,7 @@ impl<E: Heritage> Reactor<E> {
         self.stats = read(state.stats);
         self.memory_left = state.store;
         self.take_control_over(state.control);
+        self.take_scraping_over(state.scraping);
         let requested = state.requested;
         let vms = state.vms.into_iter();
         let refused = vms.filter_map(|vm| {

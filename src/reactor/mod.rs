@@ -54,7 +54,7 @@ pub use upgrade::Check;
 use crate::config::Config;
 use crate::env::{
     Announced, CHANGES_TOKEN, CHECK_TOKEN, Descriptor, Env, LISTEN_TOKEN, Moment, NOTIFY_TOKEN,
-    ProcessSignal, SIGNAL_TOKEN, WAKE_TOKEN, WORK_TOKEN,
+    ProcessSignal, SIGNAL_TOKEN, TCP_TOKEN, WAKE_TOKEN, WORK_TOKEN,
 };
 use crate::limits;
 use crate::vm::Jitter;
@@ -91,6 +91,7 @@ pub struct Reactor<E: Env> {
     patterns: patterns::Patterns,
     mailbox: handle::Mailbox,
     control: control::Control<E::Stream>,
+    scraping: control::Scraping,
     /// A successor that is being asked.
     upgrade: Option<upgrade::Upgrade<E::Process>>,
     service: Option<service::Service>,
@@ -147,6 +148,7 @@ impl<E: Env> Reactor<E> {
             signals: VecDeque::new(),
             mailbox: handle::Mailbox::new(),
             control: control::Control::default(),
+            scraping: control::Scraping::default(),
             upgrade: None,
             service: None,
             service_has_room: false,
@@ -243,6 +245,7 @@ impl<E: Env> Reactor<E> {
                 WORK_TOKEN => self.errands.ready = true,
                 CHANGES_TOKEN => self.watching.ready = true,
                 LISTEN_TOKEN => self.mark_listener(),
+                TCP_TOKEN => self.mark_scraping(),
                 token => match Key::of_client(token) {
                     Some(client) => self.mark_client(client),
                     None => self.mark(*one),
@@ -369,6 +372,7 @@ impl<E: Env> Reactor<E> {
             self.mailbox.close();
             self.end_store();
             self.stop_control();
+            self.stop_metrics();
         }
         self.stats.count_turn(took);
         Turn { read_bytes, vms: self.table.len() }
@@ -381,13 +385,13 @@ impl<E: Env> Reactor<E> {
         let work = !self.queue.is_empty() || !self.stepping.is_empty() || !self.to_reap.is_empty();
         let work = work || !self.to_reopen.is_empty() || self.has_changes() || self.has_errand();
         let work = work || !self.to_stop.is_empty() || self.mailbox.has_left;
-        let work = work || self.service_has_room || self.control.has_work();
+        let work = work || self.service_has_room || self.has_clients_to_serve();
         if work || self.batch_full || self.is_stopped() {
             return Some(Duration::ZERO);
         }
         let (service, rescan) = (self.service_deadline(), self.patterns.rescan_at);
         let errands = self.errands.deadline();
-        let control = self.control.deadline();
+        let control = self.clients_deadline();
         let due = [self.timers.next(), self.upgrade_deadline(), service, rescan, errands, control];
         due.into_iter().flatten().min().map(|at| at.saturating_sub(self.env.now()))
     }

@@ -163,6 +163,20 @@ pub struct Stats {
     pub lost_rate_limit: u64,
     /// Those of `lost_bytes` that were above the host's rate.
     pub lost_host_rate_limit: u64,
+    /// Those of `lost_bytes` that were dropped because a rotation kept failing, not a write.
+    pub lost_rotation_failed: u64,
+    /// Those of `lost_bytes` that a predecessor held, or had read, when it crashed.
+    pub lost_crash: u64,
+    /// Those of `lost_bytes` that could still not be written when their log was closed.
+    pub lost_closed: u64,
+    /// Those of `lost_bytes` that came from consoles which a predecessor left and nobody adopted.
+    pub lost_unclaimed: u64,
+    /// Writes to a log that failed; what they left is held, and tried again.
+    pub write_failures: u64,
+    /// VMs that were not taken charge of, and launches that were refused.
+    pub adoption_failures: u64,
+    /// What became of those who asked our own API.
+    pub clients: Clients,
     /// Backups that were replaced by what `after_rotate` made of them.
     pub packed: u64,
     /// Times that this failed; the backup then stays as it is.
@@ -185,6 +199,26 @@ impl Stats {
         let place = TURN_US_BOUNDS.iter().position(|bound| took_us <= *bound);
         self.turn_us_counts[place.unwrap_or(TURN_US_BOUNDS.len())] += 1;
     }
+}
+
+/// Clients of our own API, over all of its sockets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Clients {
+    /// Those that were let in.
+    pub accepted: u64,
+    /// Requests that were answered.
+    pub requests: u64,
+    /// Refused: they were given no role.
+    pub refused_forbidden: u64,
+    /// Refused: there were too many already.
+    pub refused_full: u64,
+    /// Closed: they asked for nothing for too long, or another needed the place.
+    pub dropped_idle: u64,
+    /// Closed: their request took too long to come.
+    pub dropped_request: u64,
+    /// Closed: they took nothing of their answer for too long.
+    pub dropped_slow: u64,
 }
 
 /// How often which end, or what followed one, was recognised.

@@ -394,11 +394,13 @@ impl<E: Env> Reactor<E> {
             let bytes = (flight.bytes.len() - flight.done) as u64;
             ::log::warn!("{bytes} bytes of a VM that is no longer in charge were not written");
             self.stats.lost_bytes += bytes;
+            self.stats.lost_crash += bytes;
             self.env.landed();
         }
         for (id, bytes) in held {
             ::log::warn!("VM {id}: {bytes} bytes that could not be written were lost in a crash");
             self.stats.lost_bytes += bytes;
+            self.stats.lost_crash += bytes;
         }
         let mut numbers = Vec::new();
         for (id, lines) in left {
@@ -419,6 +421,7 @@ impl<E: Env> Reactor<E> {
         if bytes > 0 {
             ::log::warn!("{bytes} bytes of consoles that are nobody's were dropped");
             self.stats.lost_bytes += bytes;
+            self.stats.lost_unclaimed += bytes;
         }
     }
 }

@@ -1,14 +1,12 @@
 //! What is asked for, and what is answered.
 
 use std::collections::BTreeSet;
-use std::io::Write;
 
 use serde_json::json;
 use seriald::control::routes::ROUTES;
 
 use super::schema::assert_described;
 use super::served::Served;
-use super::support::embedded::Peer;
 use super::support::wait::{PATIENCE, wait_until};
 
 #[test]
@@ -135,71 +133,6 @@ fn whoever_waits_to_be_told_to_send_a_body_is_told_so() {
     assert_eq!(client.answer().expect("told so").status, 100);
     client.send(b"abc");
     assert_eq!(client.answer().expect("an answer").code(), "no_such_vm");
-}
-
-#[test]
-fn metrics_count_what_the_loop_did_in_prometheus_format() {
-    let served = Served::start();
-    let peer = Peer::at(&served.spec("a").serial);
-    served.adopt(&["a", "b"]);
-    let mut console = None;
-    wait_until(PATIENCE, "a client", || {
-        console = peer.listener.accept().ok();
-        console.is_some()
-    });
-    let mut console = console.expect("a client").0;
-    console.write_all(&[b'x'; 1234]).expect("sent");
-    let mut client = served.client();
-    let mut page = String::new();
-    wait_until(PATIENCE, "the bytes", || {
-        page = String::from_utf8(client.get("/metrics").body).expect("UTF-8");
-        page.contains("\nseriald_written_bytes_total 1234\n")
-    });
-    for line in [
-        "seriald_read_bytes_total 1234",
-        "seriald_vms{state=\"dialing\"} 1",
-        "seriald_vms{state=\"streaming\"} 1",
-        "seriald_lost_bytes_total{cause=\"not_written\"} 0",
-        "seriald_control_clients 1",
-    ] {
-        assert!(page.lines().any(|found| found == line), "{line} is not in {page}");
-    }
-    assert_is_exposition(&page);
-}
-
-/// The format's rules, and Prometheus' own for names: a family's lines stand together behind its
-/// help and type, counters end in `_total`, a histogram's buckets never fall.
-fn assert_is_exposition(page: &str) {
-    let mut families = BTreeSet::new();
-    let (mut family, mut kind, mut last) = ("", "", 0.0);
-    let mut lines = page.lines();
-    while let Some(line) = lines.next() {
-        if let Some(help) = line.strip_prefix("# HELP ") {
-            let (name, words) = help.split_once(' ').expect("a help");
-            assert!(words.ends_with('.') && families.insert(name), "{line}");
-            let typed = lines.next().and_then(|line| line.strip_prefix("# TYPE ")).expect("a type");
-            (family, kind) = typed.split_once(' ').expect("a type");
-            assert_eq!(family, name);
-            assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
-            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{line}");
-            last = 0.0;
-            continue;
-        }
-        let (sample, value) = line.rsplit_once(' ').expect("a sample");
-        let value: f64 = value.parse().expect("a number");
-        let name = sample.split('{').next().unwrap_or_default();
-        match name.strip_prefix(family).expect("of its family") {
-            "" => assert_ne!(kind, "histogram", "{line}"),
-            "_bucket" => {
-                assert!(value >= last && sample.contains("{le=\""), "{line}");
-                last = value;
-            }
-            "_count" => assert!(value >= 1.0 && (value - last).abs() < f64::EPSILON, "{line}"),
-            "_sum" => assert!(value > 0.0, "{line}"),
-            other => panic!("{other}: {line}"),
-        }
-    }
-    assert!(families.len() > 20);
 }
 
 #[test]

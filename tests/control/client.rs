@@ -1,6 +1,7 @@
 //! A client that knows nothing of the codec under test: it reads heads and chunks by itself.
 
 use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -39,8 +40,8 @@ impl Answer {
 }
 
 /// A connection to the API.
-pub struct Client {
-    pub stream: UnixStream,
+pub struct Client<S = UnixStream> {
+    pub stream: S,
     /// Read, and belonging to the next answer.
     rest: Vec<u8>,
 }
@@ -52,7 +53,26 @@ impl Client {
         stream.set_write_timeout(Some(PATIENCE)).expect("set");
         Client { stream, rest: Vec::new() }
     }
+}
 
+impl Client<TcpStream> {
+    /// A connection to the address for counters; `None`: it is refused.
+    pub fn try_tcp(address: SocketAddr) -> Option<Self> {
+        let stream = match TcpStream::connect(address) {
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => return None,
+            connected => connected.expect("connected"),
+        };
+        stream.set_read_timeout(Some(PATIENCE)).expect("set");
+        stream.set_write_timeout(Some(PATIENCE)).expect("set");
+        Some(Client { stream, rest: Vec::new() })
+    }
+
+    pub fn tcp(address: SocketAddr) -> Self {
+        Self::try_tcp(address).expect("it is listened on")
+    }
+}
+
+impl<S: Read + Write> Client<S> {
     pub fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("sent");
     }

@@ -2,12 +2,13 @@
 //!
 //! **Invariant:** stopped and joined when dropped.
 
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
 use seriald::env::os::OsWaker;
-use seriald::{Config, ControlSpec, Handle, Seriald, VmSpec};
+use seriald::{Config, ControlSpec, Handle, MetricsSpec, Seriald, VmSpec};
 use tempfile::TempDir;
 
 use super::client::Client;
@@ -17,6 +18,8 @@ pub struct Served {
     pub dir: TempDir,
     pub path: PathBuf,
     pub handle: Handle<OsWaker>,
+    /// Where counters are asked for by TCP, if anywhere.
+    pub metrics: Option<SocketAddr>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -26,6 +29,16 @@ impl Served {
     }
 
     pub fn with(change: impl FnOnce(&mut ControlSpec)) -> Served {
+        Served::telling(MetricsSpec::default(), change)
+    }
+
+    /// One that tells counters so, at a port of its own.
+    pub fn scraped(per_vm: bool) -> Served {
+        let listen = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        Served::telling(MetricsSpec { per_vm, listen }, |_| {})
+    }
+
+    fn telling(metrics: MetricsSpec, change: impl FnOnce(&mut ControlSpec)) -> Served {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("control.sock");
         let mut wanted = ControlSpec::new(&path);
@@ -34,15 +47,21 @@ impl Served {
         let thread = thread::spawn(move || {
             let mut reactor = Seriald::bind(Config::default()).expect("a loop");
             reactor.serve_control(wanted).expect("served");
-            sender.send(reactor.handle()).expect("the test waits");
+            reactor.serve_metrics(metrics).expect("served");
+            let told = (reactor.handle(), reactor.metrics_address());
+            sender.send(told).expect("the test waits");
             reactor.run(|_, _| {}).expect("it turns");
         });
-        let handle = handle.recv().expect("a handle");
-        Served { dir, path, handle, thread: Some(thread) }
+        let (handle, metrics) = handle.recv().expect("a handle");
+        Served { dir, path, handle, metrics, thread: Some(thread) }
     }
 
     pub fn client(&self) -> Client {
         Client::connect(&self.path)
+    }
+
+    pub fn scraper(&self) -> Client<TcpStream> {
+        Client::tcp(self.metrics.expect("an address"))
     }
 
     pub fn spec(&self, id: &str) -> VmSpec {

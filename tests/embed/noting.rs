@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -12,8 +13,9 @@ use std::time::Duration;
 
 use seriald::env::os::{OsEnv, OsFile, OsFiles, OsProcess, OsStream, OsWaker};
 use seriald::env::{
-    Announced, Caller, Change, Descriptor, Env, Exit, FileId, Interest, Listens, Moment, Notify,
-    PeerId, ProcessSignal, Processes, Remains, Signal, SocketId, Sockets, WatchId, Watches,
+    Announced, Caller, Change, Descriptor, Env, Exit, FileId, Interest, Listens, ListensTcp,
+    Moment, Notify, PeerId, ProcessSignal, Processes, Remains, Signal, SocketId, Sockets, WatchId,
+    Watches,
 };
 use seriald::{Config, Reactor};
 
@@ -153,6 +155,18 @@ impl Listens for Noting {
     }
     fn stop_listening(&mut self) {
         self.world.stop_listening();
+    }
+}
+
+impl ListensTcp for Noting {
+    fn listen_tcp(&mut self, at: SocketAddr) -> io::Result<SocketAddr> {
+        self.world.listen_tcp(at)
+    }
+    fn accept_tcp(&mut self, token: u64) -> io::Result<OsStream> {
+        self.world.accept_tcp(token)
+    }
+    fn stop_listening_tcp(&mut self) {
+        self.world.stop_listening_tcp();
     }
 }
 

@@ -13,8 +13,8 @@ use crate::kernel::children::Errand;
 use crate::kernel::{Kernel, Object, Shared, errno};
 use seriald::env::{
     Announced, BerthNote, Change, Descriptor, Env, Exit, FileId, Found, Heritage, Interest,
-    Listens, Moment, Notify, PeerId, ProcessSignal, Processes, Refused, Remains, Signal, SocketId,
-    Sockets, Wake, WatchId, Watches,
+    Listens, ListensTcp, Moment, Notify, PeerId, ProcessSignal, Processes, Refused, Remains,
+    Signal, SocketId, Sockets, Wake, WatchId, Watches,
 };
 use std::cell::{Cell, RefMut};
 use std::ffi::{OsStr, OsString};
@@ -354,6 +354,8 @@ impl Notify for SimEnv {
 
 // Nobody asks for our own API in this world.
 impl Listens for SimEnv {}
+
+impl ListensTcp for SimEnv {}
 
 impl Watches for SimEnv {
     fn watch_dir(&mut self, path: &Path) -> io::Result<WatchId> {

@@ -15,6 +15,7 @@ pub mod holes;
 mod inotify;
 mod leaving;
 mod listen;
+mod listen_tcp;
 mod notify;
 mod process;
 mod remains;
@@ -23,6 +24,7 @@ mod signals;
 mod socket;
 pub mod stopwatch;
 pub mod supervisor;
+mod usage;
 
 pub use errands::is_shortage;
 pub use files::{OsDir, OsFile, OsFiles};
@@ -31,10 +33,11 @@ pub use process::OsProcess;
 pub use process::send_upgrade_signal;
 pub use socket::OsStream;
 
-use super::{Announced, Env, Moment, ProcessSignal, WAKE_TOKEN, Wake};
+use super::{Announced, Env, Moment, ProcessSignal, Usage, WAKE_TOKEN, Wake};
 use crate::limits;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
+use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +55,9 @@ pub struct OsEnv {
     notify: Option<notify::NotifySocket>,
     inotify: Option<inotify::Inotify>,
     listener: Option<listen::Listener>,
+    tcp_listener: Option<TcpListener>,
+    /// See [`Usage::started`], once it was asked for.
+    started: Option<Duration>,
 }
 
 impl OsEnv {
@@ -83,6 +89,8 @@ impl OsEnv {
             notify: None,
             inotify: None,
             listener: None,
+            tcp_listener: None,
+            started: None,
         })
     }
 
@@ -183,6 +191,10 @@ impl Env for OsEnv {
 
     fn descriptors_max(&self) -> u64 {
         self.nofile.now
+    }
+
+    fn usage(&mut self) -> Option<Usage> {
+        usage::usage(&mut self.started)
     }
 
     fn seed(&mut self) -> u64 {

@@ -57,7 +57,7 @@ impl VmState {
             _ => None,
         };
         let moments = [machine.since, machine.until, machine.ours_after].map(Some);
-        let others = [machine.give_up, shut_down_at, self.log.age_due];
+        let others = [machine.give_up, shut_down_at, self.log.age_due, self.log.held_since];
         // The clock's own time, and what a limit adds to it.
         if moments.into_iter().chain(others).flatten().any(|moment| moment > TIME_MAX * 2) {
             return wrong("names a moment that no clock reaches");

@@ -92,6 +92,7 @@ fn whole() -> State {
         vms: vec![streaming, dialing],
         store: Some(16),
         control: None,
+        scraping: None,
         requested: Vec::new(),
     }
 }
@@ -139,6 +140,19 @@ fn fields_that_are_not_known_are_ignored_and_those_that_are_missing_have_their_d
 }
 
 #[test]
+fn a_socket_for_counters_is_handed_over_and_one_that_is_another_thing_too_is_refused() {
+    let scraping =
+        ScrapingState { descriptor: 20, asked_for: "[::1]:0".parse().unwrap(), per_vm: true };
+    let mut state = State { scraping: Some(scraping), ..sound() };
+    let read = State::parse(&state.encode().unwrap()).unwrap();
+    assert_eq!(read.scraping, Some(scraping));
+    assert!(read.descriptors().contains(&20) && state.clone().checked().is_ok());
+    state.scraping = Some(ScrapingState { descriptor: 13, ..scraping });
+    let error = state.checked().unwrap_err().to_string();
+    assert_eq!(error, "state: descriptor 13 is named twice");
+}
+
+#[test]
 fn another_format_is_refused_by_its_number() {
     let error = State::parse(br#"{"format": 2, "vms": "of another kind"}"#).unwrap_err();
     assert_eq!(error.to_string(), "state: is of format 2; this program knows format 1");
@@ -172,13 +186,14 @@ fn what_a_successor_could_not_go_on_with_is_refused_by_name() {
     };
     let many = vec![gap(0, 1); crate::limits::HELD_GAPS_MAX + 1];
     type Change<'a> = &'a dyn Fn(&mut VmState);
-    let changes: [(Change<'_>, &str); 15] = [
+    let changes: [(Change<'_>, &str); 16] = [
         (&|vm| vm.log.max_bytes = 0, "log.max_bytes 0 is not within"),
         (&|vm| vm.log.max_age = Some(Duration::MAX), "log.max_age_s 18446744073709551615 is above"),
         (&|vm| vm.log.path = "/".into(), "log.path"),
         (&|vm| vm.id = "../a".into(), "id must match"),
         (&|vm| vm.machine.until = Duration::MAX, "a moment that no clock reaches"),
         (&|vm| vm.log.age_due = Some(Duration::MAX), "a moment that no clock reaches"),
+        (&|vm| vm.log.held_since = Some(Duration::MAX), "a moment that no clock reaches"),
         (
             &|vm| vm.machine.after = After::Gone { shut_down_at: Some(Duration::MAX) },
             "a moment that no clock reaches",
@@ -235,6 +250,7 @@ fn odd_log() -> SavedLog {
         keep_boot_head: 512,
         after_rotate: Some((vec!["zstd".into()], ".zst".into())),
         syncs: true,
+        held_since: Some(Duration::from_secs(3)),
         gaps: vec![crate::log::Gap {
             before: 1,
             loss: crate::log::record::Loss {

@@ -97,8 +97,45 @@ fn the_close_tries_once_more_and_counts_what_is_left() {
         let lost = if works { 0 } else { 6 };
         assert_eq!((log.counters().lost_bytes, log.held_bytes()), (lost, 0));
         assert_eq!((log.counters().lost_rotation_failed, log.deadline()), (0, None));
+        assert_eq!(log.counters().lost_closed, lost);
     }
     assert_eq!(place.bytes(), b"bytes\n");
+}
+
+#[test]
+fn a_log_lags_from_the_first_byte_that_waits_until_all_is_written() {
+    let place = Place::new(RotateMode::Rename);
+    let mut env = failing("write");
+    let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
+    assert_eq!(log.lag(secs(9)), secs(0));
+    log.append(&mut env, b"a\n", usize::MAX, secs(10));
+    log.append(&mut env, b"b\n", usize::MAX, secs(15));
+    assert_eq!(log.lag(secs(20)), secs(10), "since the first");
+    // A successor knows since when.
+    let saved = log.save(|_| 11, |_| 10);
+    let saved: SavedLog = serde_json::from_str(&serde_json::to_string(&saved).unwrap()).unwrap();
+    let dir = env.open_dir(place.spec.path.parent().unwrap(), None, 0o750).unwrap();
+    let files = OpenLog { dir, file: log.file, copy: None };
+    let mut log = Log::take_over(&mut env, saved, files, 0, secs(21)).unwrap();
+    assert_eq!(log.lag(secs(22)), secs(12));
+    env.failing = 0..0;
+    let due = log.deadline().unwrap();
+    log.on_timer(&mut env, due);
+    assert_eq!((log.lag(secs(30)), log.held_bytes()), (secs(0), 0));
+    env.failing = 0..u64::MAX;
+    log.append(&mut env, b"c\n", usize::MAX, secs(40));
+    assert_eq!(log.lag(secs(41)), secs(1), "it lags anew");
+}
+
+#[test]
+fn what_a_crash_has_cost_is_counted_as_such() {
+    let place = Place::new(RotateMode::Rename);
+    let mut log = place.open();
+    log.lose(&mut OsFiles::default(), 7, record::Cause::Crash, secs(1));
+    log.lose(&mut OsFiles::default(), 2, record::Cause::RateLimit, secs(1));
+    let counters = log.counters();
+    assert_eq!((counters.lost_bytes, counters.lost_crash, counters.lost_rate_limit), (9, 7, 2));
+    assert_eq!(counters.lost_closed, 0);
 }
 
 #[test]

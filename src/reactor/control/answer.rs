@@ -7,6 +7,8 @@
 use super::body::Body;
 use super::client::Asker;
 use super::listing::Listing;
+use super::metrics::Scrape;
+use crate::control::access::Role;
 use crate::control::query::Query;
 use crate::control::request::Request;
 use crate::control::response::{Content, Response, Status};
@@ -32,7 +34,9 @@ impl<E: Env> Reactor<E> {
     /// Does what is asked for, if whoever asks may.
     pub(super) fn answer(&mut self, request: &Request, asker: &Asker) -> Answer {
         let (route, id) = match routes::find(request.method, &request.path) {
+            Ok((route, _)) if is_hidden(asker, &route) => return not_here(request).into(),
             Ok(found) => found,
+            Err(_) if asker.role == Role::Scrape => return not_here(request).into(),
             Err(lost) => return lost.response(request.method, &request.path).into(),
         };
         if asker.role < route.role {
@@ -50,8 +54,7 @@ impl<E: Env> Reactor<E> {
             Operation::Health => Response::json(Status::Ok, br#"{"status":"ok"}"#.to_vec()),
             Operation::OpenApi => Response::json(Status::Ok, OPENAPI.as_bytes().to_vec()),
             Operation::Metrics => {
-                let (status, content) = (Status::Ok, Content::Metrics);
-                Response { status, content, body: self.metrics(), allow: None }
+                return Answer::Pieces(Content::Metrics, Body::Metrics(Scrape::begin()));
             }
             Operation::GetVm => self.with_vm(id, Status::Ok, |_, _| true),
             Operation::PutVm => self.put_vm(id, &request.body),
@@ -82,6 +85,20 @@ impl<E: Env> Reactor<E> {
 /// An answer to a request for a VM that is not there.
 pub(super) fn no_such_vm(id: &str) -> Response {
     Response::error(Status::NotFound, "no_such_vm", &format!("there is no VM {id:?}"))
+}
+
+/// Whoever may only scrape does not hear of the rest.
+fn is_hidden(asker: &Asker, route: &Route) -> bool {
+    asker.role == Role::Scrape && route.role > Role::Scrape
+}
+
+fn not_here(request: &Request) -> Response {
+    let (method, path) = (request.method.name(), &request.path);
+    let why = format!(
+        "{method} {path:?}: this address has GET /metrics and GET /healthz alone; the rest is \
+         asked for on the control socket"
+    );
+    Response::error(Status::NotFound, "no_such_path", &why)
 }
 
 fn forbidden(request: &Request, route: &Route) -> Response {

@@ -6,6 +6,7 @@
 //! queued by what it waits for.
 
 use super::listing::Listing;
+use super::metrics::Scrape;
 use crate::env::{Env, Moment};
 use crate::reactor::Reactor;
 
@@ -13,6 +14,8 @@ use crate::reactor::Reactor;
 pub(super) enum Body {
     /// How every VM stands.
     Vms(Listing),
+    /// Counters.
+    Metrics(Scrape),
 }
 
 /// What came of a step.
@@ -29,9 +32,9 @@ pub(super) enum Made {
 impl<E: Env> Reactor<E> {
     /// Appends the next piece: about [`CONTROL_PIECE_BYTES`](crate::limits::CONTROL_PIECE_BYTES).
     pub(super) fn step_body(&mut self, body: &mut Body, into: &mut Vec<u8>, now: Moment) -> Made {
-        let _ = now;
         match body {
             Body::Vms(listing) => self.list(listing, into),
+            Body::Metrics(scrape) => self.scrape(scrape, into, now),
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::control::response::{self, Response, Status};
 use crate::env::{Env, Moment, Sockets};
 use crate::limits;
 use crate::reactor::key::Key;
+use crate::reactor::report::Clients;
 use std::io;
 
 /// What a client is waited for.
@@ -112,10 +113,22 @@ impl<S> Client<S> {
         self.awaited.map(|(_, at)| at)
     }
 
+    /// What it may do.
+    pub(super) fn role(&self) -> Role {
+        self.asker.role
+    }
+
+    /// Until when it is waited for its next request; `None`: it is not, or there may be one.
+    pub(super) fn idle_until(&self) -> Option<Moment> {
+        let (what, until) = self.awaited?;
+        (what == Awaited::Request && !self.readable).then_some(until)
+    }
+
     /// It took too long. `false`: it is to be closed without a word.
-    pub(super) fn on_deadline(&mut self) -> bool {
+    pub(super) fn on_deadline(&mut self, clients: &mut Clients) -> bool {
         match self.awaited.take() {
             Some((Awaited::Rest, _)) => {
+                clients.dropped_request += 1;
                 let within = limits::CONTROL_REQUEST_DEADLINE.as_secs();
                 let why = format!("the request was not complete in {within} s");
                 self.dismiss(&Response::error(Status::RequestTimeout, "request_timeout", &why));
@@ -126,7 +139,10 @@ impl<S> Client<S> {
                 self.late = true;
                 true
             }
-            _ => false,
+            _ => {
+                clients.dropped_idle += 1;
+                false
+            }
         }
     }
 
@@ -220,7 +236,10 @@ impl<E: Env> Reactor<E> {
         let (late, before) = (std::mem::take(&mut client.late), client.sent);
         match client.send(&mut self.env) {
             Err(_) => return Served::Gone,
-            Ok(false) if late && client.sent == before => return Served::Gone,
+            Ok(false) if late && client.sent == before => {
+                self.stats.clients.dropped_slow += 1;
+                return Served::Gone;
+            }
             Ok(false) => return client.wait_for(Awaited::Room, now),
             Ok(true) => {}
         }
@@ -244,6 +263,7 @@ impl<E: Env> Reactor<E> {
             }
             Ok(Fed::Done { request, used }) => {
                 client.input.drain(..used);
+                self.stats.clients.requests += 1;
                 let (asker, close) = (client.asker, request.close);
                 let answer = self.answer(&request, &asker);
                 self.give(key, answer, close);

@@ -10,7 +10,11 @@ mod body;
 mod client;
 mod listing;
 mod metrics;
+mod metrics_of_vms;
 mod put;
+mod scraping;
+
+pub(super) use scraping::Scraping;
 
 use super::Reactor;
 use super::key::Key;
@@ -24,6 +28,7 @@ use client::{Asker, Client, Served};
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Why our own API can't be asked for.
@@ -40,6 +45,13 @@ pub enum ControlError {
         /// What the system says.
         cause: io::Error,
     },
+    /// The TCP address for counters can't be listened on.
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// What the system says.
+        cause: io::Error,
+    },
 }
 
 impl fmt::Display for ControlError {
@@ -50,6 +62,24 @@ impl fmt::Display for ControlError {
             ControlError::Bind { path, cause } => {
                 write!(f, "control: cannot listen on {}: {cause}", path.display())
             }
+            ControlError::Listen { address, cause } => {
+                write!(f, "metrics.listen: cannot listen on {address}: {cause}")?;
+                let port = address.port();
+                match cause.kind() {
+                    io::ErrorKind::AddrInUse => write!(
+                        f,
+                        ": another process has that port (`ss -ltnp 'sport = :{port}'` names it); \
+                         give another one"
+                    ),
+                    io::ErrorKind::AddrNotAvailable => {
+                        f.write_str(": no interface of this host has that address")
+                    }
+                    io::ErrorKind::PermissionDenied => {
+                        f.write_str(": ports below 1024 are root's; give another one")
+                    }
+                    _ => Ok(()),
+                }
+            }
         }
     }
 }
@@ -59,7 +89,7 @@ impl std::error::Error for ControlError {
         match self {
             ControlError::Spec(error) => Some(error),
             ControlError::NoGroup(_) => None,
-            ControlError::Bind { cause, .. } => Some(cause),
+            ControlError::Bind { cause, .. } | ControlError::Listen { cause, .. } => Some(cause),
         }
     }
 }
@@ -96,17 +126,6 @@ impl<S> Control<S> {
     /// Most descriptors that it takes: one a client, one for a client too many, and the socket.
     pub(super) fn descriptors(&self) -> u64 {
         self.listening.as_ref().map_or(0, |_| limits::CONTROL_CLIENTS_MAX as u64 + 2)
-    }
-
-    /// Whether something is left to be done at once.
-    pub(super) fn has_work(&self) -> bool {
-        self.knocked || !self.queue.is_empty()
-    }
-
-    /// When something is to be done although nothing became ready.
-    pub(super) fn deadline(&self) -> Option<Moment> {
-        let clients = self.clients.iter().filter_map(|(_, client)| client.deadline());
-        clients.chain(self.knock_again_at).min()
     }
 
     fn enqueue(&mut self, key: Key) {
@@ -165,11 +184,24 @@ impl<E: Env> Reactor<E> {
     }
 
     fn drop_clients(&mut self) {
-        self.control.queue.clear();
-        let keys: Vec<Key> = self.control.clients.iter().map(|(key, _)| key).collect();
+        let clients = self.control.clients.iter();
+        let own = clients.filter(|(_, client)| client.role() > Role::Scrape);
+        let keys: Vec<Key> = own.map(|(key, _)| key).collect();
         for key in keys {
             self.control.clients.remove(key);
         }
+    }
+
+    /// Whether something is left to be done at once.
+    pub(super) fn has_clients_to_serve(&self) -> bool {
+        self.control.knocked || self.scraping.knocked || !self.control.queue.is_empty()
+    }
+
+    /// When something is to be done although nothing became ready.
+    pub(super) fn clients_deadline(&self) -> Option<Moment> {
+        let clients = self.control.clients.iter().filter_map(|(_, client)| client.deadline());
+        let again = [self.control.knock_again_at, self.scraping.knock_again_at];
+        clients.chain(again.into_iter().flatten()).min()
     }
 
     /// Somebody wants to be let in.
@@ -194,13 +226,14 @@ impl<E: Env> Reactor<E> {
             self.control.knock_again_at = None;
             self.control.knocked = true;
         }
+        self.scraping_timer(now);
         let late = |(key, client): (Key, &Client<E::Stream>)| {
             client.deadline().is_some_and(|at| at <= now).then_some(key)
         };
         let late: Vec<Key> = self.control.clients.iter().filter_map(late).collect();
         for key in late {
             let Some(client) = self.control.clients.get_mut(key) else { continue };
-            match client.on_deadline() {
+            match client.on_deadline(&mut self.stats.clients) {
                 true => self.control.enqueue(key),
                 false => drop(self.control.clients.remove(key)),
             }
@@ -209,10 +242,16 @@ impl<E: Env> Reactor<E> {
 
     /// Lets those in who wait, and takes a step of each client that has something to be done.
     pub(super) fn serve_clients(&mut self, now: Moment) {
-        if !self.control.has_work() {
+        if !self.has_clients_to_serve() {
             return;
         }
         let mut pace = self.pace(now);
+        for _ in 0..limits::METRICS_CLIENTS_MAX {
+            if !self.scraping.knocked || pace.is_over(&self.env) {
+                break;
+            }
+            self.let_scraper_in(now);
+        }
         for _ in 0..limits::CONTROL_CLIENTS_MAX {
             if !self.control.knocked || pace.is_over(&self.env) {
                 break;
@@ -247,7 +286,7 @@ impl<E: Env> Reactor<E> {
                 return;
             }
         };
-        let is_full = self.control.clients.len() >= limits::CONTROL_CLIENTS_MAX;
+        let is_full = self.count_clients().0 >= limits::CONTROL_CLIENTS_MAX;
         let role = self.role_of(&caller);
         let (uid, pid) = (caller.uid, caller.pid);
         let asker = Asker { role: role.unwrap_or(Role::Read), uid, pid, key };
@@ -260,10 +299,16 @@ impl<E: Env> Reactor<E> {
             client.dismiss(&Response::error(Status::Unavailable, "too_many_clients", &why));
         }
         if is_full || role.is_none() {
+            let counts = &mut self.stats.clients;
+            match role {
+                None => counts.refused_forbidden += 1,
+                Some(_) => counts.refused_full += 1,
+            }
             // Never more than the table may hold: what a fresh socket has no room for is dropped.
             let _ = client.send(&mut self.env);
             return;
         }
+        self.stats.clients.accepted += 1;
         self.control.clients.insert(client);
         self.control.enqueue(key);
     }

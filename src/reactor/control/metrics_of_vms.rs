@@ -1,0 +1,125 @@
+//! The counters of each VM.
+//!
+//! Owns their names.
+//! **Invariant:** a VM is known by its id alone; no byte that it printed is in any of it.
+
+use crate::control::metrics::Kind;
+use crate::env::{Env, Moment};
+use crate::reactor::slot::Slot;
+use crate::vm::State;
+use std::fmt;
+use std::time::Duration;
+
+/// A family that has one sample a VM, by the label `vm`.
+pub(super) struct VmFamily<E: Env> {
+    pub name: &'static str,
+    pub help: &'static str,
+    pub kind: Kind,
+    pub number: fn(&Slot<E>, Moment) -> Number,
+}
+
+/// A sample's value.
+pub(super) enum Number {
+    Count(u64),
+    Time(Duration),
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Number::Count(count) => count.fmt(f),
+            Number::Time(time) => time.as_secs_f64().fmt(f),
+        }
+    }
+}
+
+impl From<u64> for Number {
+    fn from(count: u64) -> Number {
+        Number::Count(count)
+    }
+}
+
+const fn counter<E: Env>(
+    name: &'static str,
+    help: &'static str,
+    number: fn(&Slot<E>, Moment) -> Number,
+) -> VmFamily<E> {
+    VmFamily { name, help, kind: Kind::Counter, number }
+}
+
+const fn gauge<E: Env>(
+    name: &'static str,
+    help: &'static str,
+    number: fn(&Slot<E>, Moment) -> Number,
+) -> VmFamily<E> {
+    VmFamily { name, help, kind: Kind::Gauge, number }
+}
+
+impl<E: Env> VmFamily<E> {
+    /// All of them. Each is a series a VM: what is not asked for in an alert, a graph or a search
+    /// for one noisy VM has no place here.
+    pub(super) const ALL: &'static [VmFamily<E>] = &[
+        gauge("seriald_vm_connected", "Whether its console is connected.", |slot, _| {
+            u64::from(matches!(slot.vm.state(), State::Streaming { .. })).into()
+        }),
+        gauge(
+            "seriald_vm_unserved",
+            "Whether its VMM has no thread any more that serves the console.",
+            |slot, _| u64::from(slot.vm.is_unserved()).into(),
+        ),
+        counter("seriald_vm_read_bytes_total", "Bytes read from its console.", |slot, _| {
+            slot.read_bytes.into()
+        }),
+        counter("seriald_vm_written_bytes_total", "Bytes written to its log.", |slot, _| {
+            slot.log.counters().written_bytes.into()
+        }),
+        counter(
+            "seriald_vm_lost_bytes_total",
+            "Bytes that were read from its console and are in no file.",
+            |slot, _| slot.log.counters().lost_bytes.into(),
+        ),
+        counter(
+            "seriald_vm_rate_limited_bytes_total",
+            "Those of its lost bytes that were above its rate, or the host's.",
+            |slot, _| {
+                let counters = slot.log.counters();
+                (counters.lost_rate_limit + counters.lost_host_rate_limit).into()
+            },
+        ),
+        gauge("seriald_vm_held_bytes", "Bytes that wait for its log.", |slot, _| {
+            (slot.log.held_bytes() as u64).into()
+        }),
+        gauge(
+            "seriald_vm_lag_seconds",
+            "The time for which its log has not had all that was read.",
+            |slot, now| Number::Time(slot.log.lag(now)),
+        ),
+        gauge("seriald_vm_log_bytes", "Bytes in its log, backups not counted.", |slot, _| {
+            slot.log.size().into()
+        }),
+        counter("seriald_vm_rotations_total", "Rotations of its log.", |slot, _| {
+            slot.log.counters().rotations.into()
+        }),
+        counter(
+            "seriald_vm_rotation_failures_total",
+            "Rotations of its log that failed and were tried again.",
+            |slot, _| slot.log.counters().rotation_failures.into(),
+        ),
+        counter("seriald_vm_connects_total", "Connections made to its console.", |slot, _| {
+            u64::from(slot.connects).into()
+        }),
+        counter(
+            "seriald_vm_displacements_total",
+            "Times that another client took its console.",
+            |slot, _| u64::from(slot.aside.displaced).into(),
+        ),
+        counter("seriald_vm_reboots_total", "Resets of its guest, and vm.reboot.", |slot, _| {
+            slot.aside.ends.reboots.into()
+        }),
+        counter(
+            "seriald_vm_upstream_losses_possible_total",
+            "Ends of its stream that may have cost bytes in the VMM.",
+            |slot, _| u64::from(slot.aside.upstream_loss_possible).into(),
+        ),
+    ];
+}

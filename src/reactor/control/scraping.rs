@@ -1,0 +1,192 @@
+//! The TCP address on which counters are asked for.
+//!
+//! Owns what is told there, and who waits there to be let in.
+//! **Invariant:** whoever reaches it may do nothing but [`Role::Scrape`]; he shares the clients'
+//! table, not their number: of the two kinds neither can keep the other out. Works without a
+//! control socket.
+
+use super::ControlError;
+use super::client::{Asker, Client};
+use crate::control::access::Role;
+use crate::control::metrics_spec::MetricsSpec;
+use crate::control::response::{Response, Status};
+use crate::env::{Env, Moment};
+use crate::handover::state::ScrapingState;
+use crate::limits;
+use crate::reactor::Reactor;
+use crate::reactor::key::Key;
+use std::io;
+use std::net::SocketAddr;
+
+/// What the loop has of it.
+#[derive(Default)]
+pub(in crate::reactor) struct Scraping {
+    /// What is told, and the address that was asked for.
+    spec: MetricsSpec,
+    /// The address that there is.
+    address: Option<SocketAddr>,
+    /// Somebody may wait to be accepted.
+    pub(super) knocked: bool,
+    /// When it is tried again, after there were no descriptors for him.
+    pub(super) knock_again_at: Option<Moment>,
+    /// The configuration that was read last was not taken, or not all of it.
+    reload_failed: bool,
+}
+
+impl Scraping {
+    /// Most descriptors that it takes: one a client, one for a client too many, and the socket.
+    pub(in crate::reactor) fn descriptors(&self) -> u64 {
+        self.address.map_or(0, |_| limits::METRICS_CLIENTS_MAX as u64 + 2)
+    }
+
+    /// Whether counters of each VM are told.
+    pub(super) fn per_vm(&self) -> bool {
+        self.spec.per_vm
+    }
+
+    /// See [`Reactor::note_reload`].
+    pub(super) fn reload_failed(&self) -> bool {
+        self.reload_failed
+    }
+}
+
+impl<E: Env> Reactor<E> {
+    /// Says what is told to whoever scrapes our counters, and serves it on a TCP address, in place
+    /// of the one before if that is another. Without this call there is none, and no counter of
+    /// a VM alone is told.
+    ///
+    /// # Errors
+    /// [`ControlError::Listen`]; the address that was served before is served on, unless it had the
+    /// same port.
+    pub fn serve_metrics(&mut self, spec: MetricsSpec) -> Result<(), ControlError> {
+        let before = self.scraping.spec;
+        self.scraping.spec.per_vm = spec.per_vm;
+        let Some(address) = spec.listen else {
+            self.stop_metrics();
+            return Ok(());
+        };
+        if before.listen == spec.listen && self.scraping.address.is_some() {
+            return Ok(());
+        }
+        if before.listen.is_some_and(|old| old.port() == address.port() && old.port() != 0) {
+            // Of two addresses that overlap the second can't be bound beside the first.
+            self.stop_metrics();
+        }
+        let fail = |cause| ControlError::Listen { address, cause };
+        let bound = self.env.listen_tcp(address).map_err(fail)?;
+        self.drop_scrapers();
+        self.scraping.spec = spec;
+        self.scraping.address = Some(bound);
+        self.scraping.knocked = true;
+        ::log::info!("metrics: http://{bound}/metrics");
+        Ok(())
+    }
+
+    /// Ends it: whoever is connected by TCP is closed.
+    pub fn stop_metrics(&mut self) {
+        if self.scraping.address.take().is_some() {
+            self.env.stop_listening_tcp();
+        }
+        self.scraping.spec.listen = None;
+        self.scraping.knocked = false;
+        self.scraping.knock_again_at = None;
+        self.drop_scrapers();
+    }
+
+    /// The address at which counters are told; the port is the one that was got.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.scraping.address
+    }
+
+    /// Notes whether the configuration that was read last was taken, for whoever watches over that.
+    pub fn note_reload(&mut self, taken: bool) {
+        self.scraping.reload_failed = !taken;
+    }
+
+    fn drop_scrapers(&mut self) {
+        let keys: Vec<Key> = self.scrapers().map(|(key, _)| key).collect();
+        for key in keys {
+            self.control.clients.remove(key);
+        }
+    }
+
+    fn scrapers(&self) -> impl Iterator<Item = (Key, &Client<E::Stream>)> {
+        self.control.clients.iter().filter(|(_, client)| client.role() == Role::Scrape)
+    }
+
+    /// How many clients there are: at the control socket, and by TCP.
+    pub(super) fn count_clients(&self) -> (usize, usize) {
+        let scrapers = self.scrapers().count();
+        (self.control.clients.len() - scrapers, scrapers)
+    }
+
+    /// Somebody wants to be let in by TCP.
+    pub(in crate::reactor) fn mark_scraping(&mut self) {
+        self.scraping.knocked = self.scraping.address.is_some();
+    }
+
+    /// It is tried again to let those in who wait.
+    pub(super) fn scraping_timer(&mut self, now: Moment) {
+        if self.scraping.knock_again_at.is_some_and(|at| at <= now) {
+            self.scraping.knock_again_at = None;
+            self.scraping.knocked = true;
+        }
+    }
+
+    /// Accepts one client. Where there are too many already, one that asks for nothing gives way.
+    pub(super) fn let_scraper_in(&mut self, now: Moment) {
+        let Some(key) = self.control.clients.next_key() else { return };
+        let stream = match self.env.accept_tcp(key.client_token()) {
+            Ok(stream) => stream,
+            Err(error) => {
+                self.scraping.knocked = false;
+                if error.kind() != io::ErrorKind::WouldBlock {
+                    ::log::warn!("metrics: a client can't be accepted: {error}");
+                    self.scraping.knock_again_at = Some(now + limits::SHORTAGE_PAUSE);
+                }
+                return;
+            }
+        };
+        let asker = Asker { role: Role::Scrape, uid: 0, pid: None, key };
+        let mut client = Client::new(stream, asker, now);
+        let is_full = self.scrapers().count() >= limits::METRICS_CLIENTS_MAX;
+        let idle = self.scrapers().filter_map(|(key, client)| Some((client.idle_until()?, key)));
+        let longest = idle.min().map(|(_, key)| key).filter(|_| is_full);
+        if is_full && longest.is_none() {
+            let why = format!("there are {} clients already", limits::METRICS_CLIENTS_MAX);
+            client.dismiss(&Response::error(Status::Unavailable, "too_many_clients", &why));
+            // Never more than there may be: what a fresh socket has no room for is dropped.
+            let _ = client.send(&mut self.env);
+            self.stats.clients.refused_full += 1;
+            return;
+        }
+        self.stats.clients.accepted += 1;
+        self.control.clients.insert(client);
+        self.control.enqueue(key);
+        // Not before: the new client's key was announced.
+        if let Some(longest) = longest {
+            self.control.clients.remove(longest);
+            self.stats.clients.dropped_idle += 1;
+        }
+    }
+
+    /// What a successor in this process needs of the socket. Clients are not handed over.
+    pub(in crate::reactor) fn save_scraping(&self) -> Option<ScrapingState> {
+        let asked_for = self.scraping.spec.listen.filter(|_| self.scraping.address.is_some())?;
+        let descriptor = self.env.tcp_listener_number()?;
+        Some(ScrapingState { descriptor, asked_for, per_vm: self.scraping.spec.per_vm })
+    }
+
+    /// Takes a predecessor's socket over, with whoever waits on it.
+    pub(in crate::reactor) fn take_scraping_over(&mut self, saved: Option<ScrapingState>) {
+        let Some(ScrapingState { descriptor, asked_for, per_vm }) = saved else { return };
+        match self.env.take_tcp_listener(descriptor) {
+            Ok(address) => {
+                self.scraping.spec = MetricsSpec { per_vm, listen: Some(asked_for) };
+                self.scraping.address = Some(address);
+                self.scraping.knocked = true;
+            }
+            Err(error) => ::log::warn!("metrics: {asked_for} was not taken over: {error}"),
+        }
+    }
+}

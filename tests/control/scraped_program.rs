@@ -1,0 +1,160 @@
+//! The address for counters of the binary: where its configuration says, over reloads and upgrades.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::client::Client;
+use super::support::process::Process;
+use super::support::wait::{PATIENCE, wait_until};
+
+const SERIALD: &str = env!("CARGO_BIN_EXE_seriald");
+
+/// A port that nobody has just now.
+fn free_port() -> SocketAddr {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let listener = TcpListener::bind(any).expect("bound");
+    listener.local_addr().expect("an address")
+}
+
+/// A configuration of one VM, `a`, and no control socket.
+fn configure(dir: &TempDir, metrics: Value) {
+    let path = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
+    let vm = json!({"id": "a", "serial": path("a.sock"), "log": path("a.log")});
+    let mut config = json!({"vms": [vm]});
+    if !metrics.is_null() {
+        config["metrics"] = metrics;
+    }
+    fs::write(dir.path().join("c.json"), config.to_string()).expect("written");
+}
+
+fn command(dir: &TempDir) -> Command {
+    let mut command = Command::new(SERIALD);
+    command.arg("run").arg("--config").arg(dir.path().join("c.json"));
+    command
+}
+
+fn start(dir: &TempDir) -> Process {
+    Process::start("seriald", dir.path(), &mut command(dir))
+}
+
+fn wait_for(address: SocketAddr) {
+    wait_until(PATIENCE, "the address", || Client::try_tcp(address).is_some());
+}
+
+/// The page, each time by a new connection.
+fn page(address: SocketAddr) -> String {
+    String::from_utf8(Client::tcp(address).get("/metrics").body).expect("UTF-8")
+}
+
+#[test]
+fn a_port_that_another_has_ends_the_start_with_the_key_and_the_way_out() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let taken = TcpListener::bind(free_port()).expect("bound");
+    let address = taken.local_addr().expect("an address");
+    configure(&dir, json!({"listen": address.port()}));
+    let refused = command(&dir).env("RUST_LOG", "off").output().expect("it runs");
+    let (port, said) = (address.port(), String::from_utf8_lossy(&refused.stderr));
+    let expected = format!(
+        "seriald: metrics.listen: cannot listen on {address}: Address already in use (os error \
+         98): another process has that port (`ss -ltnp 'sport = :{port}'` names it); give another \
+         one\n"
+    );
+    assert_eq!((said.as_ref(), refused.status.code()), (expected.as_str(), Some(1)));
+    // What only looks binds nothing.
+    let checked = command(&dir).arg("--check").output().expect("it runs");
+    assert!(checked.status.success());
+}
+
+#[test]
+fn a_reload_moves_the_address_and_says_whether_it_was_taken() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (one, other) = (free_port(), free_port());
+    configure(&dir, json!({"listen": one.to_string()}));
+    let mut seriald = start(&dir);
+    wait_for(one);
+    assert!(!page(one).contains("seriald_vm_connected"));
+    configure(&dir, json!({"listen": other.to_string(), "per_vm": true}));
+    seriald.signal("HUP");
+    wait_for(other);
+    assert!(Client::try_tcp(one).is_none(), "the one before is closed");
+    assert!(page(other).contains("seriald_vm_connected{vm=\"a\"} 0\n"));
+    // One that can't be had is told: in the log, and to whoever scrapes what is there still.
+    let taken = TcpListener::bind(one).expect("bound");
+    configure(&dir, json!({"listen": one.to_string()}));
+    seriald.signal("HUP");
+    let failed = "seriald_config_last_reload_successful 0\n";
+    wait_until(PATIENCE, "its failure", || page(other).contains(failed));
+    assert!(seriald.output().contains("ERROR] metrics.listen: cannot listen on "));
+    fs::write(dir.path().join("c.json"), "{").expect("written");
+    seriald.signal("HUP");
+    wait_until(PATIENCE, "a refusal", || seriald.output().contains("not reloaded"));
+    assert!(page(other).contains(failed));
+    drop(taken);
+    configure(&dir, json!({"listen": other.to_string()}));
+    seriald.signal("HUP");
+    let well = "seriald_config_last_reload_successful 1\n";
+    wait_until(PATIENCE, "all is well", || page(other).contains(well));
+    configure(&dir, Value::Null);
+    seriald.signal("HUP");
+    wait_until(PATIENCE, "its end", || Client::try_tcp(other).is_none());
+    assert!(seriald.terminate_and_wait().success());
+}
+
+#[test]
+fn an_upgrade_refuses_no_scrape_and_counts_on() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let address = free_port();
+    configure(&dir, json!({"listen": address.to_string()}));
+    let mut seriald = start(&dir);
+    wait_for(address);
+    let started = |page: &str| {
+        let line = page.lines().find(|line| line.starts_with("process_start_time_seconds "));
+        let time = line.and_then(|line| line.rsplit(' ').next());
+        time.and_then(|time| time.parse::<f64>().ok()).expect("a time")
+    };
+    let before = page(address);
+    let over = AtomicBool::new(false);
+    let asked = thread::scope(|scope| {
+        let asker = scope.spawn(|| {
+            let mut asked = 0;
+            while !over.load(Ordering::Relaxed) {
+                // Whoever was let in may be cut off by the upgrade, nobody is refused.
+                Client::tcp(address);
+                asked += 1;
+            }
+            asked
+        });
+        for _ in 0..3 {
+            let pid = seriald.id().to_string();
+            let upgraded = Command::new(SERIALD).args(["upgrade", "--pid", &pid]).output();
+            let upgraded = upgraded.expect("it runs");
+            assert!(upgraded.status.success(), "{upgraded:?}");
+        }
+        over.store(true, Ordering::Relaxed);
+        asker.join().expect("never refused")
+    });
+    assert!(asked > 0);
+    let after = page(address);
+    // As the wall clock has it, which may be set a little.
+    assert!((started(&after) - started(&before)).abs() < 1.0, "the process is the same one");
+    let accepted = |page: &str| -> u64 {
+        let value =
+            page.lines().find_map(|line| line.strip_prefix("seriald_clients_accepted_total "));
+        value.and_then(|value| value.parse().ok()).expect("a number")
+    };
+    assert!(accepted(&after) > accepted(&before));
+    // A configuration without it takes it away with the next upgrade.
+    configure(&dir, Value::Null);
+    let pid = seriald.id().to_string();
+    let upgraded =
+        Command::new(SERIALD).args(["upgrade", "--pid", &pid]).output().expect("it runs");
+    assert!(upgraded.status.success());
+    wait_until(PATIENCE, "its end", || Client::try_tcp(address).is_none());
+    assert!(seriald.terminate_and_wait().success());
+}
