@@ -12,6 +12,7 @@ mod deadlines;
 mod garbage;
 mod metrics;
 mod program;
+mod prometheus;
 mod schema;
 mod scraped_program;
 mod scraping;
