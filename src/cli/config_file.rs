@@ -190,10 +190,10 @@ mod tests {
                 "x.json:2:23: vms[1].log: unknown key \"max_byte\", did you mean \"max_bytes\"?",
             ),
             (
-                "{\"metrics\": []}",
-                "x.json:1:2: unknown key \"metrics\", the keys here are: control, coalesce_us, \
-                 dial_timeout_s, hold_bytes_total, host_rate_bytes, host_burst_bytes, \
-                 after_rotate_parallel, log, watch, instances, vms",
+                "{\"colours\": []}",
+                "x.json:1:2: unknown key \"colours\", the keys here are: control, metrics, \
+                 coalesce_us, dial_timeout_s, hold_bytes_total, host_rate_bytes, \
+                 host_burst_bytes, after_rotate_parallel, log, watch, instances, vms",
             ),
             ("{\"watch\": \"/vms/*\"}", "x.json:1:11: watch: must be an array, is a string"),
             (

@@ -124,8 +124,8 @@ fn a_wrong_configuration_is_refused_with_its_place_and_nothing_is_made() {
         ("{\"vms\": [{]}", ":1:11: not JSON: key must be a string"),
         ("{\"log\": {\"keep\": \"4\"}}", ":1:18: log.keep: must be a whole number, is a string"),
         (
-            "{\"metrics\": \"/run/c.sock\"}",
-            ":1:2: unknown key \"metrics\", the keys here are: control, coalesce_us, \
+            "{\"colours\": \"/run/c.sock\"}",
+            ":1:2: unknown key \"colours\", the keys here are: control, metrics, coalesce_us, \
              dial_timeout_s, hold_bytes_total, host_rate_bytes, host_burst_bytes, \
              after_rotate_parallel, log, watch, instances, vms",
         ),
