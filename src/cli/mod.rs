@@ -4,6 +4,8 @@
 //! **Invariant:** the library beneath never prints.
 
 mod asking;
+mod attach;
+mod completions;
 mod config_file;
 mod control_keys;
 #[cfg(feature = "demo")]
@@ -12,6 +14,7 @@ mod handover;
 mod launch;
 mod launch_file;
 mod log;
+mod logs;
 mod metrics_keys;
 mod notice;
 mod roster;
@@ -19,6 +22,8 @@ mod run;
 mod service;
 mod snapshot;
 mod supervise;
+mod terminal;
+mod top;
 mod upgrade;
 mod vm_arg;
 
@@ -50,9 +55,13 @@ enum Command {
     Supervise(supervise::Args),
     Upgrade(upgrade::Args),
     Ls(asking::ls::Args),
+    Top(top::Args),
+    Logs(logs::Args),
+    Attach(attach::Args),
     Rotate(asking::each::Rotate),
     Adopt(asking::adopt::Args),
     Release(asking::each::Release),
+    Completions(completions::Args),
     #[cfg(feature = "demo")]
     Demo(demo::Args),
 }
@@ -66,9 +75,8 @@ enum Failure {
     Failed(String),
     /// It failed and has said why already: exit code 1.
     Told,
-    /// Interrupted by a signal before its end: exit code 130, as of a shell's.
-    #[cfg(feature = "demo")]
-    Interrupted,
+    /// A signal of this number ended it: exit code 128 and that, as of a shell's.
+    Signal(u8),
 }
 
 impl fmt::Display for Failure {
@@ -76,8 +84,7 @@ impl fmt::Display for Failure {
         match self {
             Failure::Usage(why) | Failure::Failed(why) => f.write_str(why),
             Failure::Told => f.write_str("failed"),
-            #[cfg(feature = "demo")]
-            Failure::Interrupted => f.write_str("interrupted"),
+            Failure::Signal(number) => write!(f, "ended by signal {number}"),
         }
     }
 }
@@ -107,9 +114,13 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Supervise(args) => supervise::supervise(args),
         Command::Upgrade(args) => upgrade::upgrade(&args),
         Command::Ls(args) => asking::ls::ls(&args),
+        Command::Top(args) => top::top(&args),
+        Command::Logs(args) => logs::logs(&args),
+        Command::Attach(args) => attach::attach(&args),
         Command::Rotate(args) => asking::each::rotate(&args),
         Command::Adopt(args) => asking::adopt::adopt(&args),
         Command::Release(args) => asking::each::release(&args),
+        Command::Completions(args) => completions::completions(&args),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::demo(&args),
     };
@@ -134,8 +145,7 @@ fn exit_code(done: Result<(), Failure>) -> ExitCode {
             ExitCode::FAILURE
         }
         Err(Failure::Told) => ExitCode::FAILURE,
-        #[cfg(feature = "demo")]
-        Err(Failure::Interrupted) => ExitCode::from(130),
+        Err(Failure::Signal(number)) => ExitCode::from(128_u8.saturating_add(number)),
     }
 }
 

@@ -25,7 +25,7 @@ pub struct Ended {
 }
 
 impl Ended {
-    fn of(output: Output) -> Ended {
+    pub fn of(output: Output) -> Ended {
         Ended {
             code: output.status.code(),
             out: String::from_utf8(output.stdout).expect("UTF-8"),

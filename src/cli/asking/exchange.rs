@@ -6,6 +6,7 @@
 use crate::cli::Failure;
 use seriald::control::answer::{AnswerParser, Part};
 use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -129,6 +130,11 @@ impl Exchange {
         (self.stream, self.read)
     }
 
+    /// Whether all that was read has been given on: what is to come has to be waited for.
+    pub fn is_drained(&self) -> bool {
+        self.used == self.read.len()
+    }
+
     /// A failure of this exchange.
     pub fn failed(&self, why: &dyn std::fmt::Display) -> Failure {
         Failure::Failed(format!("{}: {why}", self.place.display()))
@@ -153,6 +159,12 @@ impl Exchange {
             }
             Err(error) => Err(self.failed(&error)),
         }
+    }
+}
+
+impl AsFd for Exchange {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 }
 

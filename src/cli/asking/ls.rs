@@ -20,6 +20,9 @@ pub struct Args {
     /// For programs: a JSON array, sorted by name.
     #[arg(long)]
     json: bool,
+    /// Names alone, one a line.
+    #[arg(long, conflicts_with = "json")]
+    ids: bool,
     #[command(flatten)]
     socket: Socket,
 }
@@ -36,6 +39,10 @@ pub fn ls(args: &Args) -> Result<(), Failure> {
     vms.sort_by(|one, other| one["id"].as_str().cmp(&other["id"].as_str()));
     if args.json {
         say(Value::Array(vms));
+        return Ok(());
+    }
+    if args.ids {
+        vms.iter().filter_map(|vm| vm["id"].as_str()).for_each(say);
         return Ok(());
     }
     let rows: Vec<[String; 7]> = vms.iter().map(row).collect();

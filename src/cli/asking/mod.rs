@@ -6,7 +6,7 @@
 
 pub mod adopt;
 pub mod each;
-mod exchange;
+pub mod exchange;
 pub mod ls;
 
 use crate::cli::Failure;
@@ -47,8 +47,13 @@ impl Socket {
         serde_json::from_slice(&body).map_err(|error| exchange.failed(&format!("no JSON: {error}")))
     }
 
+    /// What there is at a path, as it came.
+    pub fn get(&self, path: &str, patience: Duration) -> Result<Vec<u8>, Failure> {
+        self.open(&Question { patience: Some(patience), ..Question::of("GET", path) })?.whole_body()
+    }
+
     /// Asks, and gives the answer as it comes, if it is no error.
-    fn open(&self, question: &Question<'_>) -> Result<Exchange, Failure> {
+    pub fn open(&self, question: &Question<'_>) -> Result<Exchange, Failure> {
         let mut exchange = Exchange::begin(&self.path(), question)?;
         if matches!(exchange.status(), 101 | 200..300) {
             return Ok(exchange);
@@ -62,7 +67,7 @@ impl Socket {
 }
 
 /// The text without what would change a terminal: a path may have anything in it.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     text.chars().fold(String::new(), |mut shown, c| {
         match c {
             '"' | '\'' => shown.push(c),

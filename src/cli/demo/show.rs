@@ -13,6 +13,7 @@ use seriald::config::Config;
 use seriald::env::os::stopwatch::Stopwatch;
 use seriald::reactor::{EventKind, Stats, VmId};
 use seriald::vm::CloseReason;
+use signal_hook::consts::SIGINT;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -217,6 +218,6 @@ impl Show<'_> {
     }
 
     fn interrupted(&self) -> Result<(), Failure> {
-        if self.reactor.is_stopping() { Err(Failure::Interrupted) } else { Ok(()) }
+        if self.reactor.is_stopping() { Err(Failure::Signal(SIGINT as u8)) } else { Ok(()) }
     }
 }
