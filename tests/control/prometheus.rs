@@ -56,6 +56,27 @@ fn promtool_takes_the_alerts_and_each_fires_where_it_should() {
 }
 
 #[test]
+fn promtool_takes_every_expression_of_the_dashboard() {
+    let Some(promtool) = skip::program("promtool") else { return };
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut rules = String::from("groups:\n- name: dashboard\n  rules:\n");
+    let expressions = strings("expr");
+    assert!(expressions.len() > 30, "{}", expressions.len());
+    for (n, expression) in expressions.iter().enumerate() {
+        // As Grafana has filled them in by the time that they are asked.
+        let filled = expression
+            .replace("$__rate_interval", "1m")
+            .replace("$__interval", "1m")
+            .replace("$__range", "1h");
+        let quoted = serde_json::to_string(&filled).expect("a string");
+        rules += &format!("  - {{record: \"expression:{n}\", expr: {quoted}}}\n");
+    }
+    let path = dir.path().join("rules.yml");
+    std::fs::write(&path, rules).expect("written");
+    run(Command::new(&promtool).args(["check", "rules"]).arg(path));
+}
+
+#[test]
 fn each_alert_has_a_test_in_which_it_fires() {
     let read = |name: &str| std::fs::read_to_string(shipped(name)).expect("it is there");
     let (rules, tests) = (read("alerts.yml"), read("alerts_test.yml"));
@@ -87,10 +108,8 @@ fn the_dashboard_and_the_alerts_use_no_metric_that_is_not_there() {
             || elsewhere.contains(&name)
     };
     let read = |name: &str| std::fs::read_to_string(shipped(name)).expect("it is there");
-    let dashboard: Value = serde_json::from_str(&read("dashboard.json")).expect("JSON");
-    let mut expressions = String::new();
-    collect(&dashboard, &mut expressions);
-    for (what, text) in [("dashboard", expressions), ("alerts", read("alerts.yml"))] {
+    let of_dashboard = [strings("expr"), strings("query")].concat().join("\n");
+    for (what, text) in [("dashboard", of_dashboard), ("alerts", read("alerts.yml"))] {
         let names = metrics_in(&text);
         assert!(names.len() > 15, "{what}: {names:?}");
         for name in names {
@@ -99,23 +118,28 @@ fn the_dashboard_and_the_alerts_use_no_metric_that_is_not_there() {
     }
 }
 
-/// Every expression and query of a dashboard.
-fn collect(value: &Value, into: &mut String) {
-    match value {
-        Value::Object(members) => {
-            for (key, member) in members {
-                match member {
-                    Value::String(text) if key == "expr" || key == "query" => {
-                        into.push_str(text);
-                        into.push('\n');
+/// Every string of the dashboard that stands behind this key.
+fn strings(key: &str) -> Vec<String> {
+    fn collect(value: &Value, wanted: &str, into: &mut Vec<String>) {
+        match value {
+            Value::Object(members) => {
+                for (key, member) in members {
+                    match member {
+                        Value::String(text) if key == wanted => into.push(text.clone()),
+                        member => collect(member, wanted, into),
                     }
-                    member => collect(member, into),
                 }
             }
+            Value::Array(members) => {
+                members.iter().for_each(|member| collect(member, wanted, into));
+            }
+            _ => {}
         }
-        Value::Array(members) => members.iter().for_each(|member| collect(member, into)),
-        _ => {}
     }
+    let text = std::fs::read_to_string(shipped("dashboard.json")).expect("it is there");
+    let mut found = Vec::new();
+    collect(&serde_json::from_str(&text).expect("JSON"), key, &mut found);
+    found
 }
 
 /// The words that can only be names of metrics.

@@ -5,7 +5,7 @@
 //! of; what a VM prints is in none. A piece is bounded, however many VMs there are.
 
 use super::body::Made;
-use super::metrics_of_vms::VmFamily;
+use super::metrics_of_vms::{Of, VmFamily};
 use crate::control::metrics::{Page, seconds};
 use crate::env::{Env, Moment};
 use crate::limits;
@@ -100,7 +100,8 @@ impl<E: Env> Reactor<E> {
                 left -= 1;
                 *next = key.slot as usize + 1;
                 if let Some(slot) = self.table.get(key) {
-                    page.sample(told.name, Some(("vm", slot.id())), (told.number)(slot, now));
+                    let number = (told.number)(&Of { slot, now });
+                    page.sample(told.name, Some(("vm", slot.id())), number);
                 }
             }
             (*family, *next) = (*family + 1, 0);

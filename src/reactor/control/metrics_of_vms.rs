@@ -15,7 +15,13 @@ pub(super) struct VmFamily<E: Env> {
     pub name: &'static str,
     pub help: &'static str,
     pub kind: Kind,
-    pub number: fn(&Slot<E>, Moment) -> Number,
+    pub number: fn(&Of<'_, E>) -> Number,
+}
+
+/// The VM that a sample is of.
+pub(super) struct Of<'a, E: Env> {
+    pub slot: &'a Slot<E>,
+    pub now: Moment,
 }
 
 /// A sample's value.
@@ -42,7 +48,7 @@ impl From<u64> for Number {
 const fn counter<E: Env>(
     name: &'static str,
     help: &'static str,
-    number: fn(&Slot<E>, Moment) -> Number,
+    number: fn(&Of<'_, E>) -> Number,
 ) -> VmFamily<E> {
     VmFamily { name, help, kind: Kind::Counter, number }
 }
@@ -50,7 +56,7 @@ const fn counter<E: Env>(
 const fn gauge<E: Env>(
     name: &'static str,
     help: &'static str,
-    number: fn(&Slot<E>, Moment) -> Number,
+    number: fn(&Of<'_, E>) -> Number,
 ) -> VmFamily<E> {
     VmFamily { name, help, kind: Kind::Gauge, number }
 }
@@ -59,67 +65,67 @@ impl<E: Env> VmFamily<E> {
     /// All of them. Each is a series a VM: what is not asked for in an alert, a graph or a search
     /// for one noisy VM has no place here.
     pub(super) const ALL: &'static [VmFamily<E>] = &[
-        gauge("seriald_vm_connected", "Whether its console is connected.", |slot, _| {
-            u64::from(matches!(slot.vm.state(), State::Streaming { .. })).into()
+        gauge("seriald_vm_connected", "Whether its console is connected.", |vm| {
+            u64::from(matches!(vm.slot.vm.state(), State::Streaming { .. })).into()
         }),
         gauge(
             "seriald_vm_unserved",
             "Whether its VMM has no thread any more that serves the console.",
-            |slot, _| u64::from(slot.vm.is_unserved()).into(),
+            |vm| u64::from(vm.slot.vm.is_unserved()).into(),
         ),
-        counter("seriald_vm_read_bytes_total", "Bytes read from its console.", |slot, _| {
-            slot.read_bytes.into()
+        counter("seriald_vm_read_bytes_total", "Bytes read from its console.", |vm| {
+            vm.slot.read_bytes.into()
         }),
-        counter("seriald_vm_written_bytes_total", "Bytes written to its log.", |slot, _| {
-            slot.log.counters().written_bytes.into()
+        counter("seriald_vm_written_bytes_total", "Bytes written to its log.", |vm| {
+            vm.slot.log.counters().written_bytes.into()
         }),
         counter(
             "seriald_vm_lost_bytes_total",
             "Bytes that were read from its console and are in no file.",
-            |slot, _| slot.log.counters().lost_bytes.into(),
+            |vm| vm.slot.log.counters().lost_bytes.into(),
         ),
         counter(
             "seriald_vm_rate_limited_bytes_total",
             "Those of its lost bytes that were above its rate, or the host's.",
-            |slot, _| {
-                let counters = slot.log.counters();
+            |vm| {
+                let counters = vm.slot.log.counters();
                 (counters.lost_rate_limit + counters.lost_host_rate_limit).into()
             },
         ),
-        gauge("seriald_vm_held_bytes", "Bytes that wait for its log.", |slot, _| {
-            (slot.log.held_bytes() as u64).into()
+        gauge("seriald_vm_held_bytes", "Bytes that wait for its log.", |vm| {
+            (vm.slot.log.held_bytes() as u64).into()
         }),
         gauge(
             "seriald_vm_lag_seconds",
             "The time for which its log has not had all that was read.",
-            |slot, now| Number::Time(slot.log.lag(now)),
+            |vm| Number::Time(vm.slot.log.lag(vm.now)),
         ),
-        gauge("seriald_vm_log_bytes", "Bytes in its log, backups not counted.", |slot, _| {
-            slot.log.size().into()
+        gauge("seriald_vm_log_bytes", "Bytes in its log, backups not counted.", |vm| {
+            vm.slot.log.size().into()
         }),
-        counter("seriald_vm_rotations_total", "Rotations of its log.", |slot, _| {
-            slot.log.counters().rotations.into()
+        counter("seriald_vm_rotations_total", "Rotations of its log.", |vm| {
+            vm.slot.log.counters().rotations.into()
         }),
         counter(
             "seriald_vm_rotation_failures_total",
             "Rotations of its log that failed and were tried again.",
-            |slot, _| slot.log.counters().rotation_failures.into(),
+            |vm| vm.slot.log.counters().rotation_failures.into(),
         ),
-        counter("seriald_vm_connects_total", "Connections made to its console.", |slot, _| {
-            u64::from(slot.connects).into()
+        counter("seriald_vm_connects_total", "Connections made to its console.", |vm| {
+            u64::from(vm.slot.connects).into()
         }),
         counter(
             "seriald_vm_displacements_total",
             "Times that another client took its console.",
-            |slot, _| u64::from(slot.aside.displaced).into(),
+            |vm| u64::from(vm.slot.aside.displaced).into(),
         ),
-        counter("seriald_vm_reboots_total", "Resets of its guest, and vm.reboot.", |slot, _| {
-            slot.aside.ends.reboots.into()
+        counter("seriald_vm_reboots_total", "Resets of its guest, and vm.reboot.", |vm| {
+            vm.slot.aside.ends.reboots.into()
         }),
         counter(
             "seriald_vm_upstream_losses_possible_total",
             "Ends of its stream that may have cost bytes in the VMM.",
-            |slot, _| u64::from(slot.aside.upstream_loss_possible).into(),
+            |vm| u64::from(vm.slot.aside.upstream_loss_possible).into(),
         ),
     ];
 }
