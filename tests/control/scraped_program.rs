@@ -1,7 +1,9 @@
 //! The address for counters of the binary: where its configuration says, over reloads and upgrades.
 
 use std::fs;
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -156,5 +158,55 @@ fn an_upgrade_refuses_no_scrape_and_counts_on() {
         Command::new(SERIALD).args(["upgrade", "--pid", &pid]).output().expect("it runs");
     assert!(upgraded.status.success());
     wait_until(PATIENCE, "its end", || Client::try_tcp(address).is_none());
+    assert!(seriald.terminate_and_wait().success());
+}
+
+#[test]
+fn a_log_that_cannot_be_written_lags_and_what_it_holds_and_loses_is_told() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let address = free_port();
+    configure(&dir, json!({"listen": address.to_string(), "per_vm": true}));
+    let path = dir.path().join("c.json");
+    let text = fs::read_to_string(&path).expect("a configuration");
+    let mut config: Value = serde_json::from_str(&text).expect("JSON");
+    config["log"] = json!({"hold_bytes": 8192, "on_overflow": "newest"});
+    fs::write(&path, config.to_string()).expect("written");
+    let listener = UnixListener::bind(dir.path().join("a.sock")).expect("a listener");
+    let mut limited = Command::new("sh");
+    // No file may have more than eight blocks of 512 bytes.
+    limited.args(["-c", "ulimit -f 8; exec \"$@\"", "sh", SERIALD, "run", "--config"]).arg(&path);
+    let mut seriald = Process::start("seriald", dir.path(), &mut limited);
+    let (mut console, _) = listener.accept().expect("a client");
+    wait_for(address);
+    console.write_all(&[b'x'; 20_000]).expect("sent");
+    wait_until(PATIENCE, "all of it", || {
+        page(address).contains("\nseriald_read_bytes_total 20000\n")
+    });
+    let mut text = String::new();
+    // Within the turn in which the write failed no time has passed yet.
+    wait_until(PATIENCE, "a lag", || {
+        text = page(address);
+        !text.contains("\nseriald_lag_seconds 0\n")
+    });
+    for line in [
+        "seriald_written_bytes_total 4096",
+        "seriald_held_bytes 8192",
+        "seriald_vms_behind 1",
+        "seriald_lost_bytes_total{cause=\"write_failed\"} 7712",
+        "seriald_vm_held_bytes{vm=\"a\"} 8192",
+        "seriald_vm_lost_bytes_total{vm=\"a\"} 7712",
+        "seriald_vm_rate_limited_bytes_total{vm=\"a\"} 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in {text}");
+    }
+    let is_above_zero = |name: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.and_then(|value| value.parse::<f64>().ok()).is_some_and(|value| value > 0.0)
+    };
+    for name in
+        ["seriald_lag_seconds", "seriald_vm_lag_seconds{vm=\"a\"}", "seriald_write_failures_total"]
+    {
+        assert!(is_above_zero(name), "{name} in {text}");
+    }
     assert!(seriald.terminate_and_wait().success());
 }
