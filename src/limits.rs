@@ -97,6 +97,11 @@ pub const DRAIN_DEADLINE_UNPAUSED: Duration = Duration::from_secs(1);
 
 /// The deadline of a question to CH's API that only reads (ping, info).
 pub const API_QUERY_DEADLINE: Duration = Duration::from_secs(10);
+/// How long CH may take to do something, unless told otherwise: a snapshot writes the guest's whole
+/// memory, 256 GiB of it in ten minutes.
+pub const API_OPERATION_DEADLINE: Duration = Duration::from_secs(600);
+/// Most seconds that a request may ask for: a day.
+pub const API_TIMEOUT_S_MAX: u64 = 86_400;
 /// API questions that may wait for their turn behind the one under way, per VM.
 pub const API_QUEUE_MAX: usize = 8;
 
@@ -247,6 +252,13 @@ pub const CONTROL_IDLE_DEADLINE: Duration = Duration::from_secs(60);
 pub const CONTROL_REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a client may take no byte of its answer.
 pub const CONTROL_ROOM_DEADLINE: Duration = Duration::from_secs(10);
+
+/// State changes that are kept for those who come back, in bytes: some 7,000 of them.
+pub const FEED_BYTES: usize = 1024 * 1024;
+/// Longest reason in one, in bytes; CH's own words are as long at most.
+pub const FEED_WHY_BYTES: usize = 1024;
+/// What one step of a follower looks at, most of it of other VMs perhaps.
+pub const FEED_LINES_A_PIECE: usize = 256;
 
 /// An ongoing failure is logged once in this time.
 pub const LOG_QUIET: Duration = Duration::from_secs(30);

@@ -4,13 +4,14 @@
 //! **Invariant:** what CH is sent (`config`, `restore`) is not read here, only passed on.
 
 use seriald::config::OnExit;
-use seriald::keys::json_file::{FileError, JsonFile, Node};
-use seriald::keys::log_keys::{LogKeys, seconds_or_null};
+use seriald::keys::json_file::{FileError, JsonFile};
+use seriald::keys::launch_keys::read_launch;
+use seriald::keys::log_keys::LogKeys;
 use seriald::keys::vm_keys::VmDefaults;
-use seriald::vm::launch::{LaunchSpec, Start};
-use std::ffi::OsString;
+use seriald::vm::launch::LaunchSpec;
 
-const KEYS: [&str; 10] = [
+/// All keys of such a file.
+pub const KEYS: [&str; 10] = [
     "id",
     "dir",
     "serial",
@@ -33,30 +34,7 @@ pub fn read(file: &JsonFile) -> Result<LaunchSpec, FileError> {
     let defaults =
         VmDefaults { log: LogKeys::default(), on_exit: OnExit::Close, dial_timeout: None };
     let vm = defaults.read_vm(&root, &keys, None)?;
-    if vm.api.is_none() {
-        return Err(root.wrong("key \"api\" is missing, and no \"dir\""));
-    }
-    let start = match (keys.get("config"), keys.get("restore")) {
-        (Some(node), None) => node.any_object().map(|()| Start::Create(node.text().into())),
-        (None, Some(node)) => node.any_object().map(|()| Start::Restore(node.text().into())),
-        (None, None) => Err(root
-            .wrong("\"config\" (the body of vm.create) or \"restore\" (of vm.restore) is missing")),
-        (Some(_), Some(node)) => {
-            Err(node.wrong("there is a \"config\" too: a VM is either made or restored"))
-        }
-    }?;
-    let vmm = keys.get("vmm").map(program).transpose()?;
-    let vmm = vmm.unwrap_or_else(|| vec!["cloud-hypervisor".into()]);
-    let timeout = keys.get("launch_timeout_s").map(seconds_or_null).transpose()?.flatten();
-    Ok(LaunchSpec { vm, vmm, start, timeout })
-}
-
-fn program(node: &Node<'_>) -> Result<Vec<OsString>, FileError> {
-    let words: Vec<_> = node.array()?.iter().map(Node::string).collect::<Result<_, _>>()?;
-    if words.first().is_none_or(|program| program.is_empty()) {
-        return Err(node.wrong("names no program"));
-    }
-    Ok(words.into_iter().map(OsString::from).collect())
+    read_launch(vm, &root, &keys)
 }
 
 #[cfg(test)]
@@ -64,6 +42,7 @@ mod tests {
     use super::*;
     use crate::fuzz;
     use proptest::prelude::*;
+    use seriald::vm::launch::Start;
     use std::path::Path;
 
     fn spec(text: &str) -> Result<LaunchSpec, String> {

@@ -2,12 +2,13 @@
 //!
 //! Read in this order: [`routes`] (what can be asked for), [`access`] (by whom), [`request`]
 //! (bytes to requests), [`query`] (what follows a path), [`response`] (answers to bytes),
-//! [`answer`] (the way back, for those who ask), [`frames`] (consoles), [`metrics`].
+//! [`answer`] (the way back, for those who ask), [`frames`] (consoles), [`metrics`], [`events`].
 //!
 //! **Invariant:** nothing in here opens a socket, reads a clock or knows the reactor.
 
 pub mod access;
 pub mod answer;
+pub mod events;
 pub mod frames;
 pub mod metrics;
 pub mod metrics_spec;

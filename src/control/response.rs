@@ -41,8 +41,12 @@ pub enum Status {
     InternalError = 500,
     /// It is not done here.
     NotImplemented = 501,
+    /// The VMM was asked, and did not do it.
+    BadGateway = 502,
     /// It can't be done now.
     Unavailable = 503,
+    /// The VMM was asked, and does not answer.
+    GatewayTimeout = 504,
     /// The version of HTTP is another.
     VersionNotSupported = 505,
 }
@@ -70,7 +74,9 @@ impl Status {
             Status::HeadTooLarge => "Request Header Fields Too Large",
             Status::InternalError => "Internal Server Error",
             Status::NotImplemented => "Not Implemented",
+            Status::BadGateway => "Bad Gateway",
             Status::Unavailable => "Service Unavailable",
+            Status::GatewayTimeout => "Gateway Timeout",
             Status::VersionNotSupported => "HTTP Version Not Supported",
         }
     }

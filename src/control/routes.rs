@@ -30,6 +30,16 @@ pub enum Operation {
     ReleaseVm,
     /// Rotates a VM's log.
     RotateLog,
+    /// Ends a VM's guest, or its VMM.
+    ShutDownVm,
+    /// Resets a VM's guest.
+    RebootVm,
+    /// Takes a snapshot of a VM.
+    SnapshotVm,
+    /// Starts a VM from a snapshot.
+    RestoreVm,
+    /// State changes, as they come.
+    Events,
 }
 
 /// One thing that can be asked for.
@@ -48,11 +58,15 @@ pub struct Route {
 }
 
 /// Everything that can be asked for.
-pub const ROUTES: [Route; 8] = {
+pub const ROUTES: [Route; 13] = {
     use Method::{Delete, Get, Post, Put};
-    use Operation::{GetVm, Health, ListVms, Metrics, OpenApi, PutVm, ReleaseVm, RotateLog};
+    use Operation::{Events, GetVm, Health, ListVms, Metrics, OpenApi, PutVm, RebootVm, ReleaseVm};
+    use Operation::{RestoreVm, RotateLog, ShutDownVm, SnapshotVm};
     const fn route(method: Method, path: &'static str, role: Role, operation: Operation) -> Route {
         Route { method, path, role, operation, keys: &[] }
+    }
+    const fn taking(keys: &'static [&'static str], route: Route) -> Route {
+        Route { keys, ..route }
     }
     [
         route(Get, "/healthz", Role::Scrape, Health),
@@ -60,9 +74,20 @@ pub const ROUTES: [Route; 8] = {
         route(Get, "/v1/openapi.json", Role::Read, OpenApi),
         route(Get, "/v1/vms", Role::Read, ListVms),
         route(Get, "/v1/vms/{id}", Role::Read, GetVm),
-        route(Put, "/v1/vms/{id}", Role::Admin, PutVm),
+        taking(&["wait"], route(Put, "/v1/vms/{id}", Role::Admin, PutVm)),
         route(Delete, "/v1/vms/{id}", Role::Admin, ReleaseVm),
         route(Post, "/v1/vms/{id}/rotate", Role::Admin, RotateLog),
+        taking(
+            &["wait", "timeout_s", "vmm"],
+            route(Post, "/v1/vms/{id}/shutdown", Role::Admin, ShutDownVm),
+        ),
+        taking(&["wait", "timeout_s"], route(Post, "/v1/vms/{id}/reboot", Role::Admin, RebootVm)),
+        taking(
+            &["wait", "timeout_s"],
+            route(Post, "/v1/vms/{id}/snapshot", Role::Admin, SnapshotVm),
+        ),
+        taking(&["wait"], route(Post, "/v1/vms/{id}/restore", Role::Admin, RestoreVm)),
+        taking(&["after", "follow", "vm"], route(Get, "/v1/events", Role::Read, Events)),
     ]
 };
 
@@ -163,5 +188,25 @@ mod tests {
         let routes: BTreeSet<(String, String)> =
             ROUTES.iter().map(|route| (route.method.name().into(), route.path.into())).collect();
         assert_eq!(described, routes);
+    }
+
+    #[test]
+    fn the_description_says_who_may_and_which_keys_a_query_has() {
+        let described: Value = serde_json::from_str(OPENAPI).expect("JSON");
+        let whole = |parameter: &Value| match parameter["$ref"].as_str() {
+            None => parameter.clone(),
+            Some(name) => described.pointer(&name[1..]).expect("it is there").clone(),
+        };
+        for route in ROUTES {
+            let operation =
+                &described["paths"][route.path][route.method.name().to_ascii_lowercase()];
+            assert_eq!(operation["x-role"], route.role.name(), "{}", route.path);
+            let own = operation["parameters"].as_array().into_iter().flatten().map(whole);
+            let own = own.filter(|parameter| parameter["in"] == "query");
+            let keys: BTreeSet<String> =
+                own.map(|parameter| parameter["name"].as_str().expect("a name").into()).collect();
+            let taken: BTreeSet<String> = route.keys.iter().map(|key| (*key).into()).collect();
+            assert_eq!(keys, taken, "{} {}", route.method.name(), route.path);
+        }
     }
 }

@@ -148,6 +148,8 @@ pub struct LaunchState {
     pub api_is_anothers: bool,
     /// The VMM has ended.
     pub ended: bool,
+    /// See [`LaunchSpec::digest`](crate::vm::launch::LaunchSpec::digest).
+    pub digest: Option<u64>,
 }
 
 /// Why a state was not understood.

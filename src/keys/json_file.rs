@@ -205,7 +205,7 @@ impl<'f> Node<'f> {
             let path = format!("{}{dot}{key}", self.path);
             fields.push((key, Node { file: self.file, path, raw: value.get() }));
         }
-        Ok(Object { fields })
+        Ok(Object { node: self.clone(), fields })
     }
 
     /// Checks that it is an object, whatever its keys.
@@ -216,6 +216,7 @@ impl<'f> Node<'f> {
 
 /// An object's values by key.
 pub struct Object<'f> {
+    node: Node<'f>,
     fields: Vec<(String, Node<'f>)>,
 }
 
@@ -223,6 +224,14 @@ impl<'f> Object<'f> {
     /// The value of a key, if it is there.
     pub fn get(&self, key: &str) -> Option<&Node<'f>> {
         self.fields.iter().find(|(k, _)| k == key).map(|(_, node)| node)
+    }
+
+    /// The value of a key that must be there.
+    ///
+    /// # Errors
+    /// It isn't.
+    pub fn required(&self, key: &str) -> Result<&Node<'f>, FileError> {
+        self.get(key).ok_or_else(|| self.node.wrong(format!("key {key:?} is missing")))
     }
 }
 

@@ -6,5 +6,6 @@
 //! that means nothing is refused, never ignored.
 
 pub mod json_file;
+pub mod launch_keys;
 pub mod log_keys;
 pub mod vm_keys;

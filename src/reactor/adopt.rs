@@ -69,6 +69,7 @@ impl<E: Env> Reactor<E> {
         let machine = Launch::new(&spec)
             .map_err(|error| AdoptError::Launch(spec.vm.id.clone(), error))
             .inspect_err(|error| self.count_refusal(error))?;
+        let digest = Some(spec.digest());
         let mut vm = spec.vm;
         vm.on_exit = OnExit::Close;
         // The launch's machine bounds the connection: it has a VMM to end when there is none.
@@ -76,6 +77,7 @@ impl<E: Env> Reactor<E> {
         let part = LaunchPart {
             machine,
             vmm: spec.vmm,
+            digest,
             api_is_dead: false,
             api_is_anothers: false,
             made_serial: None,

@@ -102,6 +102,7 @@ impl<E: Heritage> Reactor<E> {
                 made_api: part.made_api,
                 api_is_anothers: part.api_is_anothers,
                 ended: part.machine.has_ended(),
+                digest: part.digest,
             }),
             let_go: slot.let_go,
             machine: slot.vm.save(),
@@ -170,6 +171,7 @@ impl<E: Heritage> Reactor<E> {
         let launch = saved.launch.as_ref().map(|launch| LaunchPart {
             machine: Launch::take_over(spec.serial.clone(), launch.ended),
             vmm: Vec::new(),
+            digest: launch.digest,
             api_is_dead: false,
             api_is_anothers: launch.api_is_anothers,
             made_serial: launch.made_serial,

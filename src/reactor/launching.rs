@@ -6,7 +6,7 @@
 
 use super::Reactor;
 use super::key::{Key, Kind};
-use super::orderly::Asker;
+use super::orderly::{Asker, Question};
 use super::report::EventKind;
 use super::slot::{Line, Slot};
 use super::timers::Clock;
@@ -31,10 +31,12 @@ impl<E: Env> Reactor<E> {
                     let result = self.spawn(key);
                     self.with_launch(key, |launch| launch.on_spawned(result, now))
                 }
-                LaunchNext::Ask(call) => match self.ask(key, call, Asker::Launch, now) {
-                    Ok(()) => LaunchNext::Wait,
-                    Err(why) => self.with_launch(key, |launch| launch.on_answer(Err(why), now)),
-                },
+                LaunchNext::Ask(call) => {
+                    match self.ask(key, Question::new(call, Asker::Launch), now) {
+                        Ok(()) => LaunchNext::Wait,
+                        Err(why) => self.with_launch(key, |launch| launch.on_answer(Err(why), now)),
+                    }
+                }
                 LaunchNext::ProbeSerial => {
                     let probe = self.probe_serial(key, now);
                     self.with_launch(key, |launch| launch.on_serial_probe(probe, now))

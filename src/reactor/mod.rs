@@ -410,6 +410,7 @@ impl<E: Env> Reactor<E> {
         if let Some(what) = notes::noted(&kind) {
             self.note(key, what);
         }
+        self.tell_clients(key, &kind);
         self.events.push_back(Event { id: self.name(key), vm: VmId(key), kind });
     }
 

@@ -9,6 +9,7 @@
 //! bytes lost).
 
 use super::Reactor;
+use super::exchange::NoAnswer;
 use super::key::Key;
 use super::report::{EventKind, VmId};
 use crate::ch::api::{Call, Reply};
@@ -22,8 +23,34 @@ use std::time::Duration;
 pub(super) enum Asker {
     Launch,
     Embedder,
-    /// The steps around an embedder's question.
+    /// A client of our own API.
+    Request,
+    /// The steps around such a one's question.
     Steps,
+}
+
+impl Asker {
+    /// He is told what came of it.
+    pub(super) fn is_own(self) -> bool {
+        matches!(self, Asker::Embedder | Asker::Request)
+    }
+}
+
+/// What is asked, by whom, and how long it may take; what only reads has a deadline of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Question {
+    pub(super) call: Call,
+    pub(super) asker: Asker,
+    pub(super) within: Option<Duration>,
+}
+
+impl Question {
+    /// One that nobody has given another deadline.
+    pub(super) fn new(call: Call, asker: Asker) -> Question {
+        // How long a launch may take is said of all of it.
+        let within = (asker != Asker::Launch).then_some(limits::API_OPERATION_DEADLINE);
+        Question { call, asker, within }
+    }
 }
 
 /// One step.
@@ -33,8 +60,8 @@ pub(crate) enum Step {
     Pause,
     /// Empty the ring.
     Drain,
-    /// Put the embedder's question.
-    Ask(Call),
+    /// Put the question that all of it is about.
+    Ask(Question),
     /// Let the guest run on if we had paused it and the question failed.
     ResumeAfterFailure,
     /// Let it run on if we had paused it.
@@ -60,14 +87,14 @@ impl Progress {
     }
 }
 
-fn steps_of(call: Call) -> Vec<Step> {
-    match call {
+fn steps_of(question: Question) -> Vec<Step> {
+    match question.call {
         Call::Shutdown | Call::Delete | Call::VmmShutdown => {
-            vec![Step::Pause, Step::Drain, Step::Ask(call), Step::ResumeAfterFailure]
+            vec![Step::Pause, Step::Drain, Step::Ask(question), Step::ResumeAfterFailure]
         }
         // CH takes a snapshot only of a guest that is paused already.
-        Call::Snapshot(_) => vec![Step::Drain, Step::Ask(call)],
-        call => vec![Step::Ask(call)],
+        Call::Snapshot(_) => vec![Step::Drain, Step::Ask(question)],
+        _ => vec![Step::Ask(question)],
     }
 }
 
@@ -77,17 +104,27 @@ impl<E: Env> Reactor<E> {
     ///
     /// What ends the guest ([`Call::Shutdown`], [`Call::Delete`], [`Call::VmmShutdown`]) is asked
     /// once the guest is paused and its VMM's ring is in the log; so is [`Call::Snapshot`], whose
-    /// guest the embedder has paused.
+    /// guest the embedder has paused. A call that CH does not answer in
+    /// [`limits::API_OPERATION_DEADLINE`] has failed, whatever comes of it later.
     pub fn call(&mut self, vm: VmId, call: Call) -> bool {
-        self.take_steps(vm, steps_of(call))
+        self.take_steps(vm, steps_of(Question::new(call, Asker::Embedder)))
     }
 
     /// Pauses the guest, brings what the VMM holds back into the log, takes a snapshot into `url`
     /// (such as `file:///var/lib/vms/a/snapshot`) and lets the guest run on. What came of the
     /// snapshot is an `Answered` event for `vm.snapshot`. `false`: as [`Reactor::call`].
     pub fn snapshot(&mut self, vm: VmId, url: &str) -> bool {
-        let ask = Step::Ask(Call::snapshot_to(url));
+        self.take_snapshot(vm, Question::new(Call::snapshot_to(url), Asker::Embedder))
+    }
+
+    pub(super) fn take_snapshot(&mut self, vm: VmId, question: Question) -> bool {
+        let ask = Step::Ask(question);
         self.take_steps(vm, vec![Step::Pause, Step::Drain, ask, Step::Resume])
+    }
+
+    /// As [`Reactor::call`], for anybody.
+    pub(super) fn question(&mut self, vm: VmId, question: Question) -> bool {
+        self.take_steps(vm, steps_of(question))
     }
 
     fn take_steps(&mut self, vm: VmId, steps: Vec<Step>) -> bool {
@@ -127,8 +164,10 @@ impl<E: Env> Reactor<E> {
                 }
                 Step::Drain => {
                     let next = slot.aside.questions.asked.front();
-                    let paused_by_others =
-                        next.is_some_and(|step| matches!(step, Step::Ask(Call::Snapshot(_))));
+                    let paused_by_others = next.is_some_and(|step| match step {
+                        Step::Ask(question) => matches!(question.call, Call::Snapshot(_)),
+                        _ => false,
+                    });
                     let within = if slot.aside.questions.progress.paused || paused_by_others {
                         limits::DRAIN_DEADLINE
                     } else {
@@ -137,11 +176,14 @@ impl<E: Env> Reactor<E> {
                     self.begin_drain(key, within, Asker::Embedder, now);
                     continue;
                 }
-                Step::Ask(call) => {
-                    let name = call.name();
-                    match self.ask(key, call, Asker::Embedder, now) {
+                Step::Ask(question) => {
+                    let (name, asker) = (question.call.name(), question.asker);
+                    match self.ask(key, question, now) {
                         Ok(()) => return,
-                        Err(why) => self.on_own_answer(key, name, Err(why)),
+                        Err(why) => {
+                            let why = NoAnswer::Unreachable(why);
+                            self.on_own_answer(key, asker, name, Err(why));
+                        }
                     }
                     continue;
                 }
@@ -154,22 +196,27 @@ impl<E: Env> Reactor<E> {
             };
             let Some(call) = quiet else { continue };
             let name = call.name();
-            if let Err(why) = self.ask(key, call, Asker::Steps, now) {
+            if let Err(why) = self.ask(key, Question::new(call, Asker::Steps), now) {
                 self.on_step_answer(key, name, Err(why));
             }
         }
     }
 
-    /// The answer to a question of the embedder's.
+    /// The answer to a question of the embedder's, or of a client of our own API.
     pub(super) fn on_own_answer(
         &mut self,
         key: Key,
+        asker: Asker,
         name: &'static str,
-        answer: Result<Reply, String>,
+        answer: Result<Reply, NoAnswer>,
     ) {
         if let Some(slot) = self.table.get_mut(key) {
             slot.aside.questions.progress.failed = answer.is_err();
         }
+        if asker == Asker::Request {
+            self.on_request_answer(key, answer.as_ref().err());
+        }
+        let answer = answer.map_err(|why| why.to_string());
         self.tell(key, EventKind::Answered(name, answer));
     }
 

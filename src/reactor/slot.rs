@@ -72,6 +72,9 @@ pub(crate) struct Line<S> {
 pub(crate) struct LaunchPart {
     pub machine: Launch,
     pub vmm: Vec<OsString>,
+    /// See [`LaunchSpec::digest`](crate::vm::launch::LaunchSpec::digest); `None`: a predecessor
+    /// that did not know of it launched the VM.
+    pub digest: Option<u64>,
     /// A dead socket lies at the API path, and is removed before the start.
     pub api_is_dead: bool,
     /// Another process has bound the API path.

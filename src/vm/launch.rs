@@ -16,6 +16,7 @@ use std::time::Duration;
 mod probe;
 mod saved;
 mod spec;
+mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -95,6 +96,8 @@ pub struct Launch {
     /// The guest has run.
     ran: bool,
     failure: Option<String>,
+    /// It failed as something took too long.
+    late: bool,
     last_words: String,
 }
 
@@ -150,6 +153,7 @@ impl Launch {
             in_the_way: false,
             ran: false,
             failure: None,
+            late: false,
             last_words: String::new(),
         })
     }
@@ -157,38 +161,6 @@ impl Launch {
     /// When [`Launch::on_timer`] is due.
     pub fn deadline(&self) -> Option<Moment> {
         [self.limit, self.deadline, self.retry_at].into_iter().flatten().min()
-    }
-
-    /// The guest runs, and nobody has asked for its end.
-    pub fn is_running(&self) -> bool {
-        self.step == Step::Running
-    }
-
-    /// It has failed, and the VMM is being ended or has ended.
-    pub fn failure(&self) -> Option<&str> {
-        self.failure.as_deref()
-    }
-
-    /// Whether what lies at the API path, and at the serial path, is what its VMM made. Until the
-    /// guest runs nobody else has reason to bind there; after that a successor may.
-    pub fn is_making(&self) -> (bool, bool) {
-        let api = self.spawned && !self.ran;
-        (api, api && self.asked_to_create && !self.in_the_way)
-    }
-
-    /// Only the answer to the last question is outstanding.
-    pub fn is_booting(&self) -> bool {
-        self.step == Step::Boot
-    }
-
-    /// The VMM outlived SIGKILL, or can't be signalled: it is left.
-    pub fn has_given_up(&self) -> bool {
-        self.step == Step::GivenUp
-    }
-
-    /// It was stopped before it had come to its end.
-    pub fn was_broken_off(&self) -> bool {
-        self.broken_off
     }
 
     /// What was found at the API path.
@@ -372,7 +344,7 @@ impl Launch {
     pub fn on_timer(&mut self, now: Moment) -> LaunchNext {
         if self.limit.is_some_and(|limit| now >= limit) {
             self.limit = None;
-            return self.fail(format!("{}: not done in time", self.step_name(self.step)), now);
+            return self.fail_late(format!("{}: not done in time", self.step_name(self.step)), now);
         }
         if self.deadline.is_some_and(|deadline| now >= deadline) {
             self.deadline = None;
@@ -393,11 +365,11 @@ impl Launch {
         match self.step {
             Step::AwaitApi => {
                 let said = self.said_last();
-                self.fail(format!("wait for the VMM's API: no answer in 10 s{said}"), now)
+                self.fail_late(format!("wait for the VMM's API: no answer in 10 s{said}"), now)
             }
             Step::Connect => {
                 let within = self.connect_timeout.as_secs_f64();
-                self.fail(format!("connection to the serial socket: none in {within} s"), now)
+                self.fail_late(format!("connection to the serial socket: none in {within} s"), now)
             }
             Step::Pausing => self.drain(limits::DRAIN_DEADLINE_UNPAUSED),
             Step::Stopping => self.end(now),
@@ -452,15 +424,15 @@ impl Launch {
         LaunchNext::Ask(Call::VmmShutdown)
     }
 
-    /// Its end was asked for, and is under way.
-    pub fn is_stopping(&self) -> bool {
-        matches!(self.step, Step::Pausing | Step::Draining | Step::Stopping)
-    }
-
     /// The first failure ends the VMM, if it was started.
     pub fn fail(&mut self, why: String, now: Moment) -> LaunchNext {
         self.failure.get_or_insert(why);
         if self.spawned && self.step != Step::Ended { self.end(now) } else { self.closing() }
+    }
+
+    fn fail_late(&mut self, why: String, now: Moment) -> LaunchNext {
+        self.late |= self.failure.is_none();
+        self.fail(why, now)
     }
 
     fn end(&mut self, now: Moment) -> LaunchNext {

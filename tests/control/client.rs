@@ -33,6 +33,13 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
+    /// The JSON texts of a body that has one a line.
+    pub fn json_lines(&self) -> Vec<Value> {
+        let text = std::str::from_utf8(&self.body).expect("UTF-8");
+        assert!(text.is_empty() || text.ends_with('\n'), "{text}");
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
     /// The word for programs of an error.
     pub fn code(&self) -> String {
         self.json()["error"]["code"].as_str().expect("a code").to_owned()
@@ -98,29 +105,41 @@ impl<S: Read + Write> Client<S> {
 
     /// The next answer; `None`: the stream ends.
     pub fn answer(&mut self) -> Option<Answer> {
-        let head = self.take_to(b"\r\n\r\n")?;
-        let head = String::from_utf8(head).expect("a head in UTF-8");
-        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
-        let mut answer = Answer { status, head, body: Vec::new(), chunks: None };
+        let mut answer = self.try_head()?;
         if answer.header("Transfer-Encoding") == Some("chunked") {
             let mut chunks = 0;
-            loop {
-                let size = self.take_to(b"\r\n").expect("a chunk's size");
-                let size = String::from_utf8(size).expect("digits");
-                let size = usize::from_str_radix(size.trim_end(), 16).expect("a chunk's size");
-                let piece = self.take(size + 2);
-                if size == 0 {
-                    break;
-                }
+            while let Some(piece) = self.chunk() {
                 chunks += 1;
-                answer.body.extend_from_slice(&piece[..size]);
+                answer.body.extend_from_slice(&piece);
             }
             answer.chunks = Some(chunks);
-        } else if status != 100 {
+        } else if answer.status != 100 {
             let length = answer.header("Content-Length").expect("a length");
             answer.body = self.take(length.parse().expect("a number"));
         }
         Some(answer)
+    }
+
+    /// The head of the next answer, whose body is yet to be read.
+    pub fn head(&mut self) -> Answer {
+        self.try_head().expect("an answer")
+    }
+
+    fn try_head(&mut self) -> Option<Answer> {
+        let head = self.take_to(b"\r\n\r\n")?;
+        let head = String::from_utf8(head).expect("a head in UTF-8");
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+        Some(Answer { status, head, body: Vec::new(), chunks: None })
+    }
+
+    /// The next chunk of a body; `None`: it was the last, or the stream ends.
+    pub fn chunk(&mut self) -> Option<Vec<u8>> {
+        let size = self.take_to(b"\r\n")?;
+        let size = String::from_utf8(size).expect("digits");
+        let size = usize::from_str_radix(size.trim_end(), 16).expect("a chunk's size");
+        let mut piece = self.take(size + 2);
+        piece.truncate(size);
+        (size > 0).then_some(piece)
     }
 
     /// Whether the stream ends here. An end with bytes that nobody read is a reset.

@@ -13,19 +13,30 @@ pub fn assert_described(method: &str, path: &str, answer: &Answer) {
     let answers = &api["paths"][path][method.to_lowercase()]["responses"];
     let known = answers.get(answer.status.to_string());
     assert!(known.is_some() || answer.status >= 400, "{} is not described", answer.status);
-    let content = &known.unwrap_or(&answers["default"])["content"];
+    let known = known.unwrap_or(&answers["default"]);
+    let shared = known["$ref"].as_str().map(|name| referred(&api, name));
+    let content = &shared.unwrap_or(known)["content"];
     let media = answer.header("Content-Type").and_then(|media| media.split(';').next());
     let schema = &content[media.expect("a media type")]["schema"];
     assert!(schema.is_object(), "{method} {path}: {media:?} is not described");
+    let place = format!("{method} {path}");
     if media == Some("application/json") {
-        check(&api, schema, &answer.json(), &format!("{method} {path}"));
+        check(&api, schema, &answer.json(), &place);
     }
+    if media == Some("application/jsonl") {
+        for line in answer.json_lines() {
+            check(&api, schema, &line, &place);
+        }
+    }
+}
+
+fn referred<'a>(api: &'a Value, name: &str) -> &'a Value {
+    api.pointer(name.strip_prefix('#').expect("a local one")).expect("there")
 }
 
 fn check(api: &Value, schema: &Value, value: &Value, place: &str) {
     if let Some(name) = schema["$ref"].as_str() {
-        let schema = api.pointer(name.strip_prefix('#').expect("a local one")).expect("there");
-        return check(api, schema, value, place);
+        return check(api, referred(api, name), value, place);
     }
     if schema["nullable"] == true && value.is_null() {
         return;

@@ -62,6 +62,7 @@ fn whole() -> State {
             made_api: Some(socket(10)),
             api_is_anothers: false,
             ended: false,
+            digest: None,
         }),
         machine,
         log: log.clone(),

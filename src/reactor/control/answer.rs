@@ -1,8 +1,8 @@
 //! What becomes of a request.
 //!
 //! Owns the words of the answers.
-//! **Invariant:** whatever is asked for, one answer is given, at once; what goes on after it is
-//! the VM's own business, turn by turn.
+//! **Invariant:** whatever is asked for, one answer is given, at once or with the event that it is
+//! about; what goes on after it is the VM's own business, turn by turn.
 
 use super::body::Body;
 use super::client::Asker;
@@ -22,6 +22,8 @@ pub(super) enum Answer {
     Whole(Response),
     /// A head of this content is followed by pieces.
     Pieces(Content, Body),
+    /// It is what comes of something that was begun: see [`super::underway`].
+    Later,
 }
 
 impl From<Response> for Answer {
@@ -43,7 +45,7 @@ impl<E: Env> Reactor<E> {
             return forbidden(request, &route).into();
         }
         // Each route reads its keys; those that it does not take are refused here.
-        let _query = match Query::parse(&request.query, route.keys) {
+        let query = match Query::parse(&request.query, route.keys) {
             Ok(query) => query,
             Err(error) => return error.response().into(),
         };
@@ -57,7 +59,15 @@ impl<E: Env> Reactor<E> {
                 return Answer::Pieces(Content::Metrics, Body::Metrics(Scrape::begin()));
             }
             Operation::GetVm => self.with_vm(id, Status::Ok, |_, _| true),
-            Operation::PutVm => self.put_vm(id, &request.body),
+            Operation::PutVm => return self.put_vm(id, &request.body, &query, asker),
+            Operation::ShutDownVm => return self.shut_down(id, &query, asker),
+            Operation::RebootVm => return self.reboot(id, &query, asker),
+            Operation::SnapshotVm => return self.snapshot_for(id, &request.body, &query, asker),
+            Operation::RestoreVm => return self.restore_for(id, &request.body, &query, asker),
+            Operation::Events => match self.follow(asker.key, &query) {
+                Ok(follower) => return Answer::Pieces(Content::JsonLines, Body::Events(follower)),
+                Err(error) => error.response(),
+            },
             Operation::RotateLog => self.with_vm(id, Status::Accepted, Self::rotate),
             Operation::ReleaseVm => self.with_vm(id, Status::Accepted, |this, vm| {
                 // One that is being let go of already is no less let go of.

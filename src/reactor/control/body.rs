@@ -5,6 +5,7 @@
 //! client that takes nothing costs a piece of memory. One that waits costs nothing until it is
 //! queued by what it waits for.
 
+use super::feed::Following;
 use super::listing::Listing;
 use super::metrics::Scrape;
 use crate::env::{Env, Moment};
@@ -16,6 +17,8 @@ pub(super) enum Body {
     Vms(Listing),
     /// Counters.
     Metrics(Scrape),
+    /// State changes.
+    Events(Following),
 }
 
 /// What came of a step.
@@ -35,6 +38,7 @@ impl<E: Env> Reactor<E> {
         match body {
             Body::Vms(listing) => self.list(listing, into),
             Body::Metrics(scrape) => self.scrape(scrape, into, now),
+            Body::Events(follower) => self.tell_follower(follower, into),
         }
     }
 }

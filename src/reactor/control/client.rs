@@ -61,6 +61,13 @@ pub(super) enum Served {
     Gone,
 }
 
+/// What came of that for which a client waits.
+enum Outcome {
+    /// It is not known yet: its event queues the client.
+    Awaited,
+    Known(Response),
+}
+
 pub(super) struct Client<S> {
     stream: S,
     asker: Asker,
@@ -71,6 +78,8 @@ pub(super) struct Client<S> {
     sent: usize,
     /// The answer that is made piece by piece.
     body: Option<Body>,
+    /// Its answer is what comes of what it has asked for.
+    outcome: Option<Outcome>,
     /// The socket may hold bytes.
     readable: bool,
     queued: bool,
@@ -92,6 +101,7 @@ impl<S> Client<S> {
             output: Vec::new(),
             sent: 0,
             body: None,
+            outcome: None,
             readable: true,
             queued: false,
             late: false,
@@ -144,6 +154,21 @@ impl<S> Client<S> {
                 false
             }
         }
+    }
+
+    /// Its answer comes with what it has asked for.
+    pub(super) fn await_outcome(&mut self) {
+        self.outcome = Some(Outcome::Awaited);
+    }
+
+    /// It is this.
+    pub(super) fn know_outcome(&mut self, response: Response) {
+        self.outcome = Some(Outcome::Known(response));
+    }
+
+    /// It waits no more.
+    pub(super) fn take_outcome(&mut self) {
+        self.outcome = None;
     }
 
     /// Sends it away with a last answer.
@@ -246,6 +271,17 @@ impl<E: Env> Reactor<E> {
         if client.body.is_some() {
             return self.continue_body(key, now);
         }
+        match client.outcome.take() {
+            None => {}
+            Some(Outcome::Awaited) => {
+                client.outcome = Some(Outcome::Awaited);
+                return client.listen(&mut self.env, &mut self.scratch);
+            }
+            Some(Outcome::Known(response)) => {
+                response.encode(client.last, &mut client.output);
+                return Served::More;
+            }
+        }
         if client.last {
             return Served::Gone;
         }
@@ -279,6 +315,8 @@ impl<E: Env> Reactor<E> {
         client.last |= close;
         match answer {
             Answer::Whole(response) => response.encode(close, &mut client.output),
+            // It is encoded once it is known.
+            Answer::Later => {}
             Answer::Pieces(content, body) => {
                 response::begin_stream(content, close, &mut client.output);
                 client.body = Some(body);

@@ -8,11 +8,15 @@
 mod answer;
 mod body;
 mod client;
+mod feed;
+mod launch;
+mod life;
 mod listing;
 mod metrics;
 mod metrics_of_vms;
 mod put;
 mod scraping;
+mod underway;
 
 pub(super) use scraping::Scraping;
 
@@ -107,6 +111,10 @@ pub(super) struct Control<S> {
     knock_again_at: Option<Moment>,
     /// VMs that were taken charge of by a request; some of them may be gone.
     requested: HashSet<Key>,
+    /// State changes, for those who follow them.
+    feed: Option<feed::Feed>,
+    /// What clients have begun.
+    underway: Vec<underway::Underway>,
 }
 
 impl<S> Default for Control<S> {
@@ -118,6 +126,8 @@ impl<S> Default for Control<S> {
             knocked: false,
             knock_again_at: None,
             requested: HashSet::new(),
+            feed: None,
+            underway: Vec::new(),
         }
     }
 }
@@ -170,6 +180,7 @@ impl<E: Env> Reactor<E> {
         }
         self.control.listening = Some((spec, id));
         self.control.knocked = true;
+        self.begin_feed();
         Ok(())
     }
 
@@ -180,6 +191,7 @@ impl<E: Env> Reactor<E> {
         }
         self.control.knocked = false;
         self.control.knock_again_at = None;
+        self.control.feed = None;
         self.drop_clients();
     }
 
@@ -336,6 +348,7 @@ impl<E: Env> Reactor<E> {
         let spec = ControlSpec { mode, group, ..ControlSpec::new(path) };
         self.control.listening = Some((spec, socket));
         self.control.knocked = true;
+        self.begin_feed();
     }
 
     fn role_of(&mut self, caller: &Caller) -> Option<Role> {

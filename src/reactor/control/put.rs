@@ -4,12 +4,15 @@
 //! **Invariant:** the same request twice changes nothing the second time; a request that can't be
 //! done changes nothing at all.
 
-use super::answer::told;
+use super::answer::{Answer, told};
+use super::client::Asker;
+use super::launch::{Put, read_put};
+use super::life::read_body;
 use crate::config::VmSpec;
+use crate::control::query::Query;
 use crate::control::response::{Response, Status};
 use crate::env::Env;
-use crate::keys::json_file::JsonFile;
-use crate::keys::vm_keys::VM_KEYS;
+use crate::keys::vm_keys::VmDefaults;
 use crate::reactor::{AdoptError, Reactor, ReconfigureError, VmId};
 
 impl<E: Env> Reactor<E> {
@@ -19,39 +22,28 @@ impl<E: Env> Reactor<E> {
         self.control.requested.contains(&vm.0)
     }
 
-    /// Takes charge of a VM, or gives one that is in charge the limits that the body says.
-    pub(super) fn put_vm(&mut self, id: &str, body: &[u8]) -> Response {
-        let put = match self.put_spec(id, body) {
-            Ok(spec) => self.put(id, spec),
-            Err(why) => Err((Status::BadRequest, "bad_vm", why)),
+    /// Takes charge of a VM, or gives one that is in charge the limits that the body says; starts
+    /// its VMM, if that is what it says.
+    pub(super) fn put_vm(&mut self, id: &str, body: &[u8], query: &Query, asker: &Asker) -> Answer {
+        let defaults = self.vm_defaults();
+        let spec = match read_body(body, |file| read_put(&defaults, id, file)) {
+            Ok(Put::Launch(spec)) => return self.launch_for(id, *spec, query, asker),
+            Ok(Put::Adopt(spec)) => spec,
+            Err(why) => return Response::error(Status::BadRequest, "bad_vm", &why).into(),
         };
-        match put {
-            Ok((status, vm)) => match self.status(vm) {
-                Some(vm) => told(status, &vm),
-                None => Response::error(Status::Conflict, "gone", "it is gone already"),
-            },
+        let put = self.put(id, *spec);
+        match put.map(|(status, vm)| (status, self.status(vm))) {
+            Ok((status, Some(vm))) => told(status, &vm),
+            Ok((_, None)) => Response::error(Status::Conflict, "gone", "it is gone already"),
             Err((status, code, why)) => Response::error(status, code, &why),
         }
+        .into()
     }
 
-    fn put_spec(&self, id: &str, body: &[u8]) -> Result<VmSpec, String> {
-        let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8")?;
-        let (control, _) = self.control.listening.as_ref().ok_or("nothing is served")?;
-        let file = JsonFile::of("body", text);
-        let read = || {
-            let root = file.root()?;
-            control.vms.read_vm(&root, &root.object(&VM_KEYS)?, Some(id))
-        };
-        read().map_err(|error| error.to_string())
-    }
-
-    fn put(&mut self, id: &str, spec: VmSpec) -> Result<(Status, VmId), Refusal> {
+    pub(super) fn put(&mut self, id: &str, spec: VmSpec) -> Result<(Status, VmId), Refusal> {
         let Some(vm) = self.find(id) else {
             let vm = self.adopt(spec).map_err(refused)?;
-            // Those that are gone since need not be remembered.
-            let table = &self.table;
-            self.control.requested.retain(|key| table.get(*key).is_some());
-            self.control.requested.insert(vm.0);
+            self.note_requested(vm);
             return Ok((Status::Created, vm));
         };
         if self.is_leaving(vm) {
@@ -62,6 +54,19 @@ impl<E: Env> Reactor<E> {
             self.reconfigure(vm, spec).map_err(not_changed)?;
         }
         Ok((Status::Ok, vm))
+    }
+
+    /// What a VM is that is put, where the request leaves it out.
+    pub(super) fn vm_defaults(&self) -> VmDefaults {
+        let listening = self.control.listening.as_ref();
+        listening.map(|(spec, _)| spec.vms.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn note_requested(&mut self, vm: VmId) {
+        // Those that are gone since need not be remembered.
+        let table = &self.table;
+        self.control.requested.retain(|key| table.get(*key).is_some());
+        self.control.requested.insert(vm.0);
     }
 
     /// The names of the VMs that requests have brought.
@@ -79,9 +84,9 @@ impl<E: Env> Reactor<E> {
 }
 
 /// Why a VM is not put.
-type Refusal = (Status, &'static str, String);
+pub(super) type Refusal = (Status, &'static str, String);
 
-fn refused(error: AdoptError) -> Refusal {
+pub(super) fn refused(error: AdoptError) -> Refusal {
     let (status, code) = match &error {
         AdoptError::Spec(_) | AdoptError::Launch(..) => (Status::BadRequest, "bad_vm"),
         AdoptError::SameId(_)

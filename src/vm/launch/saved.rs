@@ -29,6 +29,7 @@ impl Launch {
             in_the_way: false,
             ran: true,
             failure: None,
+            late: false,
             last_words: String::new(),
         }
     }

@@ -34,6 +34,25 @@ pub struct LaunchSpec {
     pub timeout: Option<Duration>,
 }
 
+impl LaunchSpec {
+    /// A number that another launch hardly has: of the program and of what it runs. A successor of
+    /// this program makes the same of them (FNV-1a).
+    pub fn digest(&self) -> u64 {
+        use std::os::unix::ffi::OsStrExt;
+        let (kind, start) = match &self.start {
+            Start::Create(body) => ("config", body),
+            Start::Restore(body) => ("restore", body),
+        };
+        let words = self.vmm.iter().map(|word| word.as_bytes());
+        let parts = words.chain([kind.as_bytes(), start.as_bytes()]);
+        // Neither a word nor a JSON text has a NUL in it.
+        let bytes = parts.flat_map(|part| part.iter().chain(&[0]));
+        bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        })
+    }
+}
+
 /// Why a launch was refused before anything was started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LaunchSpecError {
