@@ -4,7 +4,7 @@
 //! **Invariant:** nothing is started before every file was understood; no VMM is left running.
 
 use crate::cli::handover::{Predecessor, Program};
-use crate::cli::{Failure, complain, launch_file, log_from, notice};
+use crate::cli::{Failure, asking, complain, launch_file, log_from, notice};
 use seriald::Seriald;
 use seriald::config::Config;
 use seriald::env::ProcessSignal;
@@ -28,19 +28,30 @@ use std::path::PathBuf;
 /// "vmm" is optional; "serial", "api" and "log" default to serial.sock, ch.sock and logs/app.log in
 /// "dir", "id" to its name. Relative paths are taken from the current directory.
 ///
+/// With --control a running seriald launches them, and this one returns once their guests run.
+/// They end with the seriald that has launched them, or by `seriald shutdown`.
+///
 /// The exit code is 1 if a VM could not be launched; the others run all the same.
 ///
-/// Example: seriald launch a.json b.json
+/// Examples:
+///   seriald launch a.json b.json
+///   seriald launch --control /run/seriald/control.sock a.json
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
     /// Launch files, one VM each.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Have the running seriald launch them whose control socket this is.
+    #[arg(long, value_name = "PATH")]
+    control: Option<PathBuf>,
 }
 
 /// Runs the subcommand.
 pub fn launch(args: Args) -> Result<(), Failure> {
+    if let Some(control) = &args.control {
+        return asking::launch::launch(control, &args.files);
+    }
     let mut program = Program::of_this_process()?;
     let (mut reactor, mut failed) = match Predecessor::of_this_process() {
         None => start(&args.files)?,

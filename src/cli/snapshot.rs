@@ -3,13 +3,18 @@
 //! Owns the wording; [`seriald::ch::snapshot`] does the work.
 //! **Invariant:** a call that failed has changed nothing; one that is repeated adds nothing.
 
+use crate::cli::asking::each::check_ids;
+use crate::cli::asking::{Socket, printable};
 use crate::cli::{Failure, say};
 use clap::Subcommand;
 use serde_json::json;
 use seriald::ch::snapshot::{self, Fork, Shown, SnapshotPath, Upgrade, Use};
 use std::path::PathBuf;
 
-/// Show a Cloud Hypervisor snapshot's paths, set its serial port to a socket, or make it a fork's.
+/// Take a snapshot, show its paths, set its serial port to a socket, or make it a fork's.
+///
+/// Snapshots are Cloud Hypervisor's, as vm.snapshot writes them: a Cloud Hypervisor snapshot is a
+/// directory with config.json, state.json and the guest's memory.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -19,6 +24,21 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Action {
+    /// Have a running seriald take a snapshot of a VM, which runs on after it.
+    ///
+    /// What its guest has said is brought into its log first, as it would be in no snapshot.
+    ///
+    /// Example: seriald snapshot take web-1 /var/lib/vms/web-1/snapshot
+    #[command(verbatim_doc_comment)]
+    Take {
+        /// The VM's name.
+        id: String,
+        /// Where it goes: a directory, which must exist, or a URL as Cloud Hypervisor has it.
+        #[arg(value_name = "DIR")]
+        to: String,
+        #[command(flatten)]
+        socket: Socket,
+    },
     /// Show the serial section and every path that a restore would use. Changes nothing.
     ///
     /// Example: seriald snapshot show /var/lib/vms/a/snapshot
@@ -64,9 +84,25 @@ enum Action {
     },
 }
 
+fn take(id: &str, to: &str, socket: &Socket) -> Result<(), Failure> {
+    check_ids(&[id.to_owned()])?;
+    let url = match to.contains("://") {
+        true => to.to_owned(),
+        false => {
+            let whole = std::path::absolute(to).map_err(Failure::failed)?;
+            format!("file://{}", whole.display())
+        }
+    };
+    let body = json!({ "url": url }).to_string();
+    socket.ask_within("POST", &format!("/v1/vms/{id}/snapshot"), &body, None)?;
+    say(format_args!("{id}: snapshot taken into {}", printable(&url)));
+    Ok(())
+}
+
 /// Runs the subcommand.
 pub fn snapshot(args: Args) -> Result<(), Failure> {
     match args.action {
+        Action::Take { id, to, socket } => take(&id, &to, &socket)?,
         Action::Show { dir, json } => {
             let shown = snapshot::show(&dir).map_err(Failure::failed)?;
             if json { say(as_json(&shown)) } else { show(&shown) }

@@ -11,21 +11,21 @@ use tempfile::TempDir;
 const BINARY: &str = env!("CARGO_BIN_EXE_seriald");
 
 /// A directory with a launch file for a guest with this kernel command line.
-struct Bench {
-    dir: TempDir,
+pub struct Bench {
+    pub dir: TempDir,
 }
 
 impl Bench {
-    fn new() -> Bench {
+    pub fn new() -> Bench {
         Bench { dir: tempfile::tempdir().expect("a directory") }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// The launch file of VM `id`, with changes laid over it.
-    fn file(&self, id: &str, cmdline: &str, changes: Value) -> String {
+    pub fn file(&self, id: &str, cmdline: &str, changes: Value) -> String {
         let dir = self.path(id);
         fs::create_dir_all(&dir).expect("made");
         fs::write(self.path("kernel"), "any").expect("written");
@@ -45,13 +45,13 @@ impl Bench {
         file.to_str().expect("UTF-8").into()
     }
 
-    fn log(&self, id: &str) -> String {
+    pub fn log(&self, id: &str) -> String {
         fs::read_to_string(self.path(id).join("logs/app.log")).unwrap_or_default()
     }
 
     /// No VMM runs, no socket is left.
     #[track_caller]
-    fn nothing_is_left(&self) {
+    pub fn nothing_is_left(&self) {
         let name = self.dir.path().to_str().expect("UTF-8");
         assert_eq!(processes(name), [0_u32; 0]);
         let left = tree(self.dir.path());
@@ -61,7 +61,7 @@ impl Bench {
 }
 
 /// What a guest of so many lines prints.
-fn output(lines: u32) -> String {
+pub fn output(lines: u32) -> String {
     let line = |n| format!("SEQ {n:08} the quick brown fox jumps over the lazy dog\n");
     format!("GUEST-UP\n{}GUEST-DONE\n", (0..lines).map(line).collect::<String>())
 }

@@ -11,6 +11,7 @@ mod demo;
 mod help;
 #[cfg(feature = "demo")]
 mod launch;
+mod life;
 mod log;
 mod logs;
 mod program;

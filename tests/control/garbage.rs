@@ -1,14 +1,19 @@
 //! What no client can do to the loop.
 
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use seriald::control::request::Method;
+use seriald::control::routes::ROUTES;
 use seriald::limits;
 
 use super::served::Served;
-use super::support::wait::PATIENCE;
+use super::support::logs::whole;
+use super::support::wait::{PATIENCE, wait_until};
 
 /// Sends bytes and reads to the end of the stream, or until nothing more comes. All that comes.
 fn exchange(served: &Served, pieces: &[&[u8]]) -> Vec<u8> {
@@ -33,6 +38,20 @@ fn starts_as_http(answer: &[u8]) -> bool {
     answer.is_empty() || answer.starts_with(b"HTTP/1.1 ")
 }
 
+/// Every route there is, with a query that it may not know. What has no end is not followed here.
+fn target() -> impl Strategy<Value = (&'static str, String)> {
+    let query = prop_oneof![
+        Just(String::new()),
+        "\\?(wait|timeout_s|vmm|after|vm|tail|mode)=[ -~&&[^ #]]{0,9}",
+    ];
+    (prop::sample::select(&ROUTES[..]), query).prop_map(|(route, query)| {
+        // One whose VM is there is let go of by the DELETE: what is asked of the others is answered
+        // by whatever is true then.
+        let id = if route.method == Method::Delete { "b" } else { "a" };
+        (route.method.name(), route.path.replace("{id}", id) + &query)
+    })
+}
+
 #[test]
 fn garbage_is_answered_by_an_error_or_by_nothing_and_the_loop_goes_on() {
     let served = Served::start();
@@ -45,6 +64,11 @@ fn garbage_is_answered_by_an_error_or_by_nothing_and_the_loop_goes_on() {
         prop::collection::vec(any::<u8>(), 0..2000),
         Just(vec![b'A'; limits::CONTROL_HEAD_BYTES_MAX + 1]),
         Just(b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 65536\r\n\r\n".to_vec()),
+        (target(), "[ -~]{0,60}").prop_map(|((method, path), body)| {
+            let length = body.len();
+            let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}");
+            format!("{head}\r\n\r\n{body}").into_bytes()
+        }),
     ];
     let mut runner = TestRunner::new(Config { cases: 200, ..Config::default() });
     let strategy = (prop::collection::vec(piece, 0..5), any::<bool>());
@@ -127,4 +151,73 @@ fn a_client_that_takes_nothing_holds_no_more_than_a_piece() {
         let answer = greedy.answer().expect("an answer");
         assert_eq!(answer.json()["vms"].as_array().expect("a list").len(), ids.len());
     }
+}
+
+/// Bytes that a console prints while clients do their worst.
+const PRINTED: usize = 4 << 20;
+
+/// What all of them come to: each of these has its turn until the console has said all.
+fn assault(served: &Served, round: usize) {
+    let connect = || UnixStream::connect(&served.path).expect("connected");
+    match round % 5 {
+        0 => {
+            let noise: Vec<u8> = (0..50_000).map(|n: usize| (n * 7 + round) as u8).collect();
+            exchange(served, &[&noise]);
+        }
+        1 => {
+            let request =
+                b"POST /v1/vms/a/snapshot HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n{}";
+            exchange(served, &request.chunks(1).collect::<Vec<_>>());
+        }
+        2 => {
+            // More than may be in, each with half a word; they are dropped all at once.
+            let crowd: Vec<UnixStream> = (0..100).map(|_| connect()).collect();
+            for mut client in &crowd {
+                let _ = client.write_all(b"GET /v1/ev");
+            }
+        }
+        3 => drop(exchange(served, &[&vec![b'A'; 10 * limits::CONTROL_HEAD_BYTES_MAX]])),
+        _ => {
+            let mut follower = connect();
+            let _ = follower.write_all(b"GET /v1/events?follow=true HTTP/1.1\r\nHost: x\r\n\r\n");
+            let _ = follower.write_all(&b"GET /v1/vms HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100));
+        }
+    }
+}
+
+#[test]
+fn whatever_clients_do_costs_no_console_a_byte() {
+    let served = Served::start();
+    let spec = served.spec("a");
+    let console = UnixListener::bind(&spec.serial).expect("bound");
+    served.adopt(&["a"]);
+    let said: Vec<u8> = (0..PRINTED / 16).flat_map(|n| format!("{n:015}\n").into_bytes()).collect();
+    let is_said = AtomicBool::new(false);
+    let mut rounds = 0;
+    thread::scope(|scope| {
+        let (said, is_said) = (&said, &is_said);
+        scope.spawn(move || {
+            let (mut stream, _) = console.accept().expect("a client");
+            for piece in said.chunks(64) {
+                stream.write_all(piece).expect("read");
+            }
+            is_said.store(true, Ordering::Relaxed);
+            // Open until all is read: an end is another matter.
+            stream.set_read_timeout(Some(PATIENCE)).expect("set");
+            let _ = stream.read(&mut [0]);
+        });
+        while rounds < 20 || !is_said.load(Ordering::Relaxed) {
+            assault(&served, rounds);
+            rounds += 1;
+        }
+        wait_until(PATIENCE, "all of it", || {
+            let vm = served.handle.find("a").expect("it turns").expect("in charge");
+            let status = served.handle.status(vm).expect("it turns").expect("in charge");
+            status.read_bytes >= PRINTED as u64
+        });
+        let vm = served.handle.find("a").expect("it turns").expect("in charge");
+        assert!(served.handle.release(vm).expect("it turns"));
+    });
+    wait_until(PATIENCE, "its end", || served.handle.find("a").expect("it turns").is_none());
+    assert!(whole(&spec.log.path) == said, "the log is another");
 }

@@ -58,7 +58,8 @@ pub fn adopt(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-fn absolute(path: &Path) -> Result<Value, Failure> {
+/// The whole path, as JSON.
+pub(super) fn absolute(path: &Path) -> Result<Value, Failure> {
     let wrong = |why: &dyn std::fmt::Display| Failure::Usage(format!("{}: {why}", path.display()));
     let whole = std::path::absolute(path).map_err(|error| wrong(&error))?;
     let text = whole.to_str().ok_or_else(|| wrong(&"is not UTF-8, which JSON must be"))?;

@@ -1,4 +1,4 @@
-//! `seriald rotate` and `seriald release`: something done to VMs by their names.
+//! `seriald rotate`, `release`, `shutdown` and `reboot`: something done to VMs by their names.
 //!
 //! Owns the words about each.
 //! **Invariant:** one that can't be done keeps no other back; the exit code tells.
@@ -33,6 +33,35 @@ pub struct Release {
     vms: Vms,
 }
 
+/// Shut down VMs that a running seriald has in charge.
+///
+/// What a guest has said is brought into its log first; the guest itself is not asked. A VM that
+/// seriald has launched ends with its VMM, of any other the guest alone, unless --vmm ends both.
+/// Returns once it is done.
+///
+/// Example: seriald shutdown web-1 web-2
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Shutdown {
+    /// End the VMM, too, whoever has launched it.
+    #[arg(long)]
+    vmm: bool,
+    #[command(flatten)]
+    vms: Vms,
+}
+
+/// Reset the guests of VMs that a running seriald has in charge.
+///
+/// As by vm.reboot of Cloud Hypervisor: the guest is not asked. Returns once it is done.
+///
+/// Example: seriald reboot web-1
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Reboot {
+    #[command(flatten)]
+    vms: Vms,
+}
+
 #[derive(clap::Args)]
 struct Vms {
     /// The VMs' names.
@@ -52,12 +81,24 @@ pub fn release(args: &Release) -> Result<(), Failure> {
     args.vms.each("DELETE", "", "released")
 }
 
+/// Runs `seriald shutdown`.
+pub fn shutdown(args: &Shutdown) -> Result<(), Failure> {
+    let query = if args.vmm { "?vmm=true" } else { "" };
+    args.vms.each("POST", &format!("/shutdown{query}"), "shut down")
+}
+
+/// Runs `seriald reboot`.
+pub fn reboot(args: &Reboot) -> Result<(), Failure> {
+    args.vms.each("POST", "/reboot", "rebooted")
+}
+
 impl Vms {
     fn each(&self, method: &str, below: &str, done: &str) -> Result<(), Failure> {
         check_ids(&self.ids)?;
         let mut outcome = Ok(());
         for id in &self.ids {
-            match self.socket.ask(method, &format!("/v1/vms/{id}{below}"), "") {
+            // It has a deadline of its own where it may take its time.
+            match self.socket.ask_within(method, &format!("/v1/vms/{id}{below}"), "", None) {
                 Ok(_) => say(format_args!("{id}: {done}")),
                 Err(why) => {
                     complain(why);

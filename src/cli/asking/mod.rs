@@ -6,13 +6,15 @@
 
 pub mod adopt;
 pub mod each;
+pub mod events;
 pub mod exchange;
+pub mod launch;
 pub mod ls;
 
 use crate::cli::Failure;
 use exchange::{Exchange, Question};
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Where the socket is looked for, unless told otherwise.
@@ -39,9 +41,25 @@ impl Socket {
         self.control.clone().or(told).unwrap_or_else(|| DEFAULT.into())
     }
 
+    /// Whoever is asked at this path.
+    pub fn at(path: &Path) -> Socket {
+        Socket { control: Some(path.to_owned()) }
+    }
+
     /// Asks, and takes the answer if it is no error.
-    fn ask(&self, method: &str, path: &str, body: &str) -> Result<Value, Failure> {
-        let question = Question { body, patience: Some(PATIENCE), ..Question::of(method, path) };
+    pub fn ask(&self, method: &str, path: &str, body: &str) -> Result<Value, Failure> {
+        self.ask_within(method, path, body, Some(PATIENCE))
+    }
+
+    /// The same, for an answer that may take longer; `None`: as long as it does.
+    pub fn ask_within(
+        &self,
+        method: &str,
+        path: &str,
+        body: &str,
+        patience: Option<Duration>,
+    ) -> Result<Value, Failure> {
+        let question = Question { body, patience, ..Question::of(method, path) };
         let mut exchange = self.open(&question)?;
         let body = exchange.whole_body()?;
         serde_json::from_slice(&body).map_err(|error| exchange.failed(&format!("no JSON: {error}")))

@@ -1,0 +1,110 @@
+//! VMs launched, rebooted, snapshotted and shut down by a running seriald, and its events.
+
+use crate::launch::{Bench, output};
+use crate::program::{Ended, Running, ended, seriald, wait_until};
+use crate::run::text;
+use serde_json::{Value, json};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+struct Served {
+    bench: Bench,
+    control: PathBuf,
+    running: Running,
+}
+
+impl Served {
+    fn start() -> Served {
+        let bench = Bench::new();
+        let control = bench.path("c.sock");
+        let running = Running::start(seriald(&["run", "--control", text(&control)]));
+        wait_until("the socket", || UnixStream::connect(&control).is_ok());
+        Served { bench, control, running }
+    }
+
+    fn ask(&self, args: &[&str]) -> Ended {
+        ended(&[args, &["--control", text(&self.control)]].concat())
+    }
+
+    fn events(&self) -> Vec<Value> {
+        let told = self.ask(&["events", "--json"]).out;
+        told.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
+    fn end(self) {
+        self.running.signal("TERM");
+        assert_eq!(self.running.end().code, Some(0));
+        self.bench.nothing_is_left();
+    }
+}
+
+#[test]
+fn a_vm_lives_at_a_running_serialds() {
+    let served = Served::start();
+    let (bench, control) = (&served.bench, &served.control);
+    // Paths are relative to whoever types.
+    let home = json!({"dir": "a", "log": {"path": "a/logs/app.log", "keep": 7}});
+    bench.file("a", "lines=3 echo=1", home);
+    let mut launch = seriald(&["launch", "--control", text(control), "a.json"]);
+    let launched = launch.current_dir(bench.dir.path()).output().expect("it runs");
+    let (out, err) = (&launched.stdout, &launched.stderr);
+    assert_eq!(String::from_utf8_lossy(out), "a: launched\n", "{}", String::from_utf8_lossy(err));
+    wait_until("its output", || bench.log("a") == output(3));
+    assert_eq!(served.ask(&["reboot", "a"]).out, "a: rebooted\n");
+    let to = bench.path("snapshot");
+    fs::create_dir(&to).expect("made");
+    let taken = served.ask(&["snapshot", "take", "a", text(&to)]);
+    assert_eq!((taken.code, taken.err.as_str()), (Some(0), ""));
+    assert!(to.join("config.json").exists());
+    let shut_down = served.ask(&["shutdown", "a"]);
+    assert_eq!((shut_down.out.as_str(), shut_down.code), ("a: shut down\n", Some(0)));
+    assert!(!bench.path("a/ch.sock").exists() && !bench.path("a/serial.sock").exists());
+    let told = served.events();
+    let told: Vec<&str> = told.iter().map(|told| told["event"].as_str().expect("a word")).collect();
+    assert!(told.starts_with(&["adopted", "connected", "launched"]), "{told:?}");
+    assert_eq!(told.last(), Some(&"closed"));
+    let people = served.ask(&["events", "--vm", "a"]);
+    assert!(people.out.contains("  a  answered  call=vm.reboot\n"), "{}", people.out);
+    served.end();
+}
+
+#[test]
+fn what_fails_is_told_by_the_vms_name_and_keeps_no_other_back() {
+    let served = Served::start();
+    let fails = served.bench.file("a", "lines=1", json!({"vmm": ["/no/such/vmm"]}));
+    let works = served.bench.file("b", "lines=1 echo=1", json!({}));
+    let launched = served.ask(&["launch", &fails, &works]);
+    let why = "launch failed: start of the VMM: /no/such/vmm: No such file or directory";
+    launched.has(1, &format!("seriald: VM \"a\": {why}"));
+    assert_eq!(launched.out, "b: launched\n");
+    served.ask(&["snapshot", "take", "b", "/no/such/place"]).has(1, "vm.snapshot: HTTP 500");
+    served.ask(&["shutdown", "x"]).is(1, "seriald: there is no VM \"x\"");
+    served.ask(&["events", "--after", "x"]).has(1, "neither the id of an event nor now");
+    // What was launched by it ends with it.
+    served.end();
+}
+
+#[test]
+fn events_are_followed_over_an_upgrade() {
+    let served = Served::start();
+    let args = ["events", "-f", "--json", "--control", text(&served.control)];
+    let mut follower = seriald(&args).stdout(Stdio::piped()).spawn().expect("it runs");
+    let out = BufReader::new(follower.stdout.take().expect("piped"));
+    let mut lines = out.lines().map(|line| line.expect("a line"));
+    let mut next =
+        || -> Value { serde_json::from_str(&lines.next().expect("a line")).expect("JSON") };
+    served.ask(&["adopt", "a", "--serial", "/s", "--log", text(&served.bench.path("a.log"))]);
+    assert_eq!(next()["event"], "adopted");
+    served.running.signal("USR2");
+    // Its successor says that nobody knows what was missed, and goes on.
+    assert_eq!(next()["event"], "missed");
+    assert_eq!(next()["event"], "adopted");
+    served.ask(&["release", "a"]);
+    assert_eq!(next()["event"], "closed");
+    follower.kill().expect("ended");
+    follower.wait().expect("reaped");
+    served.end();
+}
