@@ -234,8 +234,9 @@ pub const CONTROL_HEAD_BYTES_MAX: usize = 8 * 1024;
 pub const CONTROL_HEADERS_MAX: usize = 64;
 /// Longest body of a request to our own API, in bytes: a VM with every key takes some 2 KiB.
 pub const CONTROL_BODY_BYTES_MAX: usize = 64 * 1024;
-/// Most clients of our own API at once.
-pub const CONTROL_CLIENTS_MAX: usize = 64;
+/// Most clients of our own API at once: a hundred who look at consoles, and as many who follow
+/// logs. Each holds a piece of input and one of output, and each console the bytes below.
+pub const CONTROL_CLIENTS_MAX: usize = 256;
 /// What is read from one at once, and about what a piece of a long answer has, in bytes.
 pub const CONTROL_PIECE_BYTES: usize = 16 * 1024;
 /// VMs in a piece of a list: some 20 KiB, made in 0.1 ms.
@@ -259,6 +260,36 @@ pub const FEED_BYTES: usize = 1024 * 1024;
 pub const FEED_WHY_BYTES: usize = 1024;
 /// What one step of a follower looks at, most of it of other VMs perhaps.
 pub const FEED_LINES_A_PIECE: usize = 256;
+
+/// The newest bytes that are kept of a console that somebody watches, unless told otherwise: who is
+/// further behind what was printed is too slow. A MiB a second fills it in 0.25 s.
+pub const VIEWER_BUFFER_BYTES: usize = 256 * 1024;
+/// The least that can be asked for: a turn's read.
+pub const VIEWER_BUFFER_BYTES_MIN: usize = TURN_BUDGET;
+/// The most that can be asked for.
+pub const VIEWER_BUFFER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How long a writer may type nothing, unless told otherwise, before he is a spy.
+pub const CONSOLE_IDLE: Duration = Duration::from_secs(3600);
+/// Notices that wait for a client that takes nothing, in bytes; past that the newest are dropped.
+pub const NOTICES_BYTES_MAX: usize = 4 * 1024;
+/// What is read of a writer's input at once, and sent to a VMM in one message.
+pub const INPUT_PIECE_BYTES: usize = 4 * 1024;
+/// How far input may be ahead of what the guest has printed since. CH v53 dies of more than 256 KiB
+/// that its guest does not read (measured); half of that is left to those who must.
+pub const INPUT_AHEAD_MAX: u64 = 128 * 1024;
+/// The same with `mode=force`.
+pub const INPUT_AHEAD_FORCED_MAX: u64 = 240 * 1024;
+/// When input is sent again that a VMM's socket had no room for: of room nothing is told, as
+/// consoles are watched for bytes alone.
+pub const INPUT_RETRY: Duration = Duration::from_millis(20);
+
+/// Longest events file that is read in a turn, in bytes: ours has 0.6 MiB with a thousand backups.
+/// One that somebody else has made longer would stop the loop for as long as it takes.
+pub const CONTROL_EVENTS_BYTES_MAX: u64 = 2 * 1024 * 1024;
+/// How far back the beginning of the last lines is looked for, in bytes.
+pub const CONTROL_TAIL_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Parts of a log in a piece of an answer: bytes in a row, or a reason why there are none.
+pub const CONTROL_PARTS_A_PIECE: usize = 64;
 
 /// An ongoing failure is logged once in this time.
 pub const LOG_QUIET: Duration = Duration::from_secs(30);
@@ -284,6 +315,9 @@ pub const KEEP_MAX: u32 = 1000;
 
 const _: () = assert!(PHASE_TIME.as_nanos() < TURN_TIME.as_nanos());
 const _: () = assert!(BERTHS_MAX < u32::MAX as usize);
+const _: () = assert!(INPUT_AHEAD_MAX < INPUT_AHEAD_FORCED_MAX);
+const _: () = assert!(INPUT_AHEAD_FORCED_MAX < 256 * 1024);
+const _: () = assert!(VIEWER_BUFFER_BYTES >= VIEWER_BUFFER_BYTES_MIN);
 const _: () = assert!(HOLD_BYTES >= TURN_BUDGET);
 const _: () = assert!(MAX_BYTES_MIN <= LINE_SLACK);
 // A deadline must lie in the future, and a cut must make progress.

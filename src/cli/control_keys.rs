@@ -5,9 +5,20 @@
 
 use seriald::keys::json_file::{FileError, Node};
 use seriald::keys::log_keys::octal;
-use seriald::{ControlSpec, Grants};
+use seriald::{ControlSpec, Grants, limits};
+use std::time::Duration;
 
-const KEYS: [&str; 6] = ["path", "mode", "group", "read", "attach", "admin"];
+const KEYS: [&str; 9] = [
+    "path",
+    "mode",
+    "group",
+    "read",
+    "attach",
+    "admin",
+    "interactive",
+    "viewer_buffer_bytes",
+    "console_idle_s",
+];
 
 /// A path, or an object with `path` and what differs from the default.
 pub fn read(node: &Node<'_>) -> Result<ControlSpec, FileError> {
@@ -30,6 +41,18 @@ fn read_object(node: &Node<'_>) -> Result<ControlSpec, FileError> {
     spec.read = keys.get("read").map(grants).transpose()?.unwrap_or_default();
     spec.attach = keys.get("attach").map(grants).transpose()?.unwrap_or_default();
     spec.admin = keys.get("admin").map(grants).transpose()?.unwrap_or_default();
+    if let Some(interactive) = keys.get("interactive") {
+        spec.interactive = interactive.boolean()?;
+    }
+    if let Some(bytes) = keys.get("viewer_buffer_bytes") {
+        let (least, most) = (limits::VIEWER_BUFFER_BYTES_MIN, limits::VIEWER_BUFFER_BYTES_MAX);
+        // No more than `most`, which is a usize.
+        spec.viewer_buffer_bytes = bytes.number(least as u64..=most as u64)? as usize;
+    }
+    if let Some(seconds) = keys.get("console_idle_s") {
+        let idle = seconds.number(0..=limits::TIME_MAX.as_secs())?;
+        spec.console_idle = (idle > 0).then(|| Duration::from_secs(idle));
+    }
     Ok(spec)
 }
 
@@ -76,6 +99,18 @@ mod tests {
     }
 
     #[test]
+    fn consoles_may_be_for_lookers_alone_and_have_other_limits() {
+        let text = "{\"path\": \"a\", \"interactive\": false, \"viewer_buffer_bytes\": 65536, \
+                     \"console_idle_s\": 5}";
+        let spec = read(text).expect("valid");
+        assert!(!spec.interactive && ControlSpec::new("a").interactive);
+        assert_eq!(spec.viewer_buffer_bytes, 65536);
+        assert_eq!(spec.console_idle, Some(Duration::from_secs(5)));
+        let never = read("{\"path\": \"a\", \"console_idle_s\": 0}").expect("valid");
+        assert_eq!((never.console_idle, never.viewer_buffer_bytes), (None, 262_144));
+    }
+
+    #[test]
     fn what_is_wrong_is_named_with_its_place() {
         for (text, why) in [
             ("[]", "x.json:1:1: must be an object, is an array"),
@@ -95,9 +130,17 @@ mod tests {
                 "x.json:1:33: read.gids[0]: -1 is not a whole number from 0 to 4294967294",
             ),
             (
+                "{\"path\": \"a\", \"interactive\": 1}",
+                "x.json:1:30: interactive: must be a boolean, is a number",
+            ),
+            (
+                "{\"path\": \"a\", \"viewer_buffer_bytes\": 1}",
+                "x.json:1:38: viewer_buffer_bytes: 1 is not a whole number from 65536 to 16777216",
+            ),
+            (
                 "{\"path\": \"a\", \"write\": {}}",
                 "x.json:1:15: unknown key \"write\", the keys here are: path, mode, group, read, \
-                 attach, admin",
+                 attach, admin, interactive, viewer_buffer_bytes, console_idle_s",
             ),
         ] {
             assert_eq!(read(text).err().as_deref(), Some(why), "{text}");

@@ -6,8 +6,11 @@
 
 use crate::env::Caller;
 use crate::keys::vm_keys::VmDefaults;
+use crate::limits;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What a caller may do; a later one includes those before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,9 +67,20 @@ pub struct ControlSpec {
     pub attach: Grants,
     /// Those who may do everything.
     pub admin: Grants,
+    /// Whether anybody may type into consoles: without it neither those who were given `attach`
+    /// nor admins.
+    pub interactive: bool,
+    /// How many of the newest bytes are kept of a console that somebody watches.
+    pub viewer_buffer_bytes: usize,
+    /// How long a writer may type nothing before he is a spy; `None`: for ever.
+    pub console_idle: Option<Duration>,
     /// What a VM is that is put, where the request leaves it out.
     pub vms: VmDefaults,
 }
+
+/// See [`ControlSpec::viewer_buffer_bytes`].
+const BUFFER: RangeInclusive<usize> =
+    limits::VIEWER_BUFFER_BYTES_MIN..=limits::VIEWER_BUFFER_BYTES_MAX;
 
 /// Why no socket can be bound as a spec says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +104,9 @@ impl ControlSpec {
             read: Grants::default(),
             attach: Grants::default(),
             admin: Grants::default(),
+            interactive: true,
+            viewer_buffer_bytes: limits::VIEWER_BUFFER_BYTES,
+            console_idle: Some(limits::CONSOLE_IDLE),
             vms: VmDefaults::default(),
         }
     }
@@ -101,13 +118,16 @@ impl ControlSpec {
     pub fn validate(&self) -> Result<(), ControlSpecError> {
         let path = self.path.display();
         let length = self.path.as_os_str().len();
-        let most = crate::limits::SUN_PATH_MAX;
+        let most = limits::SUN_PATH_MAX;
         let why = if self.path.file_name().is_none() {
             format!("{path} names no file")
         } else if length > most {
             format!("{path} has {length} bytes, a socket's path has {most} at most")
         } else if self.mode & !0o777 != 0 || self.mode & 0o600 != 0o600 {
             format!("mode {:#o} is not within 0600 to 0777", self.mode)
+        } else if !BUFFER.contains(&self.viewer_buffer_bytes) {
+            let (least, most) = (BUFFER.start(), BUFFER.end());
+            format!("viewer_buffer_bytes is not within {least} to {most}")
         } else {
             return Ok(());
         };

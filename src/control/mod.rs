@@ -2,7 +2,8 @@
 //!
 //! Read in this order: [`routes`] (what can be asked for), [`access`] (by whom), [`request`]
 //! (bytes to requests), [`query`] (what follows a path), [`response`] (answers to bytes),
-//! [`answer`] (the way back, for those who ask), [`frames`] (consoles), [`metrics`], [`events`].
+//! [`answer`] (the way back, for those who ask), [`frames`], [`ring`] and [`pacing`] (consoles),
+//! [`metrics`], [`events`].
 //!
 //! **Invariant:** nothing in here opens a socket, reads a clock or knows the reactor.
 
@@ -12,7 +13,9 @@ pub mod events;
 pub mod frames;
 pub mod metrics;
 pub mod metrics_spec;
+pub mod pacing;
 pub mod query;
 pub mod request;
 pub mod response;
+pub mod ring;
 pub mod routes;

@@ -3,6 +3,7 @@
 //! Owns the spelling of heads, of errors and of chunks.
 //! **Invariant:** pure. An answer says its length before its body, or comes in chunks with an end.
 
+use super::frames::{FRAMES, RAW};
 use std::io::Write;
 
 /// What a client waits for that sent `Expect: 100-continue`.
@@ -35,6 +36,8 @@ pub enum Status {
     BodyTooLarge = 413,
     /// What is expected is not done here.
     ExpectationFailed = 417,
+    /// It goes on in another protocol alone.
+    UpgradeRequired = 426,
     /// The head is too long.
     HeadTooLarge = 431,
     /// It was tried and failed.
@@ -71,6 +74,7 @@ impl Status {
             Status::LengthRequired => "Length Required",
             Status::BodyTooLarge => "Content Too Large",
             Status::ExpectationFailed => "Expectation Failed",
+            Status::UpgradeRequired => "Upgrade Required",
             Status::HeadTooLarge => "Request Header Fields Too Large",
             Status::InternalError => "Internal Server Error",
             Status::NotImplemented => "Not Implemented",
@@ -139,10 +143,21 @@ impl Response {
         if let Some(methods) = &self.allow {
             let _ = write!(into, "Allow: {methods}\r\n");
         }
+        if self.status == Status::UpgradeRequired {
+            let _ = write!(into, "Connection: Upgrade\r\nUpgrade: {RAW}, {FRAMES}\r\n");
+        }
         // Writing into memory never fails.
         let _ = write!(into, "Content-Length: {length}\r\n\r\n");
         into.extend_from_slice(&self.body);
     }
+}
+
+/// Changes the connection into one of another protocol: what follows is its.
+pub fn switch(protocol: &str, into: &mut Vec<u8>) {
+    let _ = write!(
+        into,
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n"
+    );
 }
 
 /// Begins an answer whose pieces are yet to come.

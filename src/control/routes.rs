@@ -40,6 +40,10 @@ pub enum Operation {
     RestoreVm,
     /// State changes, as they come.
     Events,
+    /// Reads a VM's log back, and follows it.
+    ReadLog,
+    /// Looks at a VM's console, or types into it.
+    Attach,
 }
 
 /// One thing that can be asked for.
@@ -57,11 +61,14 @@ pub struct Route {
     pub keys: &'static [&'static str],
 }
 
+const LOG_KEYS: [&str; 6] = ["tail", "offset", "since", "until", "follow", "format"];
+const CONSOLE_KEYS: [&str; 3] = ["mode", "history", "offset"];
+
 /// Everything that can be asked for.
-pub const ROUTES: [Route; 13] = {
+pub const ROUTES: [Route; 15] = {
     use Method::{Delete, Get, Post, Put};
+    use Operation::{Attach, ReadLog, RestoreVm, RotateLog, ShutDownVm, SnapshotVm};
     use Operation::{Events, GetVm, Health, ListVms, Metrics, OpenApi, PutVm, RebootVm, ReleaseVm};
-    use Operation::{RestoreVm, RotateLog, ShutDownVm, SnapshotVm};
     const fn route(method: Method, path: &'static str, role: Role, operation: Operation) -> Route {
         Route { method, path, role, operation, keys: &[] }
     }
@@ -88,6 +95,9 @@ pub const ROUTES: [Route; 13] = {
         ),
         taking(&["wait"], route(Post, "/v1/vms/{id}/restore", Role::Admin, RestoreVm)),
         taking(&["after", "follow", "vm"], route(Get, "/v1/events", Role::Read, Events)),
+        taking(&LOG_KEYS, route(Get, "/v1/vms/{id}/log", Role::Read, ReadLog)),
+        // To look; to type takes more.
+        taking(&CONSOLE_KEYS, route(Get, "/v1/vms/{id}/console", Role::Read, Attach)),
     ]
 };
 

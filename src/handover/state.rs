@@ -5,6 +5,7 @@
 //! **Invariant:** what format 1 means is frozen (`fixture_1.json`); a change of meaning is another
 //! number, and a format that is not known is refused whole.
 
+use crate::control::frames::Writer;
 use crate::env::{Descriptor, SocketId};
 use crate::log::SavedLog;
 use crate::vm::SavedVm;
@@ -79,6 +80,10 @@ pub struct VmState {
     pub machine: SavedVm,
     /// Its log.
     pub log: SavedLog,
+    /// How far what was typed into its console is ahead of what its guest has printed since.
+    pub input_ahead: u64,
+    /// Who types into its console: the upgrade ends that.
+    pub writer: Option<Writer>,
     /// Counters, by the names that [`crate::VmStatus`] gives them.
     pub counters: Map<String, Value>,
 }

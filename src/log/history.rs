@@ -76,6 +76,8 @@ pub struct History<F: Files> {
     map: Map,
     /// What the map was made from.
     state: State,
+    /// Longest events file that is read.
+    events_max: u64,
 }
 
 /// By what it is noticed that a map is no longer true.
@@ -109,6 +111,15 @@ impl<F: Files> History<F> {
     /// # Errors
     /// There is no directory, or what is in it can't be read.
     pub fn open(env: &mut F, spec: &LogSpec) -> Result<Self, LogError> {
+        Self::open_within(env, spec, HISTORY_EVENTS_MAX)
+    }
+
+    /// The same, for those who must not wait: with an events file of more than `events_max` bytes
+    /// it is refused.
+    ///
+    /// # Errors
+    /// As [`History::open`].
+    pub fn open_within(env: &mut F, spec: &LogSpec, events_max: u64) -> Result<Self, LogError> {
         let path = &spec.path;
         let fail = |step, cause| LogError { path: path.to_owned(), step, cause };
         if path.file_name().and_then(|name| name.to_str()).is_none() {
@@ -128,7 +139,7 @@ impl<F: Files> History<F> {
         let map = Map::new(&[], &Found::default());
         let suffix = spec.after_rotate.as_ref().map(|after| after.suffix.clone());
         let (path, rights, state) = (path.clone(), Rights::of(env, spec)?, State::default());
-        let mut history = History { path, dir, rights, suffix, map, state };
+        let mut history = History { path, dir, rights, suffix, map, state, events_max };
         history.refresh(env)?;
         Ok(history)
     }
@@ -171,6 +182,17 @@ impl<F: Files> History<F> {
     /// no record that old.
     pub fn time_at(&self, offset: u64) -> Option<Duration> {
         self.map.time_at(offset)
+    }
+
+    /// Where the console stood at the first record after that time: what was printed by then lies
+    /// before it. `None`: there is no later record.
+    pub fn offset_after(&self, time: Duration) -> Option<u64> {
+        self.map.offset_after(time)
+    }
+
+    /// The first offset behind this one of which [`History::time_at`] tells another time.
+    pub fn next_time_after(&self, offset: u64) -> Option<u64> {
+        self.map.next_time_after(offset)
     }
 
     /// What there is from `offset` on: at most `len` bytes, and at most
@@ -253,7 +275,7 @@ impl<F: Files> History<F> {
             Err(Failure::Changed) => return Ok(None),
             Err(Failure::Error(error)) => return Err(error),
         };
-        if size > HISTORY_EVENTS_MAX {
+        if size > self.events_max {
             return Err(self.error(&name, Step::Read, io::ErrorKind::FileTooLarge.into()));
         }
         match self.read_bytes(env, &name, &file, 0, size) {

@@ -147,6 +147,16 @@ impl Map {
         self.times.iter().rfind(within).map(|(time, _)| *time)
     }
 
+    /// Where the first record after that time stood.
+    pub fn offset_after(&self, time: Duration) -> Option<u64> {
+        self.times.iter().find(|(at, _)| *at > time).map(|(_, offset)| *offset)
+    }
+
+    /// The offset of the first record that lies behind this one.
+    pub fn next_time_after(&self, offset: u64) -> Option<u64> {
+        self.times.iter().map(|(_, at)| *at).find(|at| *at > offset)
+    }
+
     /// What there is from `offset` on, up to `len` offsets and `most` parts. A gap is told whole.
     pub fn items(&self, offset: u64, len: u64, most: usize) -> Vec<Item> {
         let until = offset.saturating_add(len).min(self.len());

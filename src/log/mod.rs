@@ -217,6 +217,13 @@ impl<F: Files> Log<F> {
         self.held().map_or(0, |held| held.bytes.len())
     }
 
+    /// Those of them behind which no loss lies: the bytes right before [`Log::offset`].
+    pub fn held_tail(&self) -> Vec<u8> {
+        let Some(held) = self.held() else { return Vec::new() };
+        let from = held.gaps.last().map_or(0, |gap| gap.before);
+        held.bytes.iter().skip(from).copied().collect()
+    }
+
     /// Bytes that came and that no file tells of yet: those that wait, and losses that are yet to
     /// be noted. After a crash nothing else would be known of them.
     pub fn unrecorded_bytes(&self) -> u64 {

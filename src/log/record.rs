@@ -63,6 +63,28 @@ pub enum What {
     Boot,
     /// Another client had taken the console.
     Displaced,
+    /// Somebody types into the console from now on.
+    Attached {
+        /// His user.
+        uid: u32,
+        /// His process, where it is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pid: Option<u32>,
+        /// He has taken another's place.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        forced: bool,
+    },
+    /// He does so no more.
+    Detached {
+        /// His user.
+        uid: u32,
+        /// His process, where it is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pid: Option<u32>,
+        /// Why: `closed` by him, `forced` out by another, `idle` for too long, `lagged` behind
+        /// what the guest prints, `late` in taking it, or our own end: `stopped`, `upgraded`.
+        cause: String,
+    },
     /// What the VMM held back may have died with a stream.
     UpstreamLossPossible,
     /// The collector let go of the VM.
@@ -158,6 +180,20 @@ pub enum Cause {
     Crash,
     /// They were held when the log was closed.
     Closed,
+}
+
+impl Cause {
+    /// As the events file has it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Cause::WriteFailed => "write_failed",
+            Cause::RotationFailed => "rotation_failed",
+            Cause::RateLimit => "rate_limit",
+            Cause::HostRateLimit => "host_rate_limit",
+            Cause::Crash => "crash",
+            Cause::Closed => "closed",
+        }
+    }
 }
 
 impl Record {

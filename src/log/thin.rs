@@ -44,7 +44,12 @@ pub(super) fn thin(records: Vec<Record>, keep: usize, bytes_max: u64) -> Vec<Rec
     let passing = |what: &What| {
         matches!(
             what,
-            What::Connected { .. } | What::Disconnected { .. } | What::Displaced | What::Released
+            What::Connected { .. }
+                | What::Disconnected { .. }
+                | What::Displaced
+                | What::Attached { .. }
+                | What::Detached { .. }
+                | What::Released
         )
     };
     for drop in [passing, |what: &What| matches!(what, What::Boot | What::UpstreamLossPossible)] {

@@ -122,6 +122,7 @@ impl<E: Env> Reactor<E> {
         let slot = self.table.get(vm.0)?;
         let dialing = matches!(slot.vm.state(), State::Dialing { .. });
         let failure = slot.vm.last_failure().filter(|_| dialing);
+        let (viewers, writer) = self.viewers(vm);
         Some(VmStatus {
             id: slot.id().to_owned(),
             state: slot.vm.state().name(),
@@ -138,6 +139,8 @@ impl<E: Env> Reactor<E> {
             log_counters: slot.log.counters(),
             log_bytes: slot.log.size(),
             held_bytes: slot.log.held_bytes() as u64,
+            viewers: viewers as u64,
+            writer,
         })
     }
 

@@ -92,6 +92,7 @@ pub struct Reactor<E: Env> {
     mailbox: handle::Mailbox,
     control: control::Control<E::Stream>,
     scraping: control::Scraping,
+    consoles: control::Consoles<E::Files>,
     /// A successor that is being asked.
     upgrade: Option<upgrade::Upgrade<E::Process>>,
     service: Option<service::Service>,
@@ -149,6 +150,7 @@ impl<E: Env> Reactor<E> {
             mailbox: handle::Mailbox::new(),
             control: control::Control::default(),
             scraping: control::Scraping::default(),
+            consoles: control::Consoles::default(),
             upgrade: None,
             service: None,
             service_has_room: false,
@@ -247,7 +249,7 @@ impl<E: Env> Reactor<E> {
                 LISTEN_TOKEN => self.mark_listener(),
                 TCP_TOKEN => self.mark_scraping(),
                 token => match Key::of_client(token) {
-                    Some(client) => self.mark_client(client),
+                    Some(client) => self.mark_client(client, one.ended),
                     None => self.mark(*one),
                 },
             }

@@ -5,6 +5,7 @@
 
 use super::key::Key;
 use crate::ch::api::Reply;
+use crate::control::frames::Writer;
 use crate::env::Exit;
 use crate::log::Counters;
 use crate::vm::{CloseReason, Recognised};
@@ -105,6 +106,10 @@ pub struct VmStatus {
     pub log_bytes: u64,
     /// Bytes that wait in memory, because the log can't be written.
     pub held_bytes: u64,
+    /// How many look at its console by our own API.
+    pub viewers: u64,
+    /// Who of them types into it.
+    pub writer: Option<Writer>,
 }
 
 /// A path as text: JSON has no other, and a path's odd byte is no reason to tell nothing of a VM.

@@ -84,6 +84,9 @@ impl<E: Env> Reactor<E> {
             (false, _) => Reached::Other,
         };
         let mut next = slot.vm.on_dialed(reached, now);
+        if slot.watched {
+            self.on_console_connected(key, same_socket);
+        }
         self.tell_recognised(key, now);
         let Some(slot) = self.table.get_mut(key) else { return Next::Wait };
         if has_ended {
@@ -288,12 +291,17 @@ impl<E: Env> Reactor<E> {
         if slot.log.has_head() {
             slot.log.keep_head(self.env.files(), &self.scratch[..n], now);
         }
+        let watched = slot.watched;
         if slot.aside.limits.is_some() {
-            return self.take_limited(key, n, now);
+            self.take_limited(key, n, now);
+        } else {
+            let before = slot.log.counters();
+            slot.log.append(self.env.files(), &self.scratch[..n], more, now);
+            self.after_log(key, before);
         }
-        let before = slot.log.counters();
-        slot.log.append(self.env.files(), &self.scratch[..n], more, now);
-        self.after_log(key, before);
+        if watched {
+            self.show(key, n, now);
+        }
     }
 
     /// The stream has ended, in order or by a reset.
@@ -309,8 +317,12 @@ impl<E: Env> Reactor<E> {
                 let old = slot.stream.replace(successor);
                 slot.vm.on_tail_switched(now);
                 slot.aside.ended_at = Moment::ZERO;
+                let watched = slot.watched;
                 if let Some(old) = old {
                     self.hang_up(old);
+                }
+                if watched {
+                    self.wake_watchers(key);
                 }
                 return self.apply(key, Next::Wait, now);
             }
@@ -331,7 +343,11 @@ impl<E: Env> Reactor<E> {
         }
         slot.ready.serial_is_empty();
         if let Some(line) = slot.stream.take() {
+            let watched = slot.watched;
             self.hang_up(line);
+            if watched {
+                self.on_console_lost(key);
+            }
         }
         self.tell_end(key, error, now);
         self.look_for_exit(key, now);
@@ -413,6 +429,10 @@ impl<E: Env> Reactor<E> {
             Some((_, why)) => CloseReason::LaunchFailed(why),
             None => reason,
         };
+        if slot.watched {
+            self.on_console_gone(key);
+        }
+        let Some(slot) = self.table.get_mut(key) else { return };
         slot.closing = true;
         let before = slot.log.counters();
         slot.log.close(self.env.files(), now);

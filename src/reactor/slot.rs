@@ -100,6 +100,8 @@ pub(crate) struct Slot<E: Env> {
     pub queued: bool,
     /// It is one of those whose path may have appeared.
     pub to_dial: bool,
+    /// Somebody looks at what it prints.
+    pub watched: bool,
     /// The log has a rotation, or a file to shrink, under way.
     pub stepping: bool,
     /// Whether a child works on its backups.
@@ -261,6 +263,7 @@ impl<E: Env> Slot<E> {
             ready: Ready::default(),
             queued: false,
             to_dial: false,
+            watched: false,
             stepping: false,
             errand: Turn::None,
             closing: false,

@@ -113,7 +113,7 @@ impl<S: Read + Write> Client<S> {
                 answer.body.extend_from_slice(&piece);
             }
             answer.chunks = Some(chunks);
-        } else if answer.status != 100 {
+        } else if !matches!(answer.status, 100 | 101) {
             let length = answer.header("Content-Length").expect("a length");
             answer.body = self.take(length.parse().expect("a number"));
         }
@@ -159,7 +159,8 @@ impl<S: Read + Write> Client<S> {
         }
     }
 
-    fn take_to(&mut self, end: &[u8]) -> Option<Vec<u8>> {
+    /// Bytes up to this end; `None`: the stream ends.
+    pub fn take_to(&mut self, end: &[u8]) -> Option<Vec<u8>> {
         loop {
             if let Some(at) = self.rest.windows(end.len()).position(|window| window == end) {
                 return Some(self.rest.drain(..at + end.len()).collect());
@@ -171,10 +172,18 @@ impl<S: Read + Write> Client<S> {
         }
     }
 
-    fn take(&mut self, bytes: usize) -> Vec<u8> {
+    /// So many bytes.
+    pub fn take(&mut self, bytes: usize) -> Vec<u8> {
+        self.try_take(bytes).expect("cut off")
+    }
+
+    /// So many bytes; `None`: the stream ends before.
+    pub fn try_take(&mut self, bytes: usize) -> Option<Vec<u8>> {
         while self.rest.len() < bytes {
-            assert!(self.read_more(), "cut off");
+            if !self.read_more() {
+                return None;
+            }
         }
-        self.rest.drain(..bytes).collect()
+        Some(self.rest.drain(..bytes).collect())
     }
 }

@@ -8,10 +8,12 @@ mod support;
 
 mod asking;
 mod client;
+mod consoles;
 mod deadlines;
 mod events;
 mod garbage;
 mod life;
+mod logs;
 mod metrics;
 mod openapi;
 mod program;
@@ -21,3 +23,4 @@ mod scraped_program;
 mod scraping;
 mod served;
 mod socket;
+mod viewer;

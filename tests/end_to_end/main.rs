@@ -9,7 +9,11 @@ mod support;
 #[path = "../../tools/ch-sim/mod.rs"]
 mod ch_sim;
 
+mod attach;
 mod boots;
+#[allow(dead_code)]
+#[path = "../control/client.rs"]
+mod client;
 mod displaced;
 mod ends;
 mod failures;
@@ -23,6 +27,9 @@ mod packed;
 mod rates;
 mod resets;
 mod snapshots;
+#[allow(dead_code)]
+#[path = "../control/viewer.rs"]
+mod viewer;
 mod watch;
 
 /// What a guest leaves its reader before it ends: what v53 still holds back then dies with it. Far

@@ -24,6 +24,20 @@ pub enum Absent {
     Unknown,
 }
 
+impl Absent {
+    /// In a word, for programs.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Absent::Lost(loss) => loss.cause.word(),
+            Absent::Removed => "removed",
+            Absent::Truncated => "truncated",
+            Absent::Moved => "moved",
+            Absent::Packed(_) => "packed",
+            Absent::Unknown => "unknown",
+        }
+    }
+}
+
 /// What there is at an offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Held {

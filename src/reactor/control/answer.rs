@@ -6,6 +6,7 @@
 
 use super::body::Body;
 use super::client::Asker;
+use super::console::Console;
 use super::listing::Listing;
 use super::metrics::Scrape;
 use crate::control::access::Role;
@@ -24,6 +25,8 @@ pub(super) enum Answer {
     Pieces(Content, Body),
     /// It is what comes of something that was begun: see [`super::underway`].
     Later,
+    /// The connection goes on in this protocol.
+    Console(&'static str, Box<Console>),
 }
 
 impl From<Response> for Answer {
@@ -35,6 +38,8 @@ impl From<Response> for Answer {
 impl<E: Env> Reactor<E> {
     /// Does what is asked for, if whoever asks may.
     pub(super) fn answer(&mut self, request: &Request, asker: &Asker) -> Answer {
+        // What the last answer on this connection has read belongs to its VM.
+        self.consoles.histories.remove(&asker.key);
         let (route, id) = match routes::find(request.method, &request.path) {
             Ok((route, _)) if is_hidden(asker, &route) => return not_here(request).into(),
             Ok(found) => found,
@@ -53,6 +58,8 @@ impl<E: Env> Reactor<E> {
             Operation::ListVms => {
                 return Answer::Pieces(Content::Json, Body::Vms(Listing::default()));
             }
+            Operation::ReadLog => return self.read_log(id, &query, asker),
+            Operation::Attach => return self.attach(id, (request, &query), asker),
             Operation::Health => Response::json(Status::Ok, br#"{"status":"ok"}"#.to_vec()),
             Operation::OpenApi => Response::json(Status::Ok, OPENAPI.as_bytes().to_vec()),
             Operation::Metrics => {

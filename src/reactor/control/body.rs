@@ -5,11 +5,14 @@
 //! client that takes nothing costs a piece of memory. One that waits costs nothing until it is
 //! queued by what it waits for.
 
+use super::console::Console;
 use super::feed::Following;
 use super::listing::Listing;
 use super::metrics::Scrape;
+use super::reading::Reading;
 use crate::env::{Env, Moment};
 use crate::reactor::Reactor;
+use crate::reactor::key::Key;
 
 /// Such an answer, and how far it is.
 pub(super) enum Body {
@@ -19,6 +22,11 @@ pub(super) enum Body {
     Metrics(Scrape),
     /// State changes.
     Events(Following),
+    /// What a VM has printed.
+    Log(Box<Reading>),
+    /// The connection is a console's from here on: what comes on it is no request, and what goes
+    /// has no chunks. `step_console` makes it.
+    Console(Box<Console>),
 }
 
 /// What came of a step.
@@ -30,15 +38,25 @@ pub(super) enum Made {
     Waits,
     /// The piece was the last.
     Ended,
+    /// It can't be gone on with: the connection is closed without the answer's end.
+    Broken,
 }
 
 impl<E: Env> Reactor<E> {
     /// Appends the next piece: about [`CONTROL_PIECE_BYTES`](crate::limits::CONTROL_PIECE_BYTES).
-    pub(super) fn step_body(&mut self, body: &mut Body, into: &mut Vec<u8>, now: Moment) -> Made {
+    pub(super) fn step_body(
+        &mut self,
+        body: &mut Body,
+        key: Key,
+        into: &mut Vec<u8>,
+        now: Moment,
+    ) -> Made {
         match body {
             Body::Vms(listing) => self.list(listing, into),
             Body::Metrics(scrape) => self.scrape(scrape, into, now),
             Body::Events(follower) => self.tell_follower(follower, into),
+            Body::Log(reading) => self.read_on(reading, key, into),
+            Body::Console(_) => Made::Broken,
         }
     }
 }

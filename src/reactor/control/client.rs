@@ -72,19 +72,23 @@ pub(super) struct Client<S> {
     stream: S,
     asker: Asker,
     parser: RequestParser,
-    input: Vec<u8>,
+    pub(super) input: Vec<u8>,
     output: Vec<u8>,
     /// So much of `output` is sent.
     sent: usize,
     /// The answer that is made piece by piece.
-    body: Option<Body>,
+    pub(super) body: Option<Body>,
     /// Its answer is what comes of what it has asked for.
     outcome: Option<Outcome>,
+    /// It sends nothing more: behind what it has sent lies the end.
+    pub(super) has_hung_up: bool,
     /// The socket may hold bytes.
     readable: bool,
     queued: bool,
     /// It has taken nothing for too long, as far as the kernel has told.
     late: bool,
+    /// Why it goes, where it writes into a console.
+    pub(super) cause: &'static str,
     /// No other request follows: it is closed once all is sent.
     last: bool,
     /// What is waited for since when it may take until.
@@ -102,6 +106,8 @@ impl<S> Client<S> {
             sent: 0,
             body: None,
             outcome: None,
+            has_hung_up: false,
+            cause: "closed",
             readable: true,
             queued: false,
             late: false,
@@ -110,8 +116,9 @@ impl<S> Client<S> {
         }
     }
 
-    pub(super) fn mark(&mut self) {
+    pub(super) fn mark(&mut self, ended: bool) {
         self.readable = true;
+        self.has_hung_up |= ended;
     }
 
     /// Notes that it is queued. `false`: it was.
@@ -120,7 +127,16 @@ impl<S> Client<S> {
     }
 
     pub(super) fn deadline(&self) -> Option<Moment> {
-        self.awaited.map(|(_, at)| at)
+        let console = match &self.body {
+            Some(Body::Console(console)) => console.deadline(),
+            _ => None,
+        };
+        self.awaited.map(|(_, at)| at).into_iter().chain(console).min()
+    }
+
+    /// Whether it has yet to take what it was sent.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.awaited.is_some_and(|(what, _)| what == Awaited::Room)
     }
 
     /// What it may do.
@@ -135,7 +151,11 @@ impl<S> Client<S> {
     }
 
     /// It took too long. `false`: it is to be closed without a word.
-    pub(super) fn on_deadline(&mut self, clients: &mut Clients) -> bool {
+    pub(super) fn on_deadline(&mut self, clients: &mut Clients, now: Moment) -> bool {
+        if self.awaited.is_none_or(|(_, at)| at > now) {
+            // Its console's.
+            return true;
+        }
         match self.awaited.take() {
             Some((Awaited::Rest, _)) => {
                 clients.dropped_request += 1;
@@ -226,6 +246,44 @@ impl<S> Client<S> {
         }
     }
 
+    /// A console has made this, and goes on, or is over.
+    pub(super) fn go_on(&mut self, body: Option<Body>, output: Vec<u8>) {
+        self.last |= body.is_none();
+        self.body = body;
+        self.output.extend(output);
+    }
+
+    /// Reads at most `room` bytes of input, unless there is none to be had. [`Served::More`]: it
+    /// filled the room.
+    pub(super) fn read_up_to<E: Sockets<Stream = S>>(
+        &mut self,
+        env: &mut E,
+        scratch: &mut [u8],
+        room: usize,
+    ) -> Served {
+        if !self.readable || room == 0 {
+            return Served::Waits;
+        }
+        let room = room.min(scratch.len());
+        match env.read(&self.stream, &mut scratch[..room]) {
+            Ok(0) => Served::Gone,
+            Ok(n) => {
+                self.input.extend_from_slice(&scratch[..n]);
+                if n == room { Served::More } else { Served::Waits }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.readable = false;
+                Served::Waits
+            }
+            Err(_) => Served::Gone,
+        }
+    }
+
+    /// Whether there may be input to be read.
+    pub(super) fn is_readable(&self) -> bool {
+        self.readable
+    }
+
     /// Reads a piece. What was read before has been understood by then.
     fn read<E: Sockets<Stream = S>>(
         &mut self,
@@ -262,10 +320,14 @@ impl<E: Env> Reactor<E> {
         match client.send(&mut self.env) {
             Err(_) => return Served::Gone,
             Ok(false) if late && client.sent == before => {
+                client.cause = "late";
                 self.stats.clients.dropped_slow += 1;
                 return Served::Gone;
             }
-            Ok(false) => return client.wait_for(Awaited::Room, now),
+            Ok(false) => {
+                client.wait_for(Awaited::Room, now);
+                return self.step_blocked(key, now);
+            }
             Ok(true) => {}
         }
         if client.body.is_some() {
@@ -321,19 +383,43 @@ impl<E: Env> Reactor<E> {
                 response::begin_stream(content, close, &mut client.output);
                 client.body = Some(body);
             }
+            Answer::Console(protocol, console) => {
+                response::switch(protocol, &mut client.output);
+                client.body = Some(Body::Console(console));
+            }
+        }
+    }
+
+    /// What goes on although the client takes nothing: the input of a console.
+    fn step_blocked(&mut self, key: Key, now: Moment) -> Served {
+        let Some(client) = self.control.clients.get_mut(key) else { return Served::Waits };
+        match client.body.take() {
+            Some(Body::Console(console)) => self.step_console(key, console, true, now),
+            body => {
+                client.body = body;
+                Served::Waits
+            }
         }
     }
 
     /// Makes the next piece of an answer.
     fn continue_body(&mut self, key: Key, now: Moment) -> Served {
         let Some(client) = self.control.clients.get_mut(key) else { return Served::Waits };
-        let Some(mut body) = client.body.take() else { return Served::More };
+        let mut body = match client.body.take() {
+            Some(Body::Console(console)) => {
+                client.awaited = None;
+                return self.step_console(key, console, false, now);
+            }
+            Some(body) => body,
+            None => return Served::More,
+        };
         let mut piece = Vec::new();
-        let made = self.step_body(&mut body, &mut piece, now);
+        let made = self.step_body(&mut body, key, &mut piece, now);
         let Some(client) = self.control.clients.get_mut(key) else { return Served::Waits };
         response::chunk(&piece, &mut client.output);
         match made {
             Made::Ended => response::end_stream(&mut client.output),
+            Made::Broken => client.last = true,
             Made::More | Made::Waits => client.body = Some(body),
         }
         if made == Made::Waits && piece.is_empty() {

@@ -8,6 +8,7 @@
 mod answer;
 mod body;
 mod client;
+mod console;
 mod feed;
 mod launch;
 mod life;
@@ -15,8 +16,12 @@ mod listing;
 mod metrics;
 mod metrics_of_vms;
 mod put;
+mod reading;
 mod scraping;
+mod typing;
 mod underway;
+mod view;
+mod watched;
 
 pub(super) use scraping::Scraping;
 
@@ -28,12 +33,14 @@ use crate::control::response::{Response, Status};
 use crate::env::{Caller, Env, Files, Moment, SocketId};
 use crate::handover::state::ControlState;
 use crate::limits;
+use body::Body;
 use client::{Asker, Client, Served};
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+pub(super) use watched::Consoles;
 
 /// Why our own API can't be asked for.
 #[derive(Debug)]
@@ -138,6 +145,37 @@ impl<S> Control<S> {
         self.listening.as_ref().map_or(0, |_| limits::CONTROL_CLIENTS_MAX as u64 + 2)
     }
 
+    /// Something is there for a client whose body waits. One that takes nothing is told once it
+    /// does.
+    fn wake(&mut self, key: Key) {
+        if self.clients.get(key).is_some_and(|client| !client.is_blocked()) {
+            self.enqueue(key);
+        }
+    }
+
+    fn body_of(&mut self, key: Key) -> Option<&mut Body> {
+        self.clients.get_mut(key)?.body.as_mut()
+    }
+
+    fn spec(&self) -> Option<&ControlSpec> {
+        self.listening.as_ref().map(|(spec, _)| spec)
+    }
+
+    /// How many of the newest bytes are kept of a console that somebody watches.
+    fn viewer_buffer_bytes(&self) -> usize {
+        self.spec().map_or(limits::VIEWER_BUFFER_BYTES, |spec| spec.viewer_buffer_bytes)
+    }
+
+    /// Whether anybody may type.
+    fn is_interactive(&self) -> bool {
+        self.spec().is_some_and(|spec| spec.interactive)
+    }
+
+    /// How long a writer may type nothing.
+    fn console_idle(&self) -> Option<Moment> {
+        self.spec().and_then(|spec| spec.console_idle)
+    }
+
     fn enqueue(&mut self, key: Key) {
         if let Some(client) = self.clients.get_mut(key)
             && client.queue()
@@ -200,7 +238,21 @@ impl<E: Env> Reactor<E> {
         let own = clients.filter(|(_, client)| client.role() > Role::Scrape);
         let keys: Vec<Key> = own.map(|(key, _)| key).collect();
         for key in keys {
-            self.control.clients.remove(key);
+            self.drop_client(key, "stopped");
+        }
+    }
+
+    /// A client is done with, and why, should it type into a console.
+    fn drop_client(&mut self, key: Key, cause: &str) {
+        let Some(client) = self.control.clients.remove(key) else { return };
+        self.consoles.histories.remove(&key);
+        match client.body {
+            Some(Body::Console(console)) => {
+                self.end_writing(console.view.vm, key, cause);
+                self.unwatch_vm(console.view.vm, key);
+            }
+            Some(Body::Log(reading)) => self.unwatch_vm(reading.vm(), key),
+            _ => {}
         }
     }
 
@@ -222,10 +274,10 @@ impl<E: Env> Reactor<E> {
     }
 
     /// Something became ready for a client; nothing of it runs yet.
-    pub(super) fn mark_client(&mut self, key: Key) {
+    pub(super) fn mark_client(&mut self, key: Key, ended: bool) {
         match self.control.clients.get_mut(key) {
             Some(client) => {
-                client.mark();
+                client.mark(ended);
                 self.control.enqueue(key);
             }
             None => self.stats.stale_events += 1,
@@ -245,9 +297,9 @@ impl<E: Env> Reactor<E> {
         let late: Vec<Key> = self.control.clients.iter().filter_map(late).collect();
         for key in late {
             let Some(client) = self.control.clients.get_mut(key) else { continue };
-            match client.on_deadline(&mut self.stats.clients) {
+            match client.on_deadline(&mut self.stats.clients, now) {
                 true => self.control.enqueue(key),
-                false => drop(self.control.clients.remove(key)),
+                false => self.drop_client(key, "closed"),
             }
         }
     }
@@ -275,7 +327,10 @@ impl<E: Env> Reactor<E> {
             match self.step_client(key, now) {
                 Served::More => self.control.enqueue(key),
                 Served::Waits => {}
-                Served::Gone => drop(self.control.clients.remove(key)),
+                Served::Gone => {
+                    let cause = self.control.clients.get(key).map_or("closed", |one| one.cause);
+                    self.drop_client(key, cause);
+                }
             }
             if pace.is_over(&self.env) {
                 break;

@@ -1,0 +1,131 @@
+//! A place in what a VM prints, and what there is from there on: of its files, or of its ring.
+//!
+//! Owns a place; the history belongs to the client, as long as it is needed.
+//! **Invariant:** each byte is told once, at its offset, or is told to be missing: files are read
+//! up to where the ring begins, and what is above that comes from the ring alone.
+
+use crate::control::ring::Ring;
+use crate::env::Env;
+use crate::limits;
+use crate::log::{History, LogError, Part};
+use crate::reactor::Reactor;
+use crate::reactor::key::Key;
+use std::time::Duration;
+
+/// A client's place.
+pub(super) struct View {
+    pub vm: Key,
+    /// The next byte.
+    pub offset: u64,
+    /// No byte from here on.
+    pub until: u64,
+    /// It has come up to what is printed now.
+    pub is_live: bool,
+}
+
+/// What there is.
+#[derive(Debug)]
+pub(super) enum Sight {
+    /// Bytes, and when the first was printed, or shortly before.
+    Bytes { offset: u64, time: Option<Duration>, bytes: Vec<u8> },
+    /// Bytes that can't be had.
+    Missing { offset: u64, bytes: u64, why: &'static str },
+}
+
+impl<E: Env> Reactor<E> {
+    /// What there is at a client's place, some 16 KiB of it; nothing: it is not there yet. With
+    /// `timed` no bytes are told together that have different times.
+    ///
+    /// # Errors
+    /// The log can't be read.
+    pub(super) fn look_at_vm(
+        &mut self,
+        client: Key,
+        view: &mut View,
+        timed: bool,
+    ) -> Result<Vec<Sight>, LogError> {
+        let ring = self.consoles.get(view.vm).map(|watched| &watched.ring);
+        if let Some(ring) = ring.filter(|ring| view.offset >= ring.start()) {
+            view.is_live = true;
+            let seen = from_ring(ring, view);
+            self.consoles.histories.remove(&client);
+            return Ok(seen);
+        }
+        let until = view.until.min(ring.map_or(u64::MAX, Ring::start));
+        if view.offset >= until {
+            return Ok(Vec::new());
+        }
+        // While it is read nobody else can have it.
+        let history = match self.consoles.histories.remove(&client) {
+            Some(history) => Some(history),
+            None => self.open_history(view.vm)?,
+        };
+        let Some(mut history) = history else { return Ok(Vec::new()) };
+        let seen = self.read_back(&mut history, view, until, timed);
+        self.consoles.histories.insert(client, history);
+        seen
+    }
+
+    /// Opens a VM's log to be read back; `None`: the VM is gone.
+    ///
+    /// # Errors
+    /// It can't be read, or its events file is longer than a turn may take.
+    pub(super) fn open_history(&mut self, vm: Key) -> Result<Option<History<E::Files>>, LogError> {
+        let Some(slot) = self.table.get(vm) else { return Ok(None) };
+        let spec = slot.spec().log;
+        History::open_within(self.env.files(), &spec, limits::CONTROL_EVENTS_BYTES_MAX).map(Some)
+    }
+
+    fn read_back(
+        &mut self,
+        history: &mut History<E::Files>,
+        view: &mut View,
+        until: u64,
+        timed: bool,
+    ) -> Result<Vec<Sight>, LogError> {
+        if view.offset >= history.len() {
+            history.refresh(self.env.files())?;
+        }
+        let mut most = (until - view.offset).min(limits::CONTROL_PIECE_BYTES as u64);
+        if let Some(next) = history.next_time_after(view.offset).filter(|_| timed) {
+            most = most.min(next - view.offset);
+        }
+        let pieces = history.read_at(self.env.files(), view.offset, most)?;
+        if pieces.is_empty() {
+            // It lies between what is written and what is in the ring: held, or lost and not yet
+            // recorded.
+            let (offset, bytes) = (view.offset, until - view.offset);
+            view.offset = until;
+            return Ok(match until {
+                u64::MAX => Vec::new(),
+                _ => vec![Sight::Missing { offset, bytes, why: "not_written" }],
+            });
+        }
+        let mut seen = Vec::new();
+        for piece in pieces.into_iter().take(limits::CONTROL_PARTS_A_PIECE) {
+            let (offset, end) = (piece.offset.max(view.offset), piece.end().min(until));
+            if end <= offset {
+                continue;
+            }
+            view.offset = end;
+            seen.push(match piece.part {
+                Part::Bytes(bytes) => Sight::Bytes { offset, time: history.time_at(offset), bytes },
+                Part::Missing(missing) => {
+                    Sight::Missing { offset, bytes: end - offset, why: missing.why.word() }
+                }
+            });
+        }
+        Ok(seen)
+    }
+}
+
+fn from_ring(ring: &Ring, view: &mut View) -> Vec<Sight> {
+    let most = usize::try_from(view.until.saturating_sub(view.offset)).unwrap_or(usize::MAX);
+    let bytes = ring.read(view.offset, most.min(limits::CONTROL_PIECE_BYTES));
+    if bytes.is_empty() {
+        return Vec::new();
+    }
+    let (offset, time) = (view.offset, ring.time_at(view.offset));
+    view.offset += bytes.len() as u64;
+    vec![Sight::Bytes { offset, time, bytes }]
+}

@@ -1,0 +1,230 @@
+//! VMs that somebody watches: who follows their logs, who looks at their consoles, who types.
+//!
+//! Owns the newest bytes of each such console, the histories of those who read back, and how far
+//! input is ahead of a guest.
+//! **Invariant:** a VM that nobody watches has nothing here, and its reads look at one flag. All
+//! that a VM prints while it is watched is in its ring until newer bytes have taken its room,
+//! whatever becomes of it in the log.
+
+use super::body::Body;
+use super::client::Asker;
+use crate::control::frames::{Notice, Writer};
+use crate::control::pacing::Ahead;
+use crate::control::ring::Ring;
+use crate::env::{Env, Files, Moment};
+use crate::limits;
+use crate::log::History;
+use crate::log::record::What;
+use crate::reactor::key::Key;
+use crate::reactor::{Reactor, VmId};
+use std::collections::HashMap;
+
+/// All of them.
+pub(in crate::reactor) struct Consoles<F: Files> {
+    watched: HashMap<Key, Watched>,
+    /// The log that a client reads back, by the client.
+    pub(super) histories: HashMap<Key, History<F>>,
+}
+
+impl<F: Files> Default for Consoles<F> {
+    fn default() -> Self {
+        Consoles { watched: HashMap::new(), histories: HashMap::new() }
+    }
+}
+
+impl<F: Files> Consoles<F> {
+    pub(super) fn get(&self, vm: Key) -> Option<&Watched> {
+        self.watched.get(&vm)
+    }
+
+    pub(super) fn get_mut(&mut self, vm: Key) -> Option<&mut Watched> {
+        self.watched.get_mut(&vm)
+    }
+}
+
+/// One VM that is watched.
+pub(super) struct Watched {
+    pub ring: Ring,
+    /// When the time is noted next, if bytes come then.
+    mark_at: Moment,
+    /// Clients who look at the console.
+    pub viewers: Vec<Key>,
+    /// Clients who follow the log.
+    followers: Vec<Key>,
+    /// Who types.
+    pub writer: Option<(Key, Writer)>,
+    pub ahead: Ahead,
+    /// Nobody is in charge of it any more: nothing follows what is there.
+    pub is_gone: bool,
+}
+
+impl Watched {
+    fn new(offset: u64) -> Watched {
+        Watched {
+            ring: Ring::new(offset),
+            mark_at: Moment::ZERO,
+            viewers: Vec::new(),
+            followers: Vec::new(),
+            writer: None,
+            ahead: Ahead::default(),
+            is_gone: false,
+        }
+    }
+
+    fn has_clients(&self) -> bool {
+        !self.viewers.is_empty() || !self.followers.is_empty()
+    }
+
+    fn clients(&self) -> impl Iterator<Item = Key> {
+        self.viewers.iter().chain(&self.followers).copied()
+    }
+
+    /// Whether this client types.
+    pub(super) fn is_writer(&self, client: Key) -> bool {
+        self.writer.is_some_and(|(key, _)| key == client)
+    }
+}
+
+impl<E: Env> Reactor<E> {
+    /// A client follows a VM's log from now on, or looks at its console.
+    pub(super) fn watch_vm(&mut self, vm: Key, client: Key, as_viewer: bool) {
+        let Some(slot) = self.table.get_mut(vm) else { return };
+        slot.watched = true;
+        let end = slot.log.offset();
+        let watched = self.consoles.watched.entry(vm).or_insert_with(|| Watched::new(end));
+        if !watched.has_clients() {
+            // What could not be written yet is nowhere else.
+            let waits = slot.log.held_tail();
+            watched.ring.rest_at(end - waits.len() as u64);
+            watched.ring.push(&waits, end, usize::MAX);
+        }
+        match as_viewer {
+            true => watched.viewers.push(client),
+            false => watched.followers.push(client),
+        }
+    }
+
+    /// A client is done with.
+    pub(super) fn unwatch_vm(&mut self, vm: Key, client: Key) {
+        let Some(watched) = self.consoles.watched.get_mut(&vm) else { return };
+        watched.viewers.retain(|key| *key != client);
+        watched.followers.retain(|key| *key != client);
+        if !watched.has_clients() {
+            watched.ring.rest_at(watched.ring.end());
+        }
+        self.settle_watched(vm);
+    }
+
+    /// Forgets a VM of which nothing is to be known any more. How far input is ahead stays known as
+    /// long as the VMM has that input.
+    fn settle_watched(&mut self, vm: Key) {
+        let Some(watched) = self.consoles.watched.get(&vm) else { return };
+        if watched.has_clients() || (watched.ahead != Ahead::default() && !watched.is_gone) {
+            return;
+        }
+        self.consoles.watched.remove(&vm);
+        if let Some(slot) = self.table.get_mut(vm) {
+            slot.watched = false;
+        }
+    }
+
+    /// The first `n` bytes of the scratch buffer came from a VM that is watched. The log has them,
+    /// or holds them, or has counted them as lost: each has its offset.
+    pub(in crate::reactor) fn show(&mut self, vm: Key, n: usize, now: Moment) {
+        let Some(slot) = self.table.get(vm) else { return };
+        let (bytes, end) = (&self.scratch[..n], slot.log.offset());
+        let Some(watched) = self.consoles.watched.get_mut(&vm) else { return };
+        watched.ahead.on_printed(n);
+        if !watched.has_clients() {
+            watched.ring.rest_at(end);
+            return self.settle_watched(vm);
+        }
+        if now >= watched.mark_at {
+            watched.mark_at = now + limits::MARK_INTERVAL;
+            watched.ring.mark(self.env.files().wall());
+        }
+        let most = self.control.viewer_buffer_bytes();
+        watched.ring.push(bytes, end, most);
+        self.wake_watchers(vm);
+    }
+
+    /// Something is new for those who watch a VM.
+    pub(in crate::reactor) fn wake_watchers(&mut self, vm: Key) {
+        let Some(watched) = self.consoles.watched.get(&vm) else { return };
+        for client in watched.clients() {
+            self.control.wake(client);
+        }
+    }
+
+    /// Tells all who look at a console but one.
+    pub(super) fn tell_viewers(&mut self, vm: Key, but: Option<Key>, notice: &Notice) {
+        let Some(watched) = self.consoles.watched.get(&vm) else { return };
+        for client in watched.viewers.iter().filter(|client| Some(**client) != but) {
+            if let Some(Body::Console(console)) = self.control.body_of(*client) {
+                console.tell(notice);
+                self.control.wake(*client);
+            }
+        }
+    }
+
+    /// A VM's console was connected, to another queue of input than before or to the same.
+    pub(in crate::reactor) fn on_console_connected(&mut self, vm: Key, same_queue: bool) {
+        if let Some(watched) = self.consoles.watched.get_mut(&vm) {
+            if !same_queue {
+                watched.ahead = Ahead::default();
+            }
+            self.tell_viewers(vm, None, &Notice::Connected);
+            self.wake_watchers(vm);
+            self.settle_watched(vm);
+        }
+    }
+
+    /// It is connected no more.
+    pub(in crate::reactor) fn on_console_lost(&mut self, vm: Key) {
+        self.tell_viewers(vm, None, &Notice::Disconnected);
+    }
+
+    /// Nobody is in charge of a VM any more.
+    pub(in crate::reactor) fn on_console_gone(&mut self, vm: Key) {
+        if let Some(watched) = self.consoles.watched.get_mut(&vm) {
+            watched.is_gone = true;
+            self.wake_watchers(vm);
+            self.settle_watched(vm);
+        }
+    }
+
+    /// How many look at a VM's console, and who types into it.
+    pub(in crate::reactor) fn viewers(&self, vm: VmId) -> (usize, Option<Writer>) {
+        let watched = self.consoles.watched.get(&vm.0);
+        watched.map_or((0, None), |watched| {
+            (watched.viewers.len(), watched.writer.map(|(_, writer)| writer))
+        })
+    }
+
+    /// How far input is ahead of a VM, for a successor.
+    pub(in crate::reactor) fn input_ahead(&self, vm: &str) -> u64 {
+        let vm = self.find(vm).and_then(|vm| self.consoles.watched.get(&vm.0));
+        vm.map_or(0, |watched| watched.ahead.bytes())
+    }
+
+    /// The same, of a predecessor.
+    pub(in crate::reactor) fn take_input_ahead(
+        &mut self,
+        vm: Key,
+        bytes: u64,
+        writer: Option<Writer>,
+    ) {
+        if let Some(Writer { uid, pid }) = writer {
+            self.note(vm, What::Detached { uid, pid, cause: "upgraded".into() });
+        }
+        let Some(slot) = self.table.get_mut(vm).filter(|_| bytes > 0) else { return };
+        slot.watched = true;
+        let watched = Watched { ahead: Ahead::of(bytes), ..Watched::new(slot.log.offset()) };
+        self.consoles.watched.insert(vm, watched);
+    }
+
+    /// What a caller is called where he types.
+    pub(super) fn writer_of(asker: &Asker) -> Writer {
+        Writer { uid: asker.uid, pid: asker.pid }
+    }
+}
