@@ -224,6 +224,8 @@ pub struct Clients {
     pub dropped_request: u64,
     /// Closed: they took nothing of their answer for too long.
     pub dropped_slow: u64,
+    /// Closed: what they looked at went on faster than they took it.
+    pub dropped_lagged: u64,
 }
 
 /// How often which end, or what followed one, was recognised.

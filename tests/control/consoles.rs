@@ -213,6 +213,9 @@ fn viewers_that_never_read_are_dropped_and_the_others_get_every_byte_once() {
         assert_eq!(last, Some(expected));
         assert!(at < ALL, "it has missed nothing");
     }
+    let counted = "\nseriald_clients_dropped_total{cause=\"lagged\"} 10\n";
+    let page = super::metrics::page(&served);
+    assert!(page.contains(counted), "{page}");
     let printed = printer.stop();
     let text = super::support::logs::whole(&spec.log.path);
     assert_eq!((printed, text.len() as u64), (ALL, ALL));

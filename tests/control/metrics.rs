@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use super::served::Served;
 use super::support::embedded::Peer;
 use super::support::wait::{PATIENCE, wait_until};
+use super::viewer::Viewer;
 
 /// The page as it is now.
 pub fn page(served: &Served) -> String {
@@ -155,6 +156,36 @@ fn a_vm_is_counted_by_itself_where_that_is_asked_for() {
             "seriald_vm_lost_bytes_total{vm=\"a\"} 0",
         ],
     );
+}
+
+#[test]
+fn those_who_look_at_a_console_and_those_who_type_are_counted() {
+    let served = Served::scraped(true);
+    let _console = connected(&served, "a");
+    served.adopt(&["b"]);
+    let lines = |viewers: u64, writers: u64| {
+        [
+            format!("seriald_viewers {viewers}"),
+            format!("seriald_writers {writers}"),
+            format!("seriald_vm_viewers{{vm=\"a\"}} {viewers}"),
+            format!("seriald_vm_writers{{vm=\"a\"}} {writers}"),
+            "seriald_vm_viewers{vm=\"b\"} 0".to_owned(),
+        ]
+    };
+    let wait_for = |viewers, writers| {
+        wait_until(PATIENCE, "their number", || {
+            let text = page(&served);
+            lines(viewers, writers).iter().all(|line| text.lines().any(|found| found == line))
+        });
+    };
+    wait_for(0, 0);
+    let spy = Viewer::attach(&served.path, "a", "mode=spy");
+    let writer = Viewer::attach(&served.path, "a", "mode=attach");
+    wait_for(2, 1);
+    drop(writer);
+    wait_for(1, 0);
+    drop(spy);
+    wait_for(0, 0);
 }
 
 /// A sample's value.

@@ -250,6 +250,7 @@ impl<E: Env> Reactor<E> {
         if view.is_live && offset < watched.ring.start() {
             self.end_writing(vm, key, "lagged");
             console.tell(&Notice::Lagged { offset });
+            self.stats.clients.dropped_lagged += 1;
             console.put(Vec::new(), output);
             return true;
         }

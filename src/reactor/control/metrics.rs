@@ -100,7 +100,7 @@ impl<E: Env> Reactor<E> {
                 left -= 1;
                 *next = key.slot as usize + 1;
                 if let Some(slot) = self.table.get(key) {
-                    let number = (told.number)(&Of { slot, now });
+                    let number = (told.number)(&Of { reactor: self, key, slot, now });
                     page.sample(told.name, Some(("vm", slot.id())), number);
                 }
             }
@@ -175,6 +175,9 @@ impl<E: Env> Reactor<E> {
             "socket",
             &[("control", count(control)), ("metrics", count(metrics))],
         );
+        let (viewers, writers) = self.count_viewers();
+        page.gauge("seriald_viewers", "Clients that look at a console.", viewers);
+        page.gauge("seriald_writers", "Those of them that type into it.", writers);
         let Clients { accepted, requests, .. } = self.stats.clients;
         page.counter("seriald_clients_accepted_total", "Clients that were let in.", accepted);
         page.counter("seriald_client_requests_total", "Requests that were answered.", requests);
@@ -185,12 +188,18 @@ impl<E: Env> Reactor<E> {
             "cause",
             &[("forbidden", refused_forbidden), ("full", refused_full)],
         );
-        let Clients { dropped_idle, dropped_request, dropped_slow, .. } = self.stats.clients;
+        let Clients { dropped_idle, dropped_request, dropped_slow, dropped_lagged, .. } =
+            self.stats.clients;
         page.counters(
             "seriald_clients_dropped_total",
-            "Clients that were closed, as they took too long: to ask, to send, or to take.",
+            "Clients that were closed, as they took too long to ask, to send, to take, or to look.",
             "cause",
-            &[("idle", dropped_idle), ("request", dropped_request), ("slow", dropped_slow)],
+            &[
+                ("idle", dropped_idle),
+                ("request", dropped_request),
+                ("slow", dropped_slow),
+                ("lagged", dropped_lagged),
+            ],
         );
     }
 

@@ -5,7 +5,9 @@
 
 use crate::control::metrics::Kind;
 use crate::env::{Env, Moment};
+use crate::reactor::key::Key;
 use crate::reactor::slot::Slot;
+use crate::reactor::{Reactor, VmId};
 use crate::vm::State;
 use std::fmt;
 use std::time::Duration;
@@ -20,6 +22,8 @@ pub(super) struct VmFamily<E: Env> {
 
 /// The VM that a sample is of.
 pub(super) struct Of<'a, E: Env> {
+    pub reactor: &'a Reactor<E>,
+    pub key: Key,
     pub slot: &'a Slot<E>,
     pub now: Moment,
 }
@@ -127,5 +131,11 @@ impl<E: Env> VmFamily<E> {
             "Ends of its stream that may have cost bytes in the VMM.",
             |vm| u64::from(vm.slot.aside.upstream_loss_possible).into(),
         ),
+        gauge("seriald_vm_viewers", "Clients that look at its console.", |vm| {
+            (vm.reactor.viewers(VmId(vm.key)).0 as u64).into()
+        }),
+        gauge("seriald_vm_writers", "Clients that type into its console.", |vm| {
+            u64::from(vm.reactor.viewers(VmId(vm.key)).1.is_some()).into()
+        }),
     ];
 }

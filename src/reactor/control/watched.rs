@@ -201,6 +201,14 @@ impl<E: Env> Reactor<E> {
         })
     }
 
+    /// How many look at all consoles, and how many of them type.
+    pub(super) fn count_viewers(&self) -> (usize, usize) {
+        let watched = self.consoles.watched.values();
+        watched.fold((0, 0), |(viewers, writers), one| {
+            (viewers + one.viewers.len(), writers + usize::from(one.writer.is_some()))
+        })
+    }
+
     /// How far input is ahead of a VM, for a successor.
     pub(in crate::reactor) fn input_ahead(&self, vm: &str) -> u64 {
         let vm = self.find(vm).and_then(|vm| self.consoles.watched.get(&vm.0));
