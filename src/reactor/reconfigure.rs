@@ -7,7 +7,7 @@
 use super::Reactor;
 use super::report::VmId;
 use super::slot::Slot;
-use crate::config::{Config, SpecError, VmSpec};
+use crate::config::{Config, OnExit, SpecError, VmSpec};
 use crate::env::{Env, Moment};
 use crate::log::LogError;
 use std::fmt;
@@ -76,6 +76,11 @@ impl<E: Env> Reactor<E> {
         let Some(slot) = self.table.get_mut(vm.0).filter(|slot| !slot.closing) else {
             return Err(ReconfigureError::Gone);
         };
+        let mut spec = spec;
+        if slot.aside.launch.is_some() {
+            // It ends with its VMM, whatever is asked for.
+            spec.on_exit = OnExit::Close;
+        }
         let old = slot.spec();
         let way =
             |spec: &VmSpec| (spec.log.path.clone(), spec.log.root.clone(), spec.log.owner.clone());

@@ -108,3 +108,32 @@ fn events_are_followed_over_an_upgrade() {
     follower.wait().expect("reaped");
     served.end();
 }
+
+#[test]
+fn a_launch_is_known_again_after_an_upgrade_and_its_vm_ends_with_its_vmm() {
+    let served = Served::start();
+    let bench = &served.bench;
+    let file = bench.file("a", "lines=1 echo=1", json!({}));
+    assert_eq!(served.ask(&["launch", &file]).out, "a: launched\n");
+    // Its limits may be changed without a word of its launch.
+    let adopted = served.ask(&["adopt", "a", "--dir", text(&bench.path("a"))]);
+    assert_eq!((adopted.code, adopted.err.as_str()), (Some(0), ""));
+    let pid = || {
+        let listed = served.ask(&["ls", "--json"]).out;
+        let listed: Value = serde_json::from_str(&listed).expect("JSON");
+        listed[0]["pid"].as_u64()
+    };
+    let before = pid();
+    // Nothing, where the predecessor ended in between.
+    let epoch = || Some(served.events().first()?["id"].as_str()?.to_owned());
+    let (old, started) = (epoch(), before.expect("it runs"));
+    served.running.signal("USR2");
+    wait_until("a successor", || epoch().is_some_and(|new| Some(new) != old));
+    assert_eq!(served.ask(&["launch", &file]).out, "a: launched\n");
+    assert_eq!(pid(), Some(started), "no second VMM");
+    let other = bench.file("a", "lines=2 echo=1", json!({}));
+    served.ask(&["launch", &other]).has(1, "is in charge already, from another launch");
+    assert_eq!(served.ask(&["shutdown", "a"]).out, "a: shut down\n");
+    wait_until("its end", || served.ask(&["ls", "--ids"]).out.is_empty());
+    served.end();
+}
