@@ -1,6 +1,7 @@
 //! The API of the binary: where its configuration says, over reloads and upgrades.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -14,6 +15,7 @@ use tempfile::TempDir;
 use super::client::Client;
 use super::support::process::Process;
 use super::support::wait::{PATIENCE, wait_until};
+use super::viewer::{Printer, Viewer};
 
 const SERIALD: &str = env!("CARGO_BIN_EXE_seriald");
 
@@ -149,6 +151,36 @@ fn an_upgrade_refuses_nobody_who_connects() {
         Command::new(SERIALD).args(["upgrade", "--pid", &pid]).output().expect("it runs");
     assert!(upgraded.status.success());
     wait_until(PATIENCE, "its end", || !path.exists());
+    assert!(seriald.terminate_and_wait().success());
+}
+
+#[test]
+fn an_upgrade_ends_viewers_and_keeps_how_far_input_is_ahead() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("c.sock");
+    configure(dir.path(), json!(path));
+    let mut seriald = start(&dir, &[]);
+    wait_for(&path);
+    let printer = Printer::at(&dir.path().join("a.sock"));
+    let mut console = printer.console();
+    // A VMM that takes all there is; its guest prints nothing.
+    thread::spawn(move || while matches!(console.read(&mut [0; 4096]), Ok(1..)) {});
+    let (mut writer, _) = Viewer::attach(&path, "a", "");
+    writer.type_in(&[b'x'; 4096].repeat(31));
+    // What is sent last has gone on once there is room for no more.
+    writer.type_in(&[b'x'; 8192]);
+    let ahead = writer.notice("input_full")["ahead"].as_u64().expect("a number");
+    let pid = seriald.id().to_string();
+    let upgraded =
+        Command::new(SERIALD).args(["upgrade", "--pid", &pid]).output().expect("it runs");
+    assert!(upgraded.status.success());
+    while writer.next().is_some() {}
+    let events = fs::read_to_string(dir.path().join("a.log.events")).expect("events");
+    assert!(events.contains("\"cause\":\"upgraded\""), "{events}");
+    let (mut next, _) = Viewer::attach(&path, "a", "");
+    next.type_in(&[b'x'; 8192]);
+    let still = next.notice("input_full")["ahead"].as_u64().expect("a number");
+    assert!(still >= ahead, "{still} after {ahead}");
     assert!(seriald.terminate_and_wait().success());
 }
 

@@ -11,7 +11,7 @@ use super::client::{Asker, Served};
 use super::view::{Sight, View};
 use crate::control::access::Role;
 use crate::control::frames::{
-    FRAMES, FrameDecoder, Kind, Notice, RAW, SpyReason, encode, encode_notice,
+    FRAMES, FrameDecoder, Kind, Notice, RAW, SpyReason, Writer, encode, encode_notice,
 };
 use crate::control::query::{Query, QueryError};
 use crate::control::request::Request;
@@ -131,12 +131,7 @@ impl<E: Env> Reactor<E> {
         Answer::Console(protocol, Box::new(console))
     }
 
-    fn refuse(
-        &self,
-        mode: Mode,
-        asker: &Asker,
-        writer: Option<crate::control::frames::Writer>,
-    ) -> Option<Response> {
+    fn refuse(&self, mode: Mode, asker: &Asker, writer: Option<Writer>) -> Option<Response> {
         let (status, code, why) = match (mode, writer) {
             (Mode::Spy, _) => return None,
             _ if !self.control.is_interactive() => {
@@ -149,11 +144,10 @@ impl<E: Env> Reactor<E> {
                 (Status::Forbidden, "forbidden", why.to_owned())
             }
             (Mode::Attach, Some(writer)) => {
-                let process = writer.pid.map_or("another namespace".into(), |pid| pid.to_string());
                 let why = format!(
-                    "user {}, process {process}, types into this console already; ?mode=spy \
-                     looks, ?mode=force takes his place",
-                    writer.uid
+                    "{} types into this console already; ?mode=spy looks, ?mode=force takes his \
+                     place",
+                    named(writer)
                 );
                 (Status::Conflict, "has_writer", why)
             }
@@ -176,12 +170,7 @@ impl<E: Env> Reactor<E> {
         if let Some(watched) = self.consoles.get_mut(vm) {
             watched.writer = Some((asker.key, writer));
         }
-        ::log::info!(
-            "VM {}: user {}, pid {:?}, types into its console",
-            self.name(vm),
-            writer.uid,
-            writer.pid
-        );
+        ::log::info!("VM {}: {} types into its console", self.name(vm), named(writer));
         self.note(vm, What::Attached { uid: writer.uid, pid: writer.pid, forced });
         self.tell_viewers(vm, Some(asker.key), &Notice::Writer { writer: Some(writer) });
     }
@@ -193,7 +182,7 @@ impl<E: Env> Reactor<E> {
         };
         let Some((_, writer)) = watched.writer.take() else { return };
         let (uid, pid) = (writer.uid, writer.pid);
-        ::log::info!("VM {}: user {uid}, pid {pid:?}, types no more: {cause}", self.name(vm));
+        ::log::info!("VM {}: {} types no more: {cause}", self.name(vm), named(writer));
         self.note(vm, What::Detached { uid, pid, cause: cause.into() });
         self.tell_viewers(vm, Some(client), &Notice::Writer { writer: None });
     }
@@ -294,6 +283,14 @@ fn wanted(query: &Query, end: u64) -> Result<(Mode, u64), QueryError> {
         (None, Some(offset)) => offset.min(end),
     };
     Ok((mode, offset))
+}
+
+/// A writer, for a message.
+fn named(Writer { uid, pid }: Writer) -> String {
+    match pid {
+        Some(pid) => format!("user {uid}, process {pid},"),
+        None => format!("user {uid}, a process of another namespace,"),
+    }
 }
 
 fn known(protocol: &str) -> Option<&'static str> {
