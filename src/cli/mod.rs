@@ -1,6 +1,7 @@
 //! What a person types: the command line, one file a subcommand.
 //!
-//! Owns what is printed and the exit codes: 0 done, 1 failed, 2 not understood.
+//! Owns what is printed and the exit codes: 0 done, 1 failed, 2 not understood, 128 and a signal's
+//! number.
 //! **Invariant:** the library beneath never prints.
 
 mod asking;
@@ -36,8 +37,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 const ABOUT: &str = "Owns the serial consoles of Cloud Hypervisor VMs: one thread, one log per VM.
 
-Exit codes: 0 done, 1 failed, 2 the command line was not understood. RUST_LOG (as in
-RUST_LOG=debug) says how much is logged on stderr.";
+Exit codes: 0 done, 1 failed, 2 the command line was not understood, 128 and a signal's number: it
+ended by that. RUST_LOG (as in RUST_LOG=debug) says how much is logged on stderr.";
 
 #[derive(Parser)]
 #[command(name = "seriald", version, about = ABOUT, max_term_width = 100)]

@@ -1,7 +1,7 @@
 //! `seriald attach` in a terminal.
 
 use crate::api::Api;
-use crate::console::{NASTY, SEEN, echoing};
+use crate::console::{NASTY, SEEN, asking, echoing};
 use crate::screen::{LOOK, Screen};
 
 fn attach(screen: &Screen, api: &Api, options: &str) {
@@ -105,4 +105,20 @@ fn a_spy_sees_text_and_nothing_else_happens_to_the_terminal() {
     screen.wait_for_text("[seriald: you only watch: keys go nowhere]");
     screen.press("C-c");
     screen.assert_ended(0);
+}
+
+#[test]
+fn answers_that_a_guest_has_asked_the_terminal_for_are_not_left_to_the_shell() {
+    let Some(screen) = Screen::bash() else { return };
+    // It asks what the terminal is, and where its cursor, again and again.
+    let api = asking(b"\x1b[c\x1b[6n\x1b[c\x1b[6n\x1b[c\x1b[6n\x1b[c\x1b[6n\x1b[c\x1b[6n");
+    attach(&screen, &api, "");
+    screen.wait_for_text("[seriald: attached to web-1");
+    screen.wait_for_text("ANSWERED");
+    screen.press("Enter");
+    screen.type_text("~.");
+    screen.assert_ended(0);
+    let text = screen.text();
+    let shell = text.split_once("[seriald: left]").expect("it was left").1;
+    assert!(!shell.contains(";2c") && !shell.contains("R$") && !shell.contains("^["), "{shell}");
 }

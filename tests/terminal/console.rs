@@ -4,6 +4,10 @@ use crate::api::Api;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
 
 /// A page of what a guest may do to a terminal: the title, its report, colours, the cursor, another
 /// screen, the clipboard, the mouse, 8-bit and UTF-8 controls, what turns text.
@@ -31,14 +35,47 @@ pub fn echoing(printed: &'static [u8]) -> Api {
     Api::serve_raw(move |stream, path, _| {
         let writes = !path.contains("mode=spy");
         // Others may be served meanwhile.
-        std::thread::spawn(move || echo(stream, writes, printed));
+        thread::spawn(move || echo(stream, writes, printed));
     })
 }
 
-fn echo(mut stream: UnixStream, writes: bool, printed: &[u8]) -> Option<()> {
+/// A console that prints this over and over, and says so once it was answered.
+pub fn asking(printed: &'static [u8]) -> Api {
+    Api::serve_raw(move |mut stream, _, _| {
+        // So many bytes of answers have come; past the end of them it ends, too.
+        let heard = Arc::new(AtomicUsize::new(0));
+        let (mut answers, hears) = (stream.try_clone().expect("cloned"), Arc::clone(&heard));
+        thread::spawn(move || {
+            while let Ok(n @ 1..) = answers.read(&mut [0; 4096]) {
+                hears.fetch_add(n, Ordering::Relaxed);
+            }
+            hears.store(usize::MAX, Ordering::Relaxed);
+        });
+        thread::spawn(move || {
+            let mut sent = stream.write_all(&begun(true));
+            while sent.is_ok() {
+                let mark = match heard.load(Ordering::Relaxed) {
+                    0..200 => "",
+                    usize::MAX => break,
+                    _ => "ANSWERED\r",
+                };
+                sent =
+                    stream.write_all(&frame('o', &[mark.as_bytes(), &printed.repeat(20)].concat()));
+                thread::sleep(Duration::from_millis(2));
+            }
+        });
+    })
+}
+
+/// The connection is changed, and attached.
+fn begun(writes: bool) -> Vec<u8> {
     let head = b"HTTP/1.1 101 x\r\nConnection: Upgrade\r\nUpgrade: seriald-frames\r\n\r\n";
     let attached = notice(&json!({"notice": "attached", "offset": 0, "writes": writes}));
-    stream.write_all(&[&head[..], &attached, &frame('o', printed)].concat()).ok()?;
+    [&head[..], &attached].concat()
+}
+
+fn echo(mut stream: UnixStream, writes: bool, printed: &[u8]) -> Option<()> {
+    stream.write_all(&[begun(writes), frame('o', printed)].concat()).ok()?;
     loop {
         let mut head = [0; 4];
         stream.read_exact(&mut head).ok()?;

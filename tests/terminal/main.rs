@@ -5,7 +5,7 @@
 #[path = "../cli/api.rs"]
 mod api;
 #[path = "../cli/program.rs"]
-#[allow(dead_code, reason = "the program is run by a shell here")]
+#[allow(dead_code, reason = "most is run by a shell here")]
 mod program;
 #[path = "../support/skip.rs"]
 #[allow(dead_code, reason = "its other tests need other tools")]
@@ -15,5 +15,6 @@ mod attach;
 mod completions;
 mod console;
 mod logs;
+mod real;
 mod screen;
 mod top;

@@ -123,7 +123,6 @@ impl Exchange {
         Ok(body)
     }
 
-    #[allow(dead_code)] // Who attaches to a console asks so.
     /// The connection, behind a 101, and what has come on it already.
     pub fn into_stream(mut self) -> (UnixStream, Vec<u8>) {
         self.read.drain(..self.used);

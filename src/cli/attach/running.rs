@@ -16,6 +16,7 @@ use rustix::event::{PollFd, PollFlags};
 use seriald::control::frames::FRAMES;
 use seriald::env::os::stopwatch::Stopwatch;
 use std::io;
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ const WRITE_BYTES: usize = 512;
 const READ_BYTES: usize = 16 * 1024;
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long what is left may take at the end.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(3);
 /// How often, and for how long, it is attached anew where it was cut off.
 const PAUSE: Duration = Duration::from_millis(500);
 const CUT_OFF_MAX: Duration = Duration::from_secs(30);
@@ -96,8 +99,7 @@ impl<'a> Running<'a> {
             Some(offset) => format!("offset={offset}"),
             None => format!("history={}", self.history),
         };
-        let mode = mode.word();
-        let path = format!("/v1/vms/{}/console?mode={mode}&{from}", self.id);
+        let path = format!("/v1/vms/{}/console?mode={}&{from}", self.id, mode.word());
         let question = Question {
             upgrade: Some(FRAMES),
             patience: Some(PATIENCE),
@@ -110,7 +112,7 @@ impl<'a> Running<'a> {
         let (stream, begun) = exchange.into_stream();
         stream.set_nonblocking(true).map_err(Failure::failed)?;
         self.line = Line::Connected(stream);
-        self.session.connected();
+        self.session.connected(mode);
         Ok(self.take(&begun))
     }
 
@@ -122,10 +124,10 @@ impl<'a> Running<'a> {
                 break end;
             }
         };
-        if let Some(terminal) = &self.terminal {
+        self.session.asides.drain(..).for_each(complain);
+        if let Some(terminal) = self.terminal.take() {
             terminal.drain_answers();
         }
-        self.terminal = None;
         match end {
             End::Done => Ok(()),
             End::Signal(number) => Err(Failure::Signal(number)),
@@ -160,7 +162,7 @@ impl<'a> Running<'a> {
         let now = self.clock.elapsed();
         step.or_else(|| self.reconnect(now)).or_else(|| {
             let is_over = stdin.end.is_some_and(|end| end <= now);
-            (is_over && self.session.screen.is_empty()).then_some(End::Done)
+            is_over.then(|| self.flush(End::Done)).flatten()
         })
     }
 
@@ -238,19 +240,55 @@ impl<'a> Running<'a> {
         }
     }
 
-    /// What is left to be shown is shown before an end, as far as that goes without waiting long.
+    /// What is left to be shown and sent goes its way before an end, as far as that is taken soon.
     fn flush(&mut self, end: End) -> Option<End> {
         let since = self.clock.elapsed();
-        while !self.session.screen.is_empty() && self.clock.elapsed() - since < PATIENCE {
-            let stdout = io::stdout();
-            let mut fds = [PollFd::new(&stdout, PollFlags::OUT)];
-            let is_waiting = wait(&mut fds, Some(PAUSE)).is_ok() && self.signals.end().is_none();
-            if !is_waiting || (is_ready(&fds[0]) && self.show().is_some()) {
+        let is_left = |this: &Self| {
+            let to_send =
+                matches!(this.line, Line::Connected(_)) && !this.session.unsent.is_empty();
+            !this.session.screen.is_empty() || to_send
+        };
+        while is_left(self) && self.clock.elapsed() - since < FLUSH_PATIENCE {
+            let stdin = Stdin { is_typed: false, is_open: false, linger: None, end: None };
+            let Ok(ready) = self.wait(&stdin, Some(PAUSE)) else { break };
+            let is_gone = ready.is_reader_gone || (ready.stdout && self.show().is_some());
+            if is_gone || self.signals.end().is_some() {
+                break;
+            }
+            if ready.to_line {
+                self.send();
+            }
+            // What comes now is not for us any more, but must not stay: the line would be broken
+            // before what was sent is read.
+            if ready.from_line && !self.drop_output() {
                 break;
             }
         }
+        self.part();
         self.session.asides.drain(..).for_each(complain);
         Some(end)
+    }
+
+    /// Ends the connection so that all that was sent is read.
+    fn part(&mut self) {
+        let Line::Connected(stream) = &self.line else { return };
+        let since = self.clock.elapsed();
+        let mut is_open = stream.shutdown(Shutdown::Write).is_ok();
+        while is_open && self.clock.elapsed() - since < FLUSH_PATIENCE {
+            let Line::Connected(stream) = &self.line else { return };
+            let mut fds = [PollFd::new(stream, PollFlags::IN)];
+            is_open = wait(&mut fds, Some(PAUSE)).is_ok()
+                && self.signals.end().is_none()
+                && (!is_ready(&fds[0]) || self.drop_output());
+        }
+        let now = self.clock.elapsed();
+        self.line = Line::Cut { since: now, next: now };
+    }
+
+    /// Whether the connection goes on behind what has come, which is dropped.
+    fn drop_output(&mut self) -> bool {
+        let Line::Connected(stream) = &self.line else { return false };
+        !matches!(read_some(stream, &mut [0; READ_BYTES]), Ok(Some(0)) | Err(_))
     }
 
     fn read_keys(&mut self, stdin: &mut Stdin) -> Option<End> {
@@ -288,8 +326,9 @@ impl<'a> Running<'a> {
 
     /// Stops, as a job of the shell's, until the shell goes on with it.
     fn suspend(&mut self) -> Option<End> {
-        self.flush(End::Done);
-        self.terminal = None;
+        if let Some(terminal) = self.terminal.take() {
+            terminal.drain_answers();
+        }
         let stopped = rustix::process::kill_current_process_group(rustix::process::Signal::TSTP);
         match stopped.map_err(Failure::failed).and_then(|()| self.take_terminal()) {
             Ok(()) => None,

@@ -122,10 +122,13 @@ impl Session {
         self.offset
     }
 
-    /// Another connection begins. What was not sent over the last one is not for this one.
-    pub fn connected(&mut self) {
+    /// Another connection begins, and in this way. What was not sent over the last one is not for
+    /// this one.
+    pub fn connected(&mut self, mode: Mode) {
         self.decoder = FrameDecoder::default();
         self.unsent.clear();
+        // Seriald has said so by taking us.
+        self.writes = mode != Mode::Spy;
     }
 
     /// The connection is lost: keys go nowhere until there is another.
@@ -228,10 +231,9 @@ impl Session {
         if !self.terms.is_shown {
             return self.asides.push(what);
         }
-        if std::mem::take(&mut self.in_line) {
-            self.screen.extend_from_slice(b"\r\n");
-        }
-        self.screen.extend_from_slice(format!("[seriald: {what}]\r\n").as_bytes());
+        // A newline alone leads down, and not back.
+        let before = if std::mem::take(&mut self.in_line) { "\r\n" } else { "\r" };
+        self.screen.extend_from_slice(format!("{before}[seriald: {what}]\r\n").as_bytes());
     }
 
     fn help(&mut self) {

@@ -8,7 +8,6 @@ use super::show::Piece;
 use seriald::config::LogSpec;
 use seriald::env::os::OsFiles;
 use seriald::limits::HISTORY_READ_MAX;
-use seriald::log::record::Cause;
 use seriald::log::{Absent, History, LogError, Part};
 use std::time::Duration;
 
@@ -45,7 +44,7 @@ impl Files {
     pub fn open(spec: &LogSpec, from: Begin, until: Option<Duration>) -> Result<Files, LogError> {
         let mut env = OsFiles::default();
         let history = History::open(&mut env, spec)?;
-        let until = until.map(|until| printed_by(&history, until));
+        let until = until.map(|until| history.offset_after(until).unwrap_or(history.len()));
         let mut files = Files { env, history, at: 0, until };
         files.at = match from {
             Begin::Start => 0,
@@ -135,35 +134,10 @@ impl Files {
     }
 }
 
-/// The offset behind what had been printed at that time, as far as it is known: the first byte of
-/// which a record says that it came later.
-fn printed_by(history: &History<OsFiles>, time: Duration) -> u64 {
-    let (mut low, mut high) = (history.offset_at(time).unwrap_or(0), history.len());
-    while low < high {
-        let middle = low + (high - low) / 2;
-        match history.time_at(middle).is_some_and(|at| at > time) {
-            true => high = middle,
-            false => low = middle + 1,
-        }
-    }
-    low
-}
-
-/// Why bytes are missing, in words.
+/// Why bytes are missing: the word that the API has for it, or where they are.
 fn why(absent: &Absent) -> String {
     match absent {
-        Absent::Lost(loss) => match loss.cause {
-            Cause::WriteFailed => "the log could not be written".into(),
-            Cause::RotationFailed => "the log could not be rotated".into(),
-            Cause::RateLimit => "they were above the VM's rate".into(),
-            Cause::HostRateLimit => "they were above the host's rate".into(),
-            Cause::Crash => "seriald was killed while the log could not be written".into(),
-            Cause::Closed => "the log could not be written until it was closed".into(),
-        },
-        Absent::Removed => "their backup is no longer kept".into(),
-        Absent::Truncated => "somebody cut the log".into(),
-        Absent::Moved => "somebody moved their log away".into(),
         Absent::Packed(name) => format!("they are packed in {name}"),
-        Absent::Unknown => "nothing is known of them".into(),
+        other => other.word().to_owned(),
     }
 }

@@ -115,7 +115,26 @@ pub fn joined(pieces: Vec<Piece>) -> Vec<Piece> {
 /// What is said of bytes that are missing.
 pub fn missing(name: &str, offset: u64, bytes: u64, why: &str) -> String {
     let are = if bytes == 1 { "byte is" } else { "bytes are" };
+    let why = in_words(why);
     format!("{name}: {bytes} {are} missing from offset {offset} on: {why}")
+}
+
+/// What the API and the events file have a word for, each. One that is not known is shown as it is.
+fn in_words(why: &str) -> &str {
+    match why {
+        "write_failed" => "the log could not be written",
+        "rotation_failed" => "the log could not be rotated",
+        "rate_limit" => "they were above the VM's rate",
+        "host_rate_limit" => "they were above the host's rate",
+        "crash" => "seriald was killed while the log could not be written",
+        "closed" => "the log could not be written until it was closed",
+        "removed" => "their backup is no longer kept",
+        "truncated" => "somebody cut the log",
+        "moved" => "somebody moved their log away",
+        "packed" => "a command has packed their backup",
+        "unknown" => "nothing is known of them",
+        other => other,
+    }
 }
 
 #[cfg(test)]

@@ -9,13 +9,14 @@ use rustix::termios::{
     OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcgetwinsize, tcsetattr,
 };
 use seriald::env::os::stopwatch::Stopwatch;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::panic;
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 
 /// How long the terminal may take to say where its cursor is.
-const ANSWER_PATIENCE: Duration = Duration::from_millis(300);
+const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The terminal that was taken: there is one at most.
 static TAKEN: Mutex<Option<Taken>> = Mutex::new(None);
@@ -50,12 +51,23 @@ impl RawTerminal {
 
     /// Waits until the terminal has answered whatever it was asked so far, and throws that away: an
     /// answer to a guest must not be taken for what was typed into a shell.
+    ///
+    /// It is asked last where its cursor is, at places that no guest can foretell: what it says
+    /// of them is its last answer.
     pub fn drain_answers(&self) {
-        const WHERE_IS_THE_CURSOR: &[u8] = b"\x1b[6n";
-        if !is_shown() || !show(WHERE_IS_THE_CURSOR) {
+        let (columns, lines) = size();
+        let seed = RandomState::new().build_hasher().finish() as usize;
+        let one = (1 + seed % lines, 1 + (seed >> 16) % columns);
+        let other = (1 + (seed >> 32) % lines, 1 + (seed >> 48) % columns);
+        let ask = |(line, column)| format!("\x1b[{line};{column}H\x1b[6n");
+        let last = [one, other].map(|(line, column)| format!("\x1b[{line};{column}R")).concat();
+        let stdout = io::stdout();
+        let mut room = [PollFd::new(&stdout, PollFlags::OUT)];
+        let _ = wait(&mut room, Some(ANSWER_PATIENCE));
+        if !is_shown() || !show(format!("\x1b7{}{}\x1b8", ask(one), ask(other)).as_bytes()) {
             return;
         }
-        let (watch, mut buffer, mut last) = (Stopwatch::new(), [0; 1024], [0; 16]);
+        let (watch, mut buffer, mut end) = (Stopwatch::new(), [0; 1024], Vec::new());
         while let Some(left) = ANSWER_PATIENCE.checked_sub(watch.elapsed()) {
             let stdin = io::stdin();
             let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
@@ -63,23 +75,14 @@ impl RawTerminal {
                 return;
             }
             let Ok(Some(n @ 1..)) = read_some(&stdin, &mut buffer) else { return };
-            for byte in &buffer[..n] {
-                last.rotate_left(1);
-                last[15] = *byte;
-                if is_cursor(&last) {
-                    return;
-                }
+            end.extend_from_slice(&buffer[..n]);
+            if end.windows(last.len()).any(|answer| answer == last.as_bytes()) {
+                return;
             }
+            // A part of it may be there.
+            end.drain(..end.len().saturating_sub(last.len()));
         }
     }
-}
-
-/// Whether it ends with a report of the cursor's place, `ESC [ 12 ; 1 R`.
-fn is_cursor(bytes: &[u8]) -> bool {
-    let Some(report) = bytes.strip_suffix(b"R") else { return false };
-    let digits = |byte: &u8| byte.is_ascii_digit() || *byte == b';';
-    let begin = report.iter().rposition(|byte| !digits(byte));
-    begin.is_some_and(|at| report[..=at].ends_with(b"\x1b[") && report[at..].contains(&b';'))
 }
 
 impl Drop for RawTerminal {
@@ -122,19 +125,4 @@ fn show(bytes: &[u8]) -> bool {
 pub fn size() -> (usize, usize) {
     let size = tcgetwinsize(io::stdout()).ok().filter(|size| size.ws_col > 0 && size.ws_row > 0);
     size.map_or((80, 24), |size| (size.ws_col.into(), size.ws_row.into()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_cursor;
-
-    #[test]
-    fn a_cursors_place_is_told_from_other_answers() {
-        for answer in ["\x1b[1;1R", "idx\x1b[24;80R"] {
-            assert!(is_cursor(answer.as_bytes()), "{answer:?}");
-        }
-        for other in ["", "R", "\x1b[?62;c", "1;1R", "\x1b[R", "\x1b[5R", "\x1bOR", "\x1b[1;1Rx"] {
-            assert!(!is_cursor(other.as_bytes()), "{other:?}");
-        }
-    }
 }

@@ -12,6 +12,7 @@ fn session(mode: Mode, clean: bool) -> Session {
 /// One that is connected, its greeting taken away.
 fn attached(mode: Mode) -> Session {
     let mut session = session(mode, mode == Mode::Spy);
+    session.connected(mode);
     let writes = mode != Mode::Spy;
     assert_eq!(session.came(&notice(&Notice::Attached { offset: 100, writes })), Ok(None));
     session.screen.clear();
@@ -31,7 +32,13 @@ fn frame(kind: Kind, payload: &[u8]) -> Vec<u8> {
 }
 
 fn shown(session: &mut Session) -> String {
-    String::from_utf8(std::mem::take(&mut session.screen)).expect("text")
+    let shown = String::from_utf8(std::mem::take(&mut session.screen)).expect("text");
+    // Where we begin a line it is at its beginning, whatever the guest has left.
+    assert_eq!(
+        shown.matches("\r[seriald").count() + shown.matches("\n[seriald").count(),
+        shown.matches("[seriald").count()
+    );
+    shown.replace("\r[seriald", "[seriald")
 }
 
 #[test]
@@ -44,7 +51,7 @@ fn who_attaches_is_told_how_to_leave_and_that_nothing_is_cleaned() {
         "[seriald: attached to web-1; ~. leaves, ~? helps]\r\n\
          [seriald: what the guest prints goes to this terminal as it is]\r\n"
     );
-    session.connected();
+    session.connected(Mode::Attach);
     session.came(&notice(&Notice::Attached { offset: 9, writes })).expect("frames");
     let again = "[seriald: attached to web-1 again; ~. leaves, ~? helps]\r\n";
     assert_eq!(shown(&mut session), again);
@@ -64,6 +71,14 @@ fn keys_are_sent_and_output_is_shown_as_it_came() {
         session.unsent.ends_with(&frame(Kind::Input, b"~.")),
         "input of no terminal is all its"
     );
+}
+
+#[test]
+fn keys_that_come_before_the_first_word_of_seriald_are_sent() {
+    let mut session = session(Mode::Attach, false);
+    session.connected(Mode::Attach);
+    session.piped(b"uptime\n");
+    assert_eq!(session.unsent, frame(Kind::Input, b"uptime\n"));
 }
 
 #[test]
