@@ -12,7 +12,7 @@ use crate::faults::Fault;
 use crate::kernel::children::Errand;
 use crate::kernel::{Kernel, Object, Shared, errno};
 use seriald::env::{
-    Announced, BerthNote, Change, Descriptor, Env, Exit, FileId, Found, Heritage, Interest,
+    Announced, BerthNote, Caller, Change, Descriptor, Env, Exit, FileId, Found, Heritage, Interest,
     Listens, ListensTcp, Moment, Notify, PeerId, ProcessSignal, Processes, Refused, Remains,
     Signal, SocketId, Sockets, Wake, WatchId, Watches,
 };
@@ -51,7 +51,26 @@ impl Drop for Number {
 
 pub struct SimStream {
     number: Number,
-    conn: usize,
+    end: End,
+}
+
+/// Who is at the other end.
+#[derive(Clone, Copy)]
+enum End {
+    /// A VMM: the number of the connection.
+    Vmm(usize),
+    /// One who asks for our own API.
+    Viewer(usize),
+}
+
+impl SimStream {
+    /// The connection to a VMM.
+    fn conn(&self) -> usize {
+        match self.end {
+            End::Vmm(conn) => conn,
+            End::Viewer(viewer) => panic!("viewer {viewer} is taken for a VMM"),
+        }
+    }
 }
 
 pub struct SimTarget {
@@ -78,6 +97,7 @@ pub struct SimEnv {
     kernel: Shared,
     origin: Duration,
     files: SimFiles,
+    listener: Option<Number>,
     after_death: Cell<Duration>,
 }
 
@@ -89,6 +109,7 @@ impl SimEnv {
             kernel: kernel.clone(),
             origin,
             files: SimFiles::new(kernel),
+            listener: None,
             after_death: Cell::new(Duration::ZERO),
         }
     }
@@ -154,7 +175,7 @@ impl Sockets for SimEnv {
         // An unconnected socket is told as hung up.
         kernel.announce(number, token);
         drop(kernel);
-        Ok(SimStream { number: Number::new(&self.kernel, number), conn })
+        Ok(SimStream { number: Number::new(&self.kernel, number), end: End::Vmm(conn) })
     }
 
     fn connect_to(&mut self, stream: &SimStream, target: &SimTarget) -> io::Result<()> {
@@ -163,7 +184,7 @@ impl Sockets for SimEnv {
             let code = *kernel.dice.pick(&[libc::ECONNREFUSED, libc::EAGAIN, libc::EACCES]);
             return Err(errno(code));
         }
-        kernel.connect(stream.conn, target.inode)
+        kernel.connect(stream.conn(), target.inode)
     }
 
     fn socket_id(&mut self, path: &Path) -> io::Result<SocketId> {
@@ -178,22 +199,28 @@ impl Sockets for SimEnv {
 
     fn read(&mut self, stream: &SimStream, into: &mut [u8]) -> io::Result<usize> {
         let mut kernel = self.call("read")?;
-        read(&mut kernel, stream.conn, into)
+        match stream.end {
+            End::Vmm(conn) => read(&mut kernel, conn, into),
+            End::Viewer(viewer) => kernel.read_viewer(viewer, into),
+        }
     }
 
-    fn send(&mut self, _: &SimStream, _: &[u8]) -> io::Result<usize> {
-        // Nobody asks an API here.
-        self.call("send")?;
-        Err(errno(libc::EPIPE))
+    fn send(&mut self, stream: &SimStream, bytes: &[u8]) -> io::Result<usize> {
+        let mut kernel = self.call("send")?;
+        match stream.end {
+            // No VMM is asked, and nobody types.
+            End::Vmm(_) => Err(errno(libc::EPIPE)),
+            End::Viewer(viewer) => kernel.send_viewer(viewer, bytes),
+        }
     }
 
     fn shutdown_write(&mut self, stream: &SimStream) -> io::Result<()> {
-        self.call("shutdown")?.shut_down_client(stream.conn)
+        self.call("shutdown")?.shut_down_client(stream.conn())
     }
 
     fn peer(&mut self, stream: &SimStream) -> io::Result<PeerId> {
         let kernel = self.call("getsockopt")?;
-        let listener = kernel.conns[stream.conn].listener;
+        let listener = kernel.conns[stream.conn()].listener;
         let listener = kernel.listeners.get(listener).ok_or_else(|| errno(libc::ENOTCONN))?;
         Ok(PeerId { pid: Some(listener.pid), uid: listener.uid })
     }
@@ -252,7 +279,7 @@ impl Remains for SimEnv {
         kernel.conns[conn].watch = Some((number, token));
         kernel.announce(number, token);
         drop(kernel);
-        Ok(SimStream { number: Number::new(&self.kernel, number), conn })
+        Ok(SimStream { number: Number::new(&self.kernel, number), end: End::Vmm(conn) })
     }
 
     fn peer_path(&self, number: Descriptor) -> io::Result<PathBuf> {
@@ -314,7 +341,7 @@ impl Remains for SimEnv {
         into: &mut [u8],
     ) -> io::Result<usize> {
         let mut kernel = self.call("recvmmsg")?;
-        let n = read(&mut kernel, stream.conn, into)?;
+        let n = read(&mut kernel, stream.conn(), into)?;
         if n > 0
             && let Some(memory) = self.files.memory(&mut kernel)
         {
@@ -352,8 +379,39 @@ impl Notify for SimEnv {
     }
 }
 
-// Nobody asks for our own API in this world.
-impl Listens for SimEnv {}
+impl Listens for SimEnv {
+    fn listen(&mut self, _: &Path, _: u32, _: Option<u32>) -> io::Result<SocketId> {
+        let number = self.call("listen")?.listen_for_viewers()?;
+        self.listener = Some(Number::new(&self.kernel, number));
+        Ok(id_of(0, Duration::ZERO))
+    }
+
+    fn accept(&mut self, token: u64) -> io::Result<(SimStream, Caller)> {
+        let (number, viewer) = self.call("accept")?.accept(token)?;
+        let number = Number::new(&self.kernel, number);
+        let caller = Caller { pid: None, uid: OWN_UID, gids: Vec::new() };
+        Ok((SimStream { number, end: End::Viewer(viewer) }, caller))
+    }
+
+    fn stop_listening(&mut self) {
+        self.listener = None;
+    }
+
+    fn listener_number(&self) -> Option<Descriptor> {
+        self.listener.as_ref().map(|listener| listener.number)
+    }
+
+    fn take_listener(&mut self, number: Descriptor, _: &Path, _: SocketId) -> io::Result<()> {
+        let mut kernel = self.call("epoll_ctl")?;
+        if kernel.object(number)? != Object::Listener {
+            return Err(errno(libc::ENOTSOCK));
+        }
+        kernel.watch_listener(number);
+        drop(kernel);
+        self.listener = Some(Number::new(&self.kernel, number));
+        Ok(())
+    }
+}
 
 impl ListensTcp for SimEnv {}
 

@@ -8,6 +8,7 @@ pub mod children;
 pub mod inotify;
 pub mod sockets;
 pub mod store;
+pub mod viewers;
 
 use crate::dice::Dice;
 use crate::disk::{DirHandle, Disk, FileHandle};
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use store::{Memory, Store};
+use viewers::Control;
 
 pub type Shared = Rc<RefCell<Kernel>>;
 
@@ -44,6 +46,10 @@ pub enum Object {
     Process(u32),
     /// Memory for a successor.
     Memory(u64),
+    /// The socket of our own API.
+    Listener,
+    /// A connection to one who asks for it.
+    Viewer(usize),
 }
 
 /// What happens in the world at a moment of its own.
@@ -57,6 +63,8 @@ pub enum Event {
     ChildDone { pid: u32 },
     /// The service manager reads what it was sent.
     StoreReads,
+    /// One who asks for our own API reads what he was sent.
+    ViewerReads { viewer: usize },
 }
 
 /// The unwinding by which the collector's process ends in the midst of a call.
@@ -110,6 +118,7 @@ pub struct Kernel {
     last_pid: u32,
     pub inotify: Inotify,
     pub store: Store,
+    pub control: Control,
     pub memories: BTreeMap<u64, Memory>,
     /// References to file descriptions that children have too.
     shared_files: BTreeMap<FileHandle, usize>,
@@ -155,6 +164,7 @@ impl Kernel {
             last_pid: 100,
             inotify: Inotify::default(),
             store: Store::default(),
+            control: Control::default(),
             memories: BTreeMap::new(),
             shared_files: BTreeMap::new(),
             broken: None,
@@ -275,6 +285,7 @@ impl Kernel {
             }
             Event::ChildDone { pid } => self.child_done(pid),
             Event::StoreReads => self.store_reads(),
+            Event::ViewerReads { viewer } => self.viewer_reads(viewer),
         }
     }
 
@@ -389,6 +400,8 @@ impl Kernel {
             Object::Target(inode) => self.disk.let_go(inode),
             Object::Process(_) => {}
             Object::Memory(id) => self.drop_memory(id),
+            Object::Listener => self.drop_listener(),
+            Object::Viewer(viewer) => self.drop_viewer(viewer),
         }
     }
 
@@ -448,6 +461,7 @@ impl Kernel {
         self.ready.clear();
         self.inotify = Inotify::default();
         self.conns.iter_mut().for_each(|conn| conn.watch = None);
+        self.watch_no_viewer();
         self.processes.values_mut().for_each(|process| process.watch = None);
     }
 }

@@ -7,6 +7,7 @@ mod converge;
 mod judge;
 mod operator;
 mod rules;
+mod viewers;
 
 use crate::dice::Dice;
 use crate::env::SimEnv;
@@ -124,7 +125,9 @@ impl Run {
         self.heal()?;
         self.converge()?;
         self.be_idle()?;
+        self.judge_stuck_viewers()?;
         self.end()?;
+        self.judge_viewers()?;
         self.judge_logs()
     }
 

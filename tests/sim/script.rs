@@ -5,6 +5,7 @@
 use crate::dice::Dice;
 use crate::disk::Disk;
 use crate::faults::{Fault, Faults};
+use crate::kernel::viewers::{Asked, Pace};
 use crate::vmm::{Deed, Version};
 use seriald::config::{AfterRotate, Fsync, Overflow};
 use seriald::{Config, LogSpec, OnExit, RotateMode, VmSpec};
@@ -28,6 +29,10 @@ pub enum Op {
     },
     /// It is ended in order, and started again.
     Restart,
+    /// Somebody asks for our own API.
+    View(Asked, Pace),
+    /// The viewer of this number hangs up.
+    StopViewing(usize),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +53,10 @@ pub struct Kinds {
     pub displacers: bool,
     pub releases: bool,
     pub reloads: bool,
+    /// Our own API is served.
+    pub viewers: bool,
+    /// A viewer that falls behind by little is dropped.
+    pub small_buffers: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -102,7 +111,36 @@ impl Script {
             acts: Vec::new(),
         };
         script.draw_acts(dice);
+        script.draw_viewers(dice);
         script
+    }
+
+    /// Drawn last: what else is drawn for a seed does not depend on it.
+    fn draw_viewers(&mut self, dice: &mut Dice) {
+        self.kinds.viewers = dice.chance(3000);
+        if !self.kinds.viewers {
+            return;
+        }
+        self.kinds.small_buffers = dice.chance(5000);
+        let last = self.acts.last().map_or(Duration::ZERO, |(at, _)| *at);
+        for viewer in 0..dice.between(1, 12) as usize {
+            let at = Duration::from_micros(dice.below(last.as_micros() as u64 + 1));
+            let vm = dice.below(self.versions.len() as u64) as usize;
+            let asked = match dice.below(6) {
+                0 => Asked::List,
+                1 | 2 => Asked::Log(vm),
+                _ => Asked::Console { vm, history: *dice.pick(&[0, 0, 100, 5000]) },
+            };
+            let (bytes, every) = (*dice.pick(&[1, 100, 1000]), dice.micros(1000, 100_000));
+            let slow = Pace::Slow { bytes, every };
+            let pace = *dice.pick(&[Pace::Prompt, Pace::Prompt, slow, Pace::Never]);
+            self.acts.push((at, Act::Op(Op::View(asked, pace))));
+            if dice.chance(3000) {
+                let until = at + dice.micros(1000, 2_000_000);
+                self.acts.push((until.min(last), Act::Op(Op::StopViewing(viewer))));
+            }
+        }
+        self.acts.sort_by_key(|(at, _)| *at);
     }
 
     fn draw_acts(&mut self, dice: &mut Dice) {
@@ -201,6 +239,8 @@ fn draw_kinds(dice: &mut Dice) -> Kinds {
         displacers: some(3000),
         releases: some(4000),
         reloads: some(3000),
+        viewers: false,
+        small_buffers: false,
     }
 }
 

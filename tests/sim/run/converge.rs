@@ -62,7 +62,7 @@ impl Run {
         for vm in self.wanted.clone() {
             self.check_streams(vm)?;
         }
-        Ok(())
+        self.judge_live_viewers(PROBE as usize)
     }
 
     fn check_streams(&self, vm: usize) -> Checked<()> {
@@ -104,7 +104,7 @@ impl Run {
                 status.map(|status| status.state)
             });
             let states: Vec<_> = states.collect();
-            if !self.script.has_timers() {
+            if !self.script.has_timers() && !self.has_slow_viewers() {
                 return Err(format!("it would wake up in {wake:?} with nothing to do: {states:?}"));
             }
         }

@@ -6,8 +6,9 @@ use super::{Checked, Op, Run};
 use crate::env::SimEnv;
 use crate::faults::Fault;
 use seriald::handover::state::State;
+use seriald::limits::VIEWER_BUFFER_BYTES_MIN;
 use seriald::reactor::Check;
-use seriald::{Reactor, VmId};
+use seriald::{ControlSpec, Reactor, VmId};
 use std::ffi::OsStr;
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ impl Run {
         for vm in self.wanted.clone() {
             self.adopt(vm)?;
         }
+        self.serve_control()?;
         self.guarded(|reactor| {
             reactor.leave_unclaimed();
             reactor.ready();
@@ -57,6 +59,21 @@ impl Run {
         let env = SimEnv::new(&self.kernel, origin);
         let reactor = Reactor::with_env(self.script.config.clone(), env);
         self.reactor = Some(reactor.map_err(|error| format!("no loop: {error}"))?);
+        Ok(())
+    }
+
+    /// Our own API is served, if it is in this run.
+    fn serve_control(&mut self) -> Checked<()> {
+        if self.script.kinds.viewers {
+            let mut spec = ControlSpec::new("/run/control.sock");
+            if self.script.kinds.small_buffers {
+                spec.viewer_buffer_bytes = VIEWER_BUFFER_BYTES_MIN;
+            }
+            let served = self.guarded(|reactor| reactor.serve_control(spec))?;
+            if let Some(Err(error)) = served {
+                self.kernel.borrow_mut().note(|| format!("no API: {error}"));
+            }
+        }
         Ok(())
     }
 
@@ -117,6 +134,14 @@ impl Run {
                 Ok(())
             }
             Op::Upgrade => self.upgrade(),
+            Op::View(asked, pace) => {
+                self.kernel.borrow_mut().view(asked, pace);
+                Ok(())
+            }
+            Op::StopViewing(viewer) => {
+                self.kernel.borrow_mut().stop_viewing(viewer);
+                Ok(())
+            }
             Op::Restart => {
                 self.stop()?;
                 let down = self.kernel.borrow_mut().dice.micros(100, 500_000);
@@ -180,6 +205,7 @@ impl Run {
             reactor.ready();
             refused
         })?;
+        self.serve_control()?;
         self.note_unclaimed();
         if let Some(refused) = refused.filter(|refused| !refused.is_empty()) {
             let line = format!("{} of {before} not taken over: {refused:?}", refused.len());
