@@ -108,6 +108,27 @@ pub enum Told<'a> {
     Unserved,
     /// What the VMM held back may have died with a stream.
     UpstreamLossPossible,
+    /// Somebody types into the console from now on.
+    Attached {
+        /// His user.
+        uid: u32,
+        /// His process, where it is known.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pid: Option<u32>,
+        /// He has taken another's place.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        forced: bool,
+    },
+    /// He does so no more.
+    Detached {
+        /// His user.
+        uid: u32,
+        /// His process, where it is known.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pid: Option<u32>,
+        /// Why, by the words of the events file.
+        cause: &'a str,
+    },
     /// The log was rotated.
     Rotated {
         /// So often.

@@ -55,6 +55,12 @@ pub(super) fn noted(kind: &EventKind) -> Option<What> {
         EventKind::Connected(pid) => Some(What::Connected { pid: *pid }),
         EventKind::Displaced => Some(What::Displaced),
         EventKind::UpstreamLossPossible => Some(What::UpstreamLossPossible),
+        EventKind::Attached { uid, pid, forced } => {
+            Some(What::Attached { uid: *uid, pid: *pid, forced: *forced })
+        }
+        EventKind::Detached { uid, pid, cause } => {
+            Some(What::Detached { uid: *uid, pid: *pid, cause: (*cause).into() })
+        }
         _ => None,
     }
 }

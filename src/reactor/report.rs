@@ -58,6 +58,24 @@ pub enum EventKind {
     /// The stream ended right after a read that found the socket full: what the VMM then held in
     /// its own buffer died with it, if there was anything.
     UpstreamLossPossible,
+    /// Somebody types into the console from now on, a client of our own API.
+    Attached {
+        /// His user.
+        uid: u32,
+        /// His process, where it is known.
+        pid: Option<u32>,
+        /// He has taken another's place.
+        forced: bool,
+    },
+    /// He does so no more.
+    Detached {
+        /// His user.
+        uid: u32,
+        /// His process, where it is known.
+        pid: Option<u32>,
+        /// Why, by the words of the events file.
+        cause: &'static str,
+    },
     /// Its log was rotated this often since the last such event.
     Rotated(u64),
     /// A rotation failed, and is tried again.

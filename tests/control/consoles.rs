@@ -273,6 +273,13 @@ fn one_types_and_whoever_else_would_is_told_who_unless_he_forces() {
     ] {
         assert!(events.contains(&event), "{event} is not in {events}");
     }
+    let followed = served.client().get("/v1/events");
+    assert_described("GET", "/v1/events", &followed);
+    let told: Vec<_> = followed.json_lines().into_iter().filter(|one| one["uid"] == uid).collect();
+    let expected = ["attached", "detached", "attached", "detached"];
+    assert_eq!(told.iter().map(|one| &one["event"]).collect::<Vec<_>>(), expected);
+    assert!(told.iter().all(|one| one["pid"] == pid), "{told:?}");
+    assert_eq!((&told[1]["cause"], &told[2]["forced"]), (&json!("forced"), &json!(true)));
 }
 
 fn own_uid() -> u32 {

@@ -18,9 +18,8 @@ use crate::control::request::Request;
 use crate::control::response::{Response, Status};
 use crate::env::{Env, Moment};
 use crate::limits;
-use crate::log::record::What;
-use crate::reactor::Reactor;
 use crate::reactor::key::Key;
+use crate::reactor::{EventKind, Reactor};
 
 /// What a client wants to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,19 +170,20 @@ impl<E: Env> Reactor<E> {
             watched.writer = Some((asker.key, writer));
         }
         ::log::info!("VM {}: {} types into its console", self.name(vm), named(writer));
-        self.note(vm, What::Attached { uid: writer.uid, pid: writer.pid, forced });
+        let Writer { uid, pid } = writer;
+        self.tell(vm, EventKind::Attached { uid, pid, forced });
         self.tell_viewers(vm, Some(asker.key), &Notice::Writer { writer: Some(writer) });
     }
 
     /// A client types no more, if it did.
-    pub(super) fn end_writing(&mut self, vm: Key, client: Key, cause: &str) {
+    pub(super) fn end_writing(&mut self, vm: Key, client: Key, cause: &'static str) {
         let Some(watched) = self.consoles.get_mut(vm).filter(|one| one.is_writer(client)) else {
             return;
         };
         let Some((_, writer)) = watched.writer.take() else { return };
         let (uid, pid) = (writer.uid, writer.pid);
         ::log::info!("VM {}: {} types no more: {cause}", self.name(vm), named(writer));
-        self.note(vm, What::Detached { uid, pid, cause: cause.into() });
+        self.tell(vm, EventKind::Detached { uid, pid, cause });
         self.tell_viewers(vm, Some(client), &Notice::Writer { writer: None });
     }
 

@@ -198,6 +198,10 @@ fn told<'a>(kind: &EventKind, why: &'a str) -> Told<'a> {
         },
         EventKind::Unserved => Told::Unserved,
         EventKind::UpstreamLossPossible => Told::UpstreamLossPossible,
+        EventKind::Attached { uid, pid, forced } => {
+            Told::Attached { uid: *uid, pid: *pid, forced: *forced }
+        }
+        EventKind::Detached { uid, pid, cause } => Told::Detached { uid: *uid, pid: *pid, cause },
         EventKind::Rotated(times) => Told::Rotated { times: *times },
         EventKind::RotationFailed => Told::RotationFailed,
         EventKind::Lost(bytes) => Told::Lost { bytes: *bytes },

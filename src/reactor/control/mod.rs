@@ -243,7 +243,7 @@ impl<E: Env> Reactor<E> {
     }
 
     /// A client is done with, and why, should it type into a console.
-    fn drop_client(&mut self, key: Key, cause: &str) {
+    fn drop_client(&mut self, key: Key, cause: &'static str) {
         let Some(client) = self.control.clients.remove(key) else { return };
         self.consoles.histories.remove(&key);
         match client.body {

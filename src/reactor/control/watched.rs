@@ -14,9 +14,8 @@ use crate::control::ring::Ring;
 use crate::env::{Env, Files, Moment};
 use crate::limits;
 use crate::log::History;
-use crate::log::record::What;
 use crate::reactor::key::Key;
-use crate::reactor::{Reactor, VmId};
+use crate::reactor::{EventKind, Reactor, VmId};
 use std::collections::HashMap;
 
 /// All of them.
@@ -223,7 +222,7 @@ impl<E: Env> Reactor<E> {
         writer: Option<Writer>,
     ) {
         if let Some(Writer { uid, pid }) = writer {
-            self.note(vm, What::Detached { uid, pid, cause: "upgraded".into() });
+            self.tell(vm, EventKind::Detached { uid, pid, cause: "upgraded" });
         }
         let Some(slot) = self.table.get_mut(vm).filter(|_| bytes > 0) else { return };
         slot.watched = true;
