@@ -42,6 +42,13 @@ pub enum Work {
         /// How long it is looked at.
         lasting: Duration,
     },
+    /// All print at a pace, while some look at the first one's console.
+    Viewed {
+        /// The pace.
+        pace: Pace,
+        /// How many look; one of ten never reads.
+        viewers: usize,
+    },
     /// All print at a pace, and one log after another reaches its limit.
     Rotation {
         /// How a log is rotated: seriald's word for it.
@@ -109,6 +116,9 @@ impl Load {
             Work::Flood(pace) => {
                 format!("{vms} VMs, {}, then the same with one more that floods", said(&pace))
             }
+            Work::Viewed { pace, viewers } => {
+                format!("{vms} VMs, {}, looked at by {viewers}", said(&pace))
+            }
             Work::Idle { after, lasting } => format!(
                 "{vms} VMs that print a line each, then nothing; from {} s after, for {} s",
                 after.as_secs_f64(),
@@ -150,7 +160,7 @@ impl Load {
         let own = self.vms as u64 * 8192;
         own + match &self.work {
             Work::FlatOut { bytes_each, .. } => bytes_each * self.vms as u64,
-            Work::Paced(pace) => paced(pace),
+            Work::Paced(pace) | Work::Viewed { pace, .. } => paced(pace),
             Work::Flood(pace) => 2 * paced(pace),
             Work::Idle { .. } => 0,
             Work::Rotation { pace, max_bytes, .. } => {
@@ -221,6 +231,12 @@ pub fn all(size: Size) -> Vec<Load> {
     for mode in ["rename", "copytruncate"] {
         add(format!("f-{mode}"), vms, Work::Rotation { mode, pace, max_bytes });
     }
+    // One guest that prints line upon line: its own speed is what it is to keep.
+    let lines_per_s = size.guest_kbps.clamp(1, 1000) * 1000 / LINE as u32 * 9 / 10;
+    let alone = Pace { lines_per_s, ..pace };
+    for viewers in [0, number(100, 10)] {
+        add(format!("g-{viewers}"), 1, Work::Viewed { pace: alone, viewers });
+    }
     loads
 }
 
@@ -265,13 +281,13 @@ mod tests {
         };
         assert_eq!(names(&["a"]), ["a-1", "a-100", "a-1000"]);
         assert_eq!(names(&["d", "c-1"]), ["c-1", "d"]);
-        assert_eq!(names(&[]).len(), 10);
+        assert_eq!(names(&[]).len(), 12);
     }
 
     #[test]
     fn a_load_that_is_none_is_refused_with_those_that_are() {
-        let error = choose(all(FULL), &["a".into(), "g".into()]).expect_err("no load").to_string();
-        assert!(error.contains("\"g\"") && error.contains("f-rename"), "{error}");
+        let error = choose(all(FULL), &["a".into(), "h".into()]).expect_err("no load").to_string();
+        assert!(error.contains("\"h\"") && error.contains("f-rename"), "{error}");
     }
 
     #[test]

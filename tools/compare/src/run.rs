@@ -18,6 +18,7 @@ use crate::measure::proc;
 use crate::measure::spread::Spread;
 use crate::measure::strace::Strace;
 use crate::measure::usage::{Usage, Used};
+use crate::measure::viewers::Viewers;
 use crate::site::Site;
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Serialize;
@@ -199,6 +200,7 @@ impl<'a> Standing<'a> {
             interrupt::sleep(lasting)?;
             run.used = before.until_now();
         } else {
+            let viewers = self.viewers(work)?;
             let part = self.part(work, &starts)?;
             run.used = before.until_now();
             run.bytes = self.fleet.printed_by_all() - already;
@@ -210,6 +212,9 @@ impl<'a> Standing<'a> {
             run.latency = Spread::of(part.seen.times);
             run.fault =
                 part.missing.map_or_else(|| self.fault(&starts), |missing| Ok(Some(missing)))?;
+            if let Some(wrong) = viewers.map(|viewers| viewers.end(run.bytes)).transpose()? {
+                run.fault = run.fault.take().or(wrong);
+            }
         }
         run.calls = strace.map(Strace::detach).transpose()?;
         run.rotations = self.rotations();
@@ -227,7 +232,9 @@ impl<'a> Standing<'a> {
         let (fleet, watching) = (&mut self.fleet, &observer);
         let guests = move || match work {
             Work::FlatOut { bytes_each, .. } => drive::flat_out(fleet, bytes_each, watching),
-            Work::Paced(pace) | Work::Rotation { pace, .. } => drive::paced(fleet, pace, watching),
+            Work::Paced(pace) | Work::Rotation { pace, .. } | Work::Viewed { pace, .. } => {
+                drive::paced(fleet, pace, watching)
+            }
             Work::Flood(pace) => drive::paced(fleet, Pace { flood: true, ..pace }, watching),
             Work::Idle { .. } => unreachable!("nobody prints"),
         };
@@ -236,6 +243,12 @@ impl<'a> Standing<'a> {
         let missing = self.wait_for_bytes(starts)?;
         let collecting = began.elapsed();
         Ok(Part { sending, collecting, missing, seen: observer.end() })
+    }
+
+    /// Those who look at the first VM's console.
+    fn viewers(&self, work: Work) -> Result<Option<Viewers>> {
+        let Work::Viewed { viewers, .. } = work else { return Ok(None) };
+        Viewers::connect(&self.site.control(), &self.site.vms[0].id, viewers).map(Some)
     }
 
     /// Each guest prints a line.

@@ -59,6 +59,11 @@ impl Site {
         self.dir.path()
     }
 
+    /// Where a collector is asked for consoles.
+    pub fn control(&self) -> PathBuf {
+        self.path().join("control.sock")
+    }
+
     /// Writes a file that a collector reads.
     ///
     /// # Errors

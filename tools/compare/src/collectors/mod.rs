@@ -48,6 +48,11 @@ pub trait Collector {
         false
     }
 
+    /// Whether it serves consoles to whoever looks at them, by seriald's API.
+    fn serves_consoles(&self) -> bool {
+        false
+    }
+
     /// The most VMs that it is tried with, and why no more.
     fn vms_max(&self) -> Option<(usize, &'static str)> {
         None
@@ -69,6 +74,9 @@ pub trait Collector {
 pub fn declines(collector: &dyn Collector, load: &Load) -> Option<String> {
     if matches!(load.work, Work::Rotation { .. }) && !collector.rotates() {
         return Some("it rotates no logs".to_string());
+    }
+    if matches!(load.work, Work::Viewed { .. }) && !collector.serves_consoles() {
+        return Some("nobody can look at its consoles".to_string());
     }
     let (most, why) = collector.vms_max().filter(|(most, _)| load.vms > *most)?;
     Some(format!("{why}: only up to {most} VMs"))

@@ -75,7 +75,12 @@ impl Seriald {
             .map(|vm| json!({"id": vm.id, "serial": vm.socket, "log": vm.log}))
             .collect();
         let log = json!({"max_bytes": max_bytes, "mode": mode, "max_age_s": null, "keep": 4});
-        json!({"coalesce_us": self.coalesce.as_micros() as u64, "log": log, "vms": vms})
+        let mut config =
+            json!({"coalesce_us": self.coalesce.as_micros() as u64, "log": log, "vms": vms});
+        if matches!(load.work, Work::Viewed { .. }) {
+            config["control"] = json!(site.control());
+        }
+        config
     }
 }
 
@@ -89,6 +94,10 @@ impl Collector for Seriald {
     }
 
     fn rotates(&self) -> bool {
+        true
+    }
+
+    fn serves_consoles(&self) -> bool {
         true
     }
 

@@ -152,6 +152,9 @@ fn company(results: &Results) -> Vec<Claim> {
         let longest = turns.map(|told| told.turn_us_max as f64 / 1e3).reduce(f64::max);
         claims.push(judge(load, "longest turn, ms", Bound::AtMost(5.0), longest, "not told"));
     }
+    let viewed = results.ratio(("g-100", "seriald"), ("g-0", "seriald"), figures::guests_mb_per_s);
+    let what = "the guest's bytes/s, with 100 viewers / with none";
+    claims.push(judge("g-100", what, Bound::AtLeast(0.98), viewed, "no round with g-0 and g-100"));
     claims
 }
 
