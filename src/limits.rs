@@ -279,6 +279,12 @@ pub const INPUT_PIECE_BYTES: usize = 4 * 1024;
 pub const INPUT_AHEAD_MAX: u64 = 128 * 1024;
 /// The same with `mode=force`.
 pub const INPUT_AHEAD_FORCED_MAX: u64 = 240 * 1024;
+/// While a console prints on, those who watch it are told this often: each telling is a send(2)
+/// for each of them, and a person sees no difference. The first byte after silence, as an echo is,
+/// is told at once.
+pub const WATCH_INTERVAL: Duration = Duration::from_millis(5);
+/// See [`WATCH_INTERVAL`]: so many bytes are told at once, so that the ring holds what is not.
+pub const WATCH_BYTES: u64 = CONTROL_PIECE_BYTES as u64;
 /// When input is sent again that a VMM's socket had no room for: of room nothing is told, as
 /// consoles are watched for bytes alone.
 pub const INPUT_RETRY: Duration = Duration::from_millis(20);

@@ -507,6 +507,8 @@ pub struct Announced {
     /// Of a stream: the other end has shut down or is gone, so that behind the bytes lies the end,
     /// of which nothing more is told.
     pub ended: bool,
+    /// There may be something to read; else there is room to send alone.
+    pub readable: bool,
 }
 
 /// The world of one loop.

@@ -249,7 +249,7 @@ impl<E: Env> Reactor<E> {
     }
 
     /// Marks a source as ready and queues its VM; nothing of it runs yet.
-    pub(super) fn mark(&mut self, Announced { token, ended }: Announced) {
+    pub(super) fn mark(&mut self, Announced { token, ended, .. }: Announced) {
         let found = Key::from_token(token)
             .and_then(|(key, kind)| Some((key, kind, self.table.get_mut(key)?)));
         let Some((key, kind, slot)) = found else {

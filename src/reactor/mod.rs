@@ -249,7 +249,7 @@ impl<E: Env> Reactor<E> {
                 LISTEN_TOKEN => self.mark_listener(),
                 TCP_TOKEN => self.mark_scraping(),
                 token => match Key::of_client(token) {
-                    Some(client) => self.mark_client(client, one.ended),
+                    Some(client) => self.mark_client(client, *one),
                     None => self.mark(*one),
                 },
             }

@@ -330,12 +330,12 @@ impl Kernel {
         let ready: Vec<_> = self.ready.drain(..count.min(most)).collect();
         into.extend(ready.into_iter().map(|(number, token)| {
             let ended = self.has_ended(number);
-            Announced { token, ended }
+            Announced { token, ended, readable: true }
         }));
         if self.strikes(Fault::Spurious) {
             let any: Vec<u64> = self.watched.values().chain(&self.stale).copied().collect();
             if !any.is_empty() {
-                into.push(Announced { token: *self.dice.pick(&any), ended: false });
+                into.push(Announced { token: *self.dice.pick(&any), ended: false, readable: true });
             }
         }
     }

@@ -149,6 +149,7 @@ impl Env for OsEnv {
             Ok(()) => ready.extend(self.batch.iter().map(|event| Announced {
                 token: event.token().0 as u64,
                 ended: event.is_read_closed() || event.is_error(),
+                readable: event.is_readable(),
             })),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),

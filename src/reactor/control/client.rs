@@ -10,7 +10,7 @@ use super::body::{Body, Made};
 use crate::control::access::Role;
 use crate::control::request::{Fed, RequestParser};
 use crate::control::response::{self, Response, Status};
-use crate::env::{Env, Moment, Sockets};
+use crate::env::{Announced, Env, Moment, Sockets};
 use crate::limits;
 use crate::reactor::key::Key;
 use crate::reactor::report::Clients;
@@ -116,9 +116,9 @@ impl<S> Client<S> {
         }
     }
 
-    pub(super) fn mark(&mut self, ended: bool) {
-        self.readable = true;
-        self.has_hung_up |= ended;
+    pub(super) fn mark(&mut self, what: Announced) {
+        self.readable |= what.readable || what.ended;
+        self.has_hung_up |= what.ended;
     }
 
     /// Notes that it is queued. `false`: it was.

@@ -30,7 +30,7 @@ use super::key::Key;
 use super::table::Table;
 use crate::control::access::{ControlSpec, Role};
 use crate::control::response::{Response, Status};
-use crate::env::{Caller, Env, Files, Moment, SocketId};
+use crate::env::{Announced, Caller, Env, Files, Moment, SocketId};
 use crate::handover::state::ControlState;
 use crate::limits;
 use body::Body;
@@ -265,7 +265,7 @@ impl<E: Env> Reactor<E> {
     pub(super) fn clients_deadline(&self) -> Option<Moment> {
         let clients = self.control.clients.iter().filter_map(|(_, client)| client.deadline());
         let again = [self.control.knock_again_at, self.scraping.knock_again_at];
-        clients.chain(again.into_iter().flatten()).min()
+        clients.chain(again.into_iter().flatten()).chain(self.consoles.deadline()).min()
     }
 
     /// Somebody wants to be let in.
@@ -274,10 +274,13 @@ impl<E: Env> Reactor<E> {
     }
 
     /// Something became ready for a client; nothing of it runs yet.
-    pub(super) fn mark_client(&mut self, key: Key, ended: bool) {
+    pub(super) fn mark_client(&mut self, key: Key, what: Announced) {
         match self.control.clients.get_mut(key) {
+            // Each time that it takes something its socket says so: that is news only if it lacked
+            // the room.
+            Some(client) if !what.readable && !what.ended && !client.is_blocked() => {}
             Some(client) => {
-                client.mark(ended);
+                client.mark(what);
                 self.control.enqueue(key);
             }
             None => self.stats.stale_events += 1,
@@ -291,6 +294,7 @@ impl<E: Env> Reactor<E> {
             self.control.knocked = true;
         }
         self.scraping_timer(now);
+        self.consoles_timer(now);
         let late = |(key, client): (Key, &Client<E::Stream>)| {
             client.deadline().is_some_and(|at| at <= now).then_some(key)
         };

@@ -16,18 +16,20 @@ use crate::limits;
 use crate::log::History;
 use crate::reactor::key::Key;
 use crate::reactor::{EventKind, Reactor, VmId};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// All of them.
 pub(in crate::reactor) struct Consoles<F: Files> {
     watched: HashMap<Key, Watched>,
     /// The log that a client reads back, by the client.
     pub(super) histories: HashMap<Key, History<F>>,
+    /// VMs whose watchers are to be told at a time that there is more.
+    due: BTreeSet<(Moment, Key)>,
 }
 
 impl<F: Files> Default for Consoles<F> {
     fn default() -> Self {
-        Consoles { watched: HashMap::new(), histories: HashMap::new() }
+        Consoles { watched: HashMap::new(), histories: HashMap::new(), due: BTreeSet::new() }
     }
 }
 
@@ -39,6 +41,11 @@ impl<F: Files> Consoles<F> {
     pub(super) fn get_mut(&mut self, vm: Key) -> Option<&mut Watched> {
         self.watched.get_mut(&vm)
     }
+
+    /// When somebody is to be told that there is more.
+    pub(super) fn deadline(&self) -> Option<Moment> {
+        self.due.first().map(|(at, _)| *at)
+    }
 }
 
 /// One VM that is watched.
@@ -46,6 +53,10 @@ pub(super) struct Watched {
     pub ring: Ring,
     /// When the time is noted next, if bytes come then.
     mark_at: Moment,
+    /// Its watchers are told of more from then on, or earlier of much.
+    tell_at: Moment,
+    /// They were told of all before this byte.
+    told: u64,
     /// Clients who look at the console.
     pub viewers: Vec<Key>,
     /// Clients who follow the log.
@@ -62,6 +73,8 @@ impl Watched {
         Watched {
             ring: Ring::new(offset),
             mark_at: Moment::ZERO,
+            tell_at: Moment::ZERO,
+            told: offset,
             viewers: Vec::new(),
             followers: Vec::new(),
             writer: None,
@@ -144,7 +157,29 @@ impl<E: Env> Reactor<E> {
         }
         let most = self.control.viewer_buffer_bytes();
         watched.ring.push(bytes, end, most);
+        if now < watched.tell_at && end.saturating_sub(watched.told) < limits::WATCH_BYTES {
+            self.consoles.due.insert((watched.tell_at, vm));
+            return;
+        }
+        self.tell_watchers(vm, end, now);
+    }
+
+    /// Those who watch a VM are told of all before `end`, and not again at once.
+    fn tell_watchers(&mut self, vm: Key, end: u64, now: Moment) {
+        let Some(watched) = self.consoles.watched.get_mut(&vm) else { return };
+        self.consoles.due.remove(&(watched.tell_at, vm));
+        (watched.tell_at, watched.told) = (now + limits::WATCH_INTERVAL, end);
         self.wake_watchers(vm);
+    }
+
+    /// Tells those whose time has come.
+    pub(super) fn consoles_timer(&mut self, now: Moment) {
+        while let Some((_, vm)) = self.consoles.due.first().copied().filter(|(at, _)| *at <= now) {
+            self.consoles.due.pop_first();
+            if let Some(end) = self.consoles.watched.get(&vm).map(|watched| watched.ring.end()) {
+                self.tell_watchers(vm, end, now);
+            }
+        }
     }
 
     /// Something is new for those who watch a VM.
