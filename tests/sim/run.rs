@@ -16,6 +16,7 @@ use crate::kernel::{Kernel, Shared, was_killed};
 use crate::script::{Act, Op, Script};
 use crate::trace::{Keep, Trace};
 use crate::vmm::Vmm;
+use seriald::log::record::{Record, What};
 use seriald::{EventKind, Reactor};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -164,8 +165,8 @@ impl Run {
             self.kernel.borrow_mut().note(|| format!("event: {} {:?}", event.id, event.kind));
             let vm = self.script.specs.iter().position(|spec| spec.id == event.id);
             let vm = vm.expect("one of ours");
-            if matches!(event.kind, EventKind::Lost(_)) {
-                self.kernel.borrow_mut().vmms[vm].has_lost = true;
+            if let EventKind::Lost(bytes) = event.kind {
+                self.kernel.borrow_mut().vmms[vm].lost += bytes;
             }
             let is_closed = matches!(event.kind, EventKind::Closed(_));
             if is_closed && self.script.logs_can_fail() && !self.is_healed {
@@ -179,6 +180,22 @@ impl Run {
         self.check_turn(calls)
     }
 
+    /// A VM's collector is gone: what it had dropped was to be recorded with the next byte that can be
+    /// written.
+    fn excuse_lost_records(&mut self, vm: usize) {
+        let mut kernel = self.kernel.borrow_mut();
+        let events = self.script.specs[vm].log.path.with_file_name("app.log.events");
+        let events = kernel.disk.read_file(&events).unwrap_or_default();
+        let recorded: u64 = Record::decode_all(&events)
+            .filter_map(|record| match record.what {
+                What::Lost(lost) => Some(lost.bytes),
+                _ => None,
+            })
+            .sum();
+        let vmm = &mut kernel.vmms[vm];
+        vmm.may_lack_records |= self.script.disk_can_be_full() || vmm.lost > recorded;
+    }
+
     /// Does something with the collector, which may be killed meanwhile: then there is no answer.
     fn guarded<T>(&mut self, what: impl FnOnce(&mut Reactor<SimEnv>) -> T) -> Checked<Option<T>> {
         let Some(reactor) = &mut self.reactor else { return Ok(None) };
@@ -187,10 +204,8 @@ impl Run {
             Err(payload) if was_killed(&*payload) => {
                 self.reactor = None;
                 self.kills += 1;
-                let can_be_full = self.script.disk_can_be_full();
-                for vmm in &mut self.kernel.borrow_mut().vmms {
-                    // What it had dropped is recorded with the next byte that can be written.
-                    vmm.may_lack_records |= can_be_full || vmm.has_lost;
+                for vm in 0..self.script.versions.len() {
+                    self.excuse_lost_records(vm);
                 }
                 let down = self.kernel.borrow_mut().dice.micros(100, 500_000);
                 self.starts_at = Some(self.kernel.borrow().now + down);

@@ -90,8 +90,8 @@ pub struct Vmm {
     pub outside: Outside,
     /// It was closed, or its collector was killed, while the disk may have been full.
     pub may_lack_records: bool,
-    /// A loss was told of.
-    pub has_lost: bool,
+    /// Bytes that were told to be lost.
+    pub lost: u64,
     /// A crash found bytes of it held: their number is told, and not how they lay between others.
     pub held_in_crash: bool,
     /// Bytes that the collector has read, in all and since its last wait.
@@ -128,7 +128,7 @@ impl Vmm {
             displaced: Vec::new(),
             outside: Outside::default(),
             may_lack_records: false,
-            has_lost: false,
+            lost: 0,
             held_in_crash: false,
             read: 0,
             read_since_wait: 0,

@@ -213,13 +213,10 @@ impl Run {
             if !self.script.logs_can_fail() {
                 return Err(line);
             }
-            // As in a crash: what was dropped was to be recorded with the next byte that is written.
-            let can_be_full = self.script.disk_can_be_full();
-            let mut kernel = self.kernel.borrow_mut();
-            for (spec, vmm) in self.script.specs.iter().zip(&mut kernel.vmms) {
-                let is_refused = |why: &String| why.contains(&format!("{:?}", spec.id));
-                if refused.iter().any(is_refused) {
-                    vmm.may_lack_records |= can_be_full || vmm.has_lost;
+            for vm in 0..self.script.specs.len() {
+                let id = format!("{:?}", self.script.specs[vm].id);
+                if refused.iter().any(|why| why.contains(&id)) {
+                    self.excuse_lost_records(vm);
                 }
             }
         }

@@ -92,7 +92,7 @@ impl Viewer {
 
 /// Whether bytes may be missing between others.
 fn may_have_gaps(vmm: &Vmm, log: &LogSpec) -> bool {
-    let lost = vmm.has_lost || vmm.may_lack_records || vmm.held_in_crash;
+    let lost = vmm.lost > 0 || vmm.may_lack_records || vmm.held_in_crash;
     let crashed = !vmm.crashes.is_empty();
     let removed = log.keep < 1000 || log.max_total_bytes.is_some() || log.max_backup_age.is_some();
     lost || crashed || removed || log.after_rotate.is_some()
