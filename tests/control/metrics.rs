@@ -28,6 +28,19 @@ pub fn connected(served: &Served, id: &str) -> UnixStream {
     console.expect("a client").0
 }
 
+/// The page once VM `a` has printed 1234 bytes, and `b` is waited for; with the console of `a`.
+fn printed(served: &Served) -> (UnixStream, String) {
+    let mut console = connected(served, "a");
+    served.adopt(&["b"]);
+    console.write_all(&[b'x'; 1234]).expect("sent");
+    let mut text = String::new();
+    wait_until(PATIENCE, "the bytes", || {
+        text = page(served);
+        text.contains("\nseriald_written_bytes_total 1234\n")
+    });
+    (console, text)
+}
+
 fn assert_has(page: &str, lines: &[&str]) {
     for line in lines {
         assert!(page.lines().any(|found| found == *line), "{line} is not in {page}");
@@ -37,14 +50,7 @@ fn assert_has(page: &str, lines: &[&str]) {
 #[test]
 fn metrics_count_what_the_loop_did_in_prometheus_format() {
     let served = Served::start();
-    let mut console = connected(&served, "a");
-    served.adopt(&["b"]);
-    console.write_all(&[b'x'; 1234]).expect("sent");
-    let mut text = String::new();
-    wait_until(PATIENCE, "the bytes", || {
-        text = page(&served);
-        text.contains("\nseriald_written_bytes_total 1234\n")
-    });
+    let (_console, text) = printed(&served);
     assert_has(
         &text,
         &[
@@ -135,14 +141,7 @@ fn each_vm_is_told_once_a_family_and_the_page_comes_in_pieces() {
 #[test]
 fn a_vm_is_counted_by_itself_where_that_is_asked_for() {
     let served = Served::scraped(true);
-    let mut console = connected(&served, "a");
-    served.adopt(&["b"]);
-    console.write_all(&[b'x'; 1234]).expect("sent");
-    let mut text = String::new();
-    wait_until(PATIENCE, "the bytes", || {
-        text = page(&served);
-        text.contains("\nseriald_written_bytes_total 1234\n")
-    });
+    let (_console, text) = printed(&served);
     assert_has(
         &text,
         &[

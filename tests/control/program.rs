@@ -42,6 +42,36 @@ fn ended(dir: &TempDir, more: &[&str]) -> Output {
     command.env("RUST_LOG", "off").output().expect("it runs")
 }
 
+/// Replaces a program by itself.
+pub fn upgrade(seriald: &Process) {
+    let pid = seriald.id().to_string();
+    let upgraded = Command::new(SERIALD).args(["upgrade", "--pid", &pid]).output();
+    let upgraded = upgraded.expect("it runs");
+    assert!(upgraded.status.success(), "{upgraded:?}");
+}
+
+/// The same, so many times, while somebody connects again and again. Whoever was let in may be cut
+/// off by an upgrade, nobody is refused: then `connect` panics.
+pub fn upgrade_amid(seriald: &Process, times: usize, connect: impl Fn() + Sync) {
+    let over = AtomicBool::new(false);
+    let asked = thread::scope(|scope| {
+        let asker = scope.spawn(|| {
+            let mut asked = 0;
+            while !over.load(Ordering::Relaxed) {
+                connect();
+                asked += 1;
+            }
+            asked
+        });
+        for _ in 0..times {
+            upgrade(seriald);
+        }
+        over.store(true, Ordering::Relaxed);
+        asker.join().expect("never refused")
+    });
+    assert!(asked > 0);
+}
+
 fn wait_for(path: &Path) {
     // It is there a moment before it is listened on.
     wait_until(PATIENCE, "the socket", || UnixStream::connect(path).is_ok());
@@ -121,35 +151,12 @@ fn an_upgrade_refuses_nobody_who_connects() {
     let mut seriald = start(&dir, &[]);
     wait_for(&path);
     let socket = fs::metadata(&path).expect("the socket").ino();
-    let over = AtomicBool::new(false);
-    let asked = thread::scope(|scope| {
-        let asker = scope.spawn(|| {
-            let mut asked = 0;
-            while !over.load(Ordering::Relaxed) {
-                // Whoever was let in may be cut off by the upgrade, nobody is refused.
-                Client::connect(&path);
-                asked += 1;
-            }
-            asked
-        });
-        for _ in 0..5 {
-            let pid = seriald.id().to_string();
-            let upgraded = Command::new(SERIALD).args(["upgrade", "--pid", &pid]).output();
-            let upgraded = upgraded.expect("it runs");
-            assert!(upgraded.status.success(), "{upgraded:?}");
-        }
-        over.store(true, Ordering::Relaxed);
-        asker.join().expect("never refused")
-    });
-    assert!(asked > 0);
+    upgrade_amid(&seriald, 5, || drop(Client::connect(&path)));
     assert_eq!(fs::metadata(&path).expect("the socket").ino(), socket, "it is the same one");
     assert_eq!(Client::connect(&path).get("/v1/vms/a").status, 200);
     // A configuration without it takes it away with the next upgrade.
     configure(dir.path(), Value::Null);
-    let pid = seriald.id().to_string();
-    let upgraded =
-        Command::new(SERIALD).args(["upgrade", "--pid", &pid]).output().expect("it runs");
-    assert!(upgraded.status.success());
+    upgrade(&seriald);
     wait_until(PATIENCE, "its end", || !path.exists());
     assert!(seriald.terminate_and_wait().success());
 }
@@ -170,10 +177,7 @@ fn an_upgrade_ends_viewers_and_keeps_how_far_input_is_ahead() {
     // What is sent last has gone on once there is room for no more.
     writer.type_in(&[b'x'; 8192]);
     let ahead = writer.notice("input_full")["ahead"].as_u64().expect("a number");
-    let pid = seriald.id().to_string();
-    let upgraded =
-        Command::new(SERIALD).args(["upgrade", "--pid", &pid]).output().expect("it runs");
-    assert!(upgraded.status.success());
+    upgrade(&seriald);
     while writer.next().is_some() {}
     let events = fs::read_to_string(dir.path().join("a.log.events")).expect("events");
     assert!(events.contains("\"cause\":\"upgraded\""), "{events}");
@@ -219,10 +223,7 @@ fn a_vm_that_was_put_stays_over_reloads_and_upgrades() {
     };
     reloads(&mut seriald, 1);
     assert_eq!(ids(), ["a", "b"]);
-    let pid = seriald.id().to_string();
-    let upgraded =
-        Command::new(SERIALD).args(["upgrade", "--pid", &pid]).output().expect("it runs");
-    assert!(upgraded.status.success());
+    upgrade(&seriald);
     assert_eq!(ids(), ["a", "b"]);
     reloads(&mut seriald, 2);
     assert_eq!(ids(), ["a", "b"]);

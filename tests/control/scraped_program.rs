@@ -5,13 +5,12 @@ use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::client::Client;
+use super::program::{upgrade, upgrade_amid};
 use super::support::process::Process;
 use super::support::wait::{PATIENCE, wait_until};
 
@@ -121,27 +120,7 @@ fn an_upgrade_refuses_no_scrape_and_counts_on() {
         time.and_then(|time| time.parse::<f64>().ok()).expect("a time")
     };
     let before = page(address);
-    let over = AtomicBool::new(false);
-    let asked = thread::scope(|scope| {
-        let asker = scope.spawn(|| {
-            let mut asked = 0;
-            while !over.load(Ordering::Relaxed) {
-                // Whoever was let in may be cut off by the upgrade, nobody is refused.
-                Client::tcp(address);
-                asked += 1;
-            }
-            asked
-        });
-        for _ in 0..3 {
-            let pid = seriald.id().to_string();
-            let upgraded = Command::new(SERIALD).args(["upgrade", "--pid", &pid]).output();
-            let upgraded = upgraded.expect("it runs");
-            assert!(upgraded.status.success(), "{upgraded:?}");
-        }
-        over.store(true, Ordering::Relaxed);
-        asker.join().expect("never refused")
-    });
-    assert!(asked > 0);
+    upgrade_amid(&seriald, 3, || drop(Client::tcp(address)));
     let after = page(address);
     // As the wall clock has it, which may be set a little.
     assert!((started(&after) - started(&before)).abs() < 1.0, "the process is the same one");
@@ -153,10 +132,7 @@ fn an_upgrade_refuses_no_scrape_and_counts_on() {
     assert!(accepted(&after) > accepted(&before));
     // A configuration without it takes it away with the next upgrade.
     configure(&dir, Value::Null);
-    let pid = seriald.id().to_string();
-    let upgraded =
-        Command::new(SERIALD).args(["upgrade", "--pid", &pid]).output().expect("it runs");
-    assert!(upgraded.status.success());
+    upgrade(&seriald);
     wait_until(PATIENCE, "its end", || Client::try_tcp(address).is_none());
     assert!(seriald.terminate_and_wait().success());
 }

@@ -191,19 +191,25 @@ fn a_backup_that_is_still_written_is_not_packed() {
     assert_eq!(place.names(), ["app.log", "app.log.1.zst", "app.log.2.zst"]);
 }
 
+/// The backup `one` is packed, and from then on nothing can be removed.
+fn packed_and_not_removed(mode: RotateMode, errno: i32) -> (Place, Faulty, Log<Faulty>) {
+    let place = packing(mode);
+    let mut env = Faulty::new(0..0, errno);
+    let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
+    log.append(&mut env, b"one\n", usize::MAX, secs(1));
+    log.rotate(&mut env, secs(1));
+    turn(&mut log, &mut env, secs(1));
+    assert!(log.begin_work(&mut env, secs(1)).unwrap());
+    do_work(&log);
+    (env.only, env.failing) = ("unlink", 0..u64::MAX);
+    log.end_work(&mut env, Ok(()), secs(1));
+    (place, env, log)
+}
+
 #[test]
 fn a_backup_that_could_not_be_removed_once_it_was_packed_is_never_shifted_beside_that() {
     for mode in MODES {
-        let place = packing(mode);
-        let mut env = Faulty::new(0..0, 13);
-        let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
-        log.append(&mut env, b"one\n", usize::MAX, secs(1));
-        log.rotate(&mut env, secs(1));
-        turn(&mut log, &mut env, secs(1));
-        assert!(log.begin_work(&mut env, secs(1)).unwrap());
-        do_work(&log);
-        (env.only, env.failing) = ("unlink", 0..u64::MAX);
-        log.end_work(&mut env, Ok(()), secs(1));
+        let (place, mut env, mut log) = packed_and_not_removed(mode, 13);
         assert_eq!(place.names(), ["app.log", "app.log.1", "app.log.1.zst"]);
         log.append(&mut env, b"two\n", usize::MAX, secs(1));
         log.rotate(&mut env, secs(1));
@@ -218,16 +224,7 @@ fn a_backup_that_could_not_be_removed_once_it_was_packed_is_never_shifted_beside
 #[test]
 fn a_backup_that_no_start_can_remove_once_it_was_packed_is_no_rotation_that_nobody_noted() {
     for mode in MODES {
-        let place = packing(mode);
-        let mut env = Faulty::new(0..0, 5);
-        let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
-        log.append(&mut env, b"one\n", usize::MAX, secs(1));
-        log.rotate(&mut env, secs(1));
-        turn(&mut log, &mut env, secs(1));
-        assert!(log.begin_work(&mut env, secs(1)).unwrap());
-        do_work(&log);
-        (env.only, env.failing) = ("unlink", 0..u64::MAX);
-        log.end_work(&mut env, Ok(()), secs(1));
+        let (place, mut env, log) = packed_and_not_removed(mode, 5);
         drop(log);
         for _ in 0..2 {
             // The first is of a copy that may be half done: no log is opened beside that.

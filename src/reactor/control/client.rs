@@ -232,17 +232,31 @@ impl<S> Client<S> {
         if !self.readable || room == 0 {
             return Served::Waits;
         }
-        match env.read(&self.stream, &mut scratch[..room]) {
-            Ok(0) => Served::Gone,
+        match self.take_input(env, &mut scratch[..room]) {
+            None => Served::Gone,
+            Some(0) => Served::Waits,
+            Some(_) => Served::More,
+        }
+    }
+
+    /// Reads into what is not understood yet: how many bytes, of which 0 are none for now; `None`:
+    /// none will come.
+    fn take_input<E: Sockets<Stream = S>>(
+        &mut self,
+        env: &mut E,
+        scratch: &mut [u8],
+    ) -> Option<usize> {
+        match env.read(&self.stream, scratch) {
+            Ok(0) => None,
             Ok(n) => {
                 self.input.extend_from_slice(&scratch[..n]);
-                Served::More
+                Some(n)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.readable = false;
-                Served::Waits
+                Some(0)
             }
-            Err(_) => Served::Gone,
+            Err(_) => None,
         }
     }
 
@@ -265,17 +279,10 @@ impl<S> Client<S> {
             return Served::Waits;
         }
         let room = room.min(scratch.len());
-        match env.read(&self.stream, &mut scratch[..room]) {
-            Ok(0) => Served::Gone,
-            Ok(n) => {
-                self.input.extend_from_slice(&scratch[..n]);
-                if n == room { Served::More } else { Served::Waits }
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.readable = false;
-                Served::Waits
-            }
-            Err(_) => Served::Gone,
+        match self.take_input(env, &mut scratch[..room]) {
+            None => Served::Gone,
+            Some(n) if n == room => Served::More,
+            Some(_) => Served::Waits,
         }
     }
 
@@ -292,21 +299,12 @@ impl<S> Client<S> {
         now: Moment,
     ) -> Served {
         let room = scratch.len().min(limits::CONTROL_PIECE_BYTES);
-        match env.read(&self.stream, &mut scratch[..room]) {
+        match self.take_input(env, &mut scratch[..room]) {
             // A client that sends no more has its answers by now.
-            Ok(0) => Served::Gone,
-            Ok(n) => {
-                self.input.extend_from_slice(&scratch[..n]);
-                Served::More
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.readable = false;
-                match self.parser.is_within() {
-                    true => self.wait_for(Awaited::Rest, now),
-                    false => self.wait_for(Awaited::Request, now),
-                }
-            }
-            Err(_) => Served::Gone,
+            None => Served::Gone,
+            Some(0) if self.parser.is_within() => self.wait_for(Awaited::Rest, now),
+            Some(0) => self.wait_for(Awaited::Request, now),
+            Some(_) => Served::More,
         }
     }
 }
