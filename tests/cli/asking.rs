@@ -59,8 +59,8 @@ fn vms_are_listed_by_name_for_people_and_for_programs() {
     assert_eq!(asked.ids(), ["a", "b"]);
     // The variable says where, too.
     let mut command = seriald(&["ls"]);
-    let said = command.env("SERIALD_CONTROL", &asked.control).output().expect("it runs");
-    assert_eq!(String::from_utf8_lossy(&said.stdout), listed.out);
+    command.env("SERIALD_CONTROL", &asked.control);
+    assert_eq!(Running::start(command).end().out, listed.out);
     asked.running.signal("TERM");
     assert_eq!(asked.running.end().code, Some(0));
 }
@@ -73,8 +73,8 @@ fn a_vm_is_adopted_rotated_and_released() {
     fs::write(home.join("logs/app.log"), "printed before\n").expect("written");
     // Relative to whoever types.
     let mut adopt = seriald(&["adopt", "c", "--dir", "vms/c", "--control", "c.sock"]);
-    let adopted = adopt.current_dir(asked.dir.path()).output().expect("it runs");
-    assert_eq!(String::from_utf8_lossy(&adopted.stdout), "c: in charge\n");
+    adopt.current_dir(asked.dir.path());
+    assert_eq!(Running::start(adopt).end().out, "c: in charge\n");
     assert_eq!(asked.ids(), ["a", "b", "c"]);
     let rotated = asked.ask(&["rotate", "c", "a"]);
     assert_eq!((rotated.code, rotated.out.as_str()), (Some(0), "c: log rotated\na: log rotated\n"));

@@ -1,11 +1,11 @@
 //! `seriald attach` where there is no terminal: what goes through, and how it ends.
 
 use crate::api::Api;
-use crate::program::{Ended, ended, seriald, wait_until};
+use crate::program::{Ended, Running, ended, seriald};
 use serde_json::json;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 /// A frame.
 fn frame(kind: char, payload: &[u8]) -> Vec<u8> {
@@ -31,11 +31,10 @@ fn upgrade(stream: &mut UnixStream, pieces: &[&[u8]]) {
 /// Attaches with this for input.
 fn attach(api: &Api, args: &[&str], input: &[u8]) -> Ended {
     let mut command = seriald(&["attach", "web-1", "--control", api.path()]);
-    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("it starts");
-    child.stdin.take().expect("a pipe").write_all(input).expect("taken");
-    wait_until("its end", || child.try_wait().expect("asked").is_some());
-    Ended::of(child.wait_with_output().expect("its output"))
+    command.args(args);
+    let mut attached = Running::with_input(command, Stdio::piped());
+    attached.type_in(input);
+    attached.end()
 }
 
 #[test]
@@ -114,8 +113,9 @@ fn after_the_end_of_its_input_it_lingers_as_long_as_it_is_told() {
         env!("CARGO_BIN_EXE_seriald"),
         api.path()
     );
-    let piped = std::process::Command::new("sh").args(["-c", &script]).output().expect("it runs");
-    assert_eq!(piped.stdout, b"x", "it ends with whoever reads it");
+    let mut piped = Command::new("sh");
+    piped.args(["-c", &script]);
+    assert_eq!(Running::start(piped).end().out, "x", "it ends with whoever reads it");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! `seriald completions`: each shell really completes a VM's name.
 
 use crate::api::Api;
-use crate::program::ended;
+use crate::family::output;
+use crate::program::{DEADLINE, ended};
 use crate::skip;
 use serde_json::json;
 use std::fs;
@@ -28,7 +29,7 @@ fn run(shell: &Path, args: &[&str], program: &str, api: &Api) -> Vec<String> {
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
     let mut command = Command::new(shell);
     command.args(args).arg(program).env("PATH", path).env("SERIALD_CONTROL", api.path());
-    let output = command.output().expect("it runs");
+    let output = output(&mut command, DEADLINE);
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.stderr.is_empty(), "{}{printed}", String::from_utf8_lossy(&output.stderr));
     printed.split_whitespace().map(str::to_owned).collect()

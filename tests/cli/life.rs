@@ -1,14 +1,12 @@
 //! VMs launched, rebooted, snapshotted and shut down by a running seriald, and its events.
 
 use crate::launch::{Bench, output};
-use crate::program::{Ended, Running, ended, seriald, wait_until};
+use crate::program::{Ended, Running, ended, processes, seriald, wait_until};
 use crate::run::text;
 use serde_json::{Value, json};
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::Stdio;
 
 struct Served {
     bench: Bench,
@@ -49,9 +47,9 @@ fn a_vm_lives_at_a_running_serialds() {
     let home = json!({"dir": "a", "log": {"path": "a/logs/app.log", "keep": 7}});
     bench.file("a", "lines=3 echo=1", home);
     let mut launch = seriald(&["launch", "--control", text(control), "a.json"]);
-    let launched = launch.current_dir(bench.dir.path()).output().expect("it runs");
-    let (out, err) = (&launched.stdout, &launched.stderr);
-    assert_eq!(String::from_utf8_lossy(out), "a: launched\n", "{}", String::from_utf8_lossy(err));
+    launch.current_dir(bench.dir.path());
+    let launched = Running::start(launch).end();
+    assert_eq!((launched.out.as_str(), launched.err.as_str()), ("a: launched\n", ""));
     wait_until("its output", || bench.log("a") == output(3));
     assert_eq!(served.ask(&["reboot", "a"]).out, "a: rebooted\n");
     let to = bench.path("snapshot");
@@ -69,6 +67,18 @@ fn a_vm_lives_at_a_running_serialds() {
     let people = served.ask(&["events", "--vm", "a"]);
     assert!(people.out.contains("  a  answered  call=vm.reboot\n"), "{}", people.out);
     served.end();
+}
+
+#[test]
+fn a_test_that_fails_leaves_no_vmm_behind() {
+    let served = Served::start();
+    let file = served.bench.file("a", "lines=0", json!({}));
+    assert_eq!(served.ask(&["launch", &file]).out, "a: launched\n");
+    let name = text(served.bench.dir.path()).to_owned();
+    assert_eq!(processes(&name).len(), 2, "seriald and the VMM");
+    // As a panic does it.
+    drop(served);
+    assert_eq!(processes(&name), [0_u32; 0]);
 }
 
 #[test]
@@ -91,11 +101,9 @@ fn what_fails_is_told_by_the_vms_name_and_keeps_no_other_back() {
 fn events_are_followed_over_an_upgrade() {
     let served = Served::start();
     let args = ["events", "-f", "--json", "--control", text(&served.control)];
-    let mut follower = seriald(&args).stdout(Stdio::piped()).spawn().expect("it runs");
-    let out = BufReader::new(follower.stdout.take().expect("piped"));
-    let mut lines = out.lines().map(|line| line.expect("a line"));
-    let mut next =
-        || -> Value { serde_json::from_str(&lines.next().expect("a line")).expect("JSON") };
+    let mut follower = Running::start(seriald(&args));
+    let lines = follower.lines();
+    let next = || -> Value { serde_json::from_str(&lines.next()).expect("JSON") };
     served.ask(&["adopt", "a", "--serial", "/s", "--log", text(&served.bench.path("a.log"))]);
     assert_eq!(next()["event"], "adopted");
     served.running.signal("USR2");
@@ -104,8 +112,7 @@ fn events_are_followed_over_an_upgrade() {
     assert_eq!(next()["event"], "adopted");
     served.ask(&["release", "a"]);
     assert_eq!(next()["event"], "closed");
-    follower.kill().expect("ended");
-    follower.wait().expect("reaped");
+    drop(follower);
     served.end();
 }
 

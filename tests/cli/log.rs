@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -331,9 +332,9 @@ fn what_a_running_seriald_or_any_writer_has_open_is_refused() {
     holed(&a);
     let serial = dir.path().join("vm.sock");
     let vm = format!("id=vm,serial={},log={}", serial.display(), a.display());
-    let listener = std::os::unix::net::UnixListener::bind(&serial).expect("bound");
+    let port = crate::run::Port { listener: UnixListener::bind(&serial).expect("bound") };
     let daemon = Running::start(seriald(&["run", "--vm", &vm]));
-    let mut stream = listener.accept().expect("a client").0;
+    let mut stream = port.accept();
     std::io::Write::write_all(&mut stream, b"more\n").expect("sent");
     wait_until("the log is written", || read(&a).ends_with(b"more\n"));
     let locked = "it is locked, by a running seriald (whose logs have no holes) or another \

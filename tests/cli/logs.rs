@@ -4,9 +4,9 @@ use crate::program::{Running, ended, seriald, wait_until};
 use crate::run::{Port, dir, let_go, text};
 use serde_json::json;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// Runs seriald until the guest has printed this, in generations of 1024 bytes.
 fn printed(dir: &Path, keep: u32, bytes: &[u8]) {
@@ -95,18 +95,21 @@ fn what_is_followed_comes_as_it_is_written_and_over_a_rotation() {
     let dir = dir();
     let log = dir.path().join("plain.log");
     fs::write(&log, "1\n2\n3\n").expect("written");
-    let mut follow = seriald(&["logs", "--log", text(&log), "-f", "-n", "2"]);
-    let mut follow = follow.stdout(Stdio::piped()).spawn().expect("it starts");
-    let mut read = BufReader::new(follow.stdout.take().expect("a pipe")).lines();
-    let mut next = || read.next().expect("a line").expect("text");
-    assert_eq!((next(), next()), ("2".into(), "3".into()));
+    let script = format!(
+        "{{ {:?} logs --log {log:?} -f -n 2; echo code=$? >&2; }} | \
+         for _ in 1 2 3; do read -r line; echo \"$line\"; done",
+        env!("CARGO_BIN_EXE_seriald")
+    );
+    let mut follow = Command::new("sh");
+    follow.args(["-c", &script]);
+    let mut follow = Running::start(follow);
+    let lines = follow.lines();
+    assert_eq!((lines.next(), lines.next()), ("2".into(), "3".into()));
     let mut file = fs::OpenOptions::new().append(true).open(&log).expect("opened");
     file.write_all(b"4\n").expect("written");
-    assert_eq!(next(), "4");
+    assert_eq!(lines.next(), "4");
     // As `tail -f` does, it ends with whoever reads it, without another byte.
-    drop(read);
-    wait_until("its end", || follow.try_wait().expect("asked").is_some());
-    assert_eq!(follow.wait().expect("ended").code(), Some(0));
+    assert_eq!(follow.end().err, "code=0\n");
 }
 
 #[test]
@@ -115,9 +118,10 @@ fn a_reader_that_has_enough_ends_it_quietly() {
     let log = dir.path().join("long.log");
     fs::write(&log, lines(0, 100_000)).expect("written");
     let script = format!("{:?} logs --log {log:?} | head -n 1", env!("CARGO_BIN_EXE_seriald"));
-    let piped = Command::new("sh").args(["-c", &script]).output().expect("it runs");
-    assert_eq!(String::from_utf8_lossy(&piped.stdout), lines(0, 1));
-    assert_eq!(String::from_utf8_lossy(&piped.stderr), "");
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]);
+    let piped = Running::start(command).end();
+    assert_eq!((piped.out, piped.err), (lines(0, 1), String::new()));
 }
 
 #[test]

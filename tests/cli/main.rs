@@ -8,6 +8,8 @@ mod attach;
 mod completions;
 #[cfg(feature = "demo")]
 mod demo;
+#[path = "../support/family.rs"]
+mod family;
 mod help;
 #[cfg(feature = "demo")]
 mod launch;

@@ -1,9 +1,11 @@
 //! Running the binary: to its end, or beside the test until a signal.
 
-use std::io::Read;
+use crate::family::{Family, end};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::thread::sleep;
+use std::sync::mpsc::{self, Receiver};
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 /// How long anything here may take.
@@ -25,7 +27,7 @@ pub struct Ended {
 }
 
 impl Ended {
-    pub fn of(output: Output) -> Ended {
+    fn of(output: Output) -> Ended {
         Ended {
             code: output.status.code(),
             out: String::from_utf8(output.stdout).expect("UTF-8"),
@@ -48,58 +50,94 @@ impl Ended {
 }
 
 /// Runs it to its end.
+#[track_caller]
 pub fn ended(args: &[&str]) -> Ended {
     Running::start(seriald(args)).end()
 }
 
-/// It runs beside the test; killed when dropped.
-pub struct Running(Option<Child>);
+/// It runs beside the test; killed when dropped, with all that it has started.
+pub struct Running {
+    child: Option<Child>,
+    family: Family,
+}
 
 impl Running {
     /// Starts it.
-    pub fn start(mut command: Command) -> Running {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Running(Some(command.spawn().expect("it starts")))
+    pub fn start(command: Command) -> Running {
+        Running::with_input(command, Stdio::null())
+    }
+
+    /// Starts it with this for standard input.
+    pub fn with_input(mut command: Command, input: Stdio) -> Running {
+        let family = Family::of(&mut command);
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Running { child: Some(command.spawn().expect("it starts")), family }
+    }
+
+    fn child(&mut self) -> &mut Child {
+        self.child.as_mut().expect("running")
     }
 
     /// Its pid.
     pub fn id(&self) -> u32 {
-        self.0.as_ref().expect("running").id()
+        self.child.as_ref().expect("running").id()
     }
 
     /// Sends a signal, `TERM` or `INT`.
     pub fn signal(&self, name: &str) {
-        let pid = self.0.as_ref().expect("running").id().to_string();
+        let pid = self.id().to_string();
         let sent = Command::new("kill").args(["-s", name, &pid]).status().expect("kill runs");
         assert!(sent.success());
     }
 
     /// Whether it still runs.
     pub fn runs(&mut self) -> bool {
-        self.0.as_mut().expect("running").try_wait().expect("asked").is_none()
+        self.child().try_wait().expect("asked").is_none()
+    }
+
+    /// Types this into it, and that was all.
+    pub fn type_in(&mut self, input: &[u8]) {
+        self.child().stdin.take().expect("a pipe").write_all(input).expect("taken");
+    }
+
+    /// What it prints from now on, which its end does not have then.
+    pub fn lines(&mut self) -> Lines {
+        let out = BufReader::new(self.child().stdout.take().expect("a pipe"));
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
+        Lines(lines)
     }
 
     /// Waits for its end.
     #[track_caller]
     pub fn end(mut self) -> Ended {
-        let mut waited = true;
-        wait_until("it ends", || {
-            waited = !self.runs();
-            waited
-        });
-        Ended::of(self.0.take().expect("running").wait_with_output().expect("its output"))
+        Ended::of(end(self.child.take().expect("running"), &self.family, DEADLINE))
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(mut child) = self.0.take() {
-            let _ = child.kill();
+        if let Some(mut child) = self.child.take() {
+            // A VMM that it has launched would live on, with our pipes in its hands.
+            self.family.kill();
             let mut err = String::new();
             let _ = child.stderr.take().map(|mut e| e.read_to_string(&mut err));
             let _ = child.wait();
             eprintln!("killed: {err}");
         }
+    }
+}
+
+/// The lines that a program prints.
+pub struct Lines(Receiver<String>);
+
+impl Lines {
+    /// The next, once it comes.
+    #[track_caller]
+    pub fn next(&self) -> String {
+        self.0.recv_timeout(DEADLINE).unwrap_or_else(|why| panic!("no line in {DEADLINE:?}: {why}"))
     }
 }
 

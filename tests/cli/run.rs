@@ -1,6 +1,7 @@
 //! `seriald run`.
 
-use crate::program::{Running, ended, seriald, tree, wait_until};
+use crate::family::output;
+use crate::program::{DEADLINE, Running, ended, seriald, tree, wait_until};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
@@ -43,6 +44,7 @@ impl Port {
         });
         let stream = stream.expect("a client").0;
         stream.set_nonblocking(false).expect("set");
+        stream.set_read_timeout(Some(DEADLINE)).expect("set");
         stream
     }
 }
@@ -76,11 +78,8 @@ fn paths_that_cannot_go_together_are_refused_by_check_too() {
     let run = |arguments: [&str; 2]| {
         let vms = arguments.iter().flat_map(|vm| ["--vm", vm]);
         let words: Vec<&str> = ["run", "--check"].into_iter().chain(vms).collect();
-        std::process::Command::new(env!("CARGO_BIN_EXE_seriald"))
-            .args(words)
-            .current_dir(dir.path())
-            .output()
-            .expect("seriald")
+        let mut command = Command::new(env!("CARGO_BIN_EXE_seriald"));
+        output(command.args(words).current_dir(dir.path()), DEADLINE)
     };
     for (one, other, why) in [
         ("id=a,serial=s,log=l", "id=b,serial=t,log=l.1", "are each other's backup"),
@@ -98,15 +97,17 @@ fn paths_that_cannot_go_together_are_refused_by_check_too() {
 
 #[test]
 fn an_answer_that_cannot_be_written_is_a_failure_and_no_panic() {
-    let full = fs::File::options().write(true).open("/dev/full").expect("/dev/full");
-    let check = ["run", "--check", "--vm", "id=a,serial=s,log=l"];
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_seriald"));
-    let end = command.args(check).stdout(full).output().expect("seriald");
-    assert_eq!(end.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&end.stderr).contains("cannot write to stdout"));
-    let full = fs::File::options().write(true).open("/dev/full").expect("/dev/full");
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_seriald"));
-    assert_eq!(command.arg("run").stderr(full).output().expect("seriald").status.code(), Some(2));
+    let run = |arguments: &str| {
+        let mut command = Command::new("sh");
+        let script = format!("exec {:?} {arguments}", env!("CARGO_BIN_EXE_seriald"));
+        Running::start({
+            command.args(["-c", &script]);
+            command
+        })
+        .end()
+    };
+    run("run --check --vm id=a,serial=s,log=l >/dev/full").has(1, "cannot write to stdout");
+    assert_eq!(run("run 2>/dev/full").code, Some(2));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `seriald top` and `ls` where there is no terminal, of 10,000 VMs too.
 
 use crate::api::Api;
-use crate::program::{ended, seriald};
+use crate::program::ended;
 use serde_json::{Value, json};
 
 /// 10,000 VMs, of which each prints one byte a second more than the one before it.
@@ -14,19 +14,19 @@ fn ten_thousand(asked: u64) -> Value {
     json!({"vms": (0..10_000).map(vm).collect::<Vec<_>>()})
 }
 
-/// What it prints, more than fits into a pipe.
-fn long(args: &[&str]) -> String {
-    let output = seriald(args).output().expect("it runs");
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
-    assert_eq!(output.status.code(), Some(0));
-    String::from_utf8(output.stdout).expect("UTF-8")
+/// What it prints.
+fn printed(args: &[&str]) -> String {
+    let ended = ended(args);
+    assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
+    ended.out
 }
 
 #[test]
 fn ten_thousand_vms_are_one_table_sorted_as_asked() {
     let api = Api::serve(|_, asked| (200, ten_thousand(asked)));
     let top = |args: &[&str]| {
-        let shown = long(&[&["top", "--interval", "0.1", "--control", api.path()], args].concat());
+        let shown =
+            printed(&[&["top", "--interval", "0.1", "--control", api.path()], args].concat());
         shown.lines().map(str::to_owned).collect::<Vec<_>>()
     };
     let lines = top(&[]);
@@ -46,8 +46,8 @@ fn ten_thousand_vms_are_one_table_sorted_as_asked() {
 #[test]
 fn ls_lists_ten_thousand_vms() {
     let api = Api::serve(|_, asked| (200, ten_thousand(asked)));
-    assert_eq!(long(&["ls", "--control", api.path()]).lines().count(), 10_001);
-    let ids = long(&["ls", "--ids", "--control", api.path()]);
+    assert_eq!(printed(&["ls", "--control", api.path()]).lines().count(), 10_001);
+    let ids = printed(&["ls", "--ids", "--control", api.path()]);
     assert_eq!(ids.lines().nth(9_999), Some("vm-09999"));
     ended(&["ls", "--ids", "--json"]).has(2, "cannot be used with");
 }

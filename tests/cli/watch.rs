@@ -1,6 +1,6 @@
 //! `seriald run --watch`.
 
-use crate::program::{Running, ended, seriald, wait_until};
+use crate::program::{DEADLINE, Running, ended, seriald, wait_until};
 use crate::run::{dir, let_go, text};
 use serde_json::json;
 use std::ffi::OsStr;
@@ -32,6 +32,7 @@ impl Instance {
         });
         let stream = stream.expect("a client").0;
         stream.set_nonblocking(false).expect("set");
+        stream.set_read_timeout(Some(DEADLINE)).expect("set");
         stream
     }
 

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::support::wait::PATIENCE;
+use super::support::sockets::connect;
+use super::support::wait::READ_PATIENCE;
 
 /// One answer.
 #[derive(Debug)]
@@ -55,10 +56,7 @@ pub struct Client<S = UnixStream> {
 
 impl Client {
     pub fn connect(path: &Path) -> Client {
-        let stream = UnixStream::connect(path).expect("connected");
-        stream.set_read_timeout(Some(PATIENCE)).expect("set");
-        stream.set_write_timeout(Some(PATIENCE)).expect("set");
-        Client { stream, rest: Vec::new() }
+        Client { stream: connect(path), rest: Vec::new() }
     }
 }
 
@@ -69,8 +67,8 @@ impl Client<TcpStream> {
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => return None,
             connected => connected.expect("connected"),
         };
-        stream.set_read_timeout(Some(PATIENCE)).expect("set");
-        stream.set_write_timeout(Some(PATIENCE)).expect("set");
+        stream.set_read_timeout(Some(READ_PATIENCE)).expect("set");
+        stream.set_write_timeout(Some(READ_PATIENCE)).expect("set");
         Some(Client { stream, rest: Vec::new() })
     }
 
@@ -155,7 +153,10 @@ impl<S: Read + Write> Client<S> {
                 n > 0
             }
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => false,
-            Err(error) => panic!("{error}"),
+            Err(error) => {
+                let rest = String::from_utf8_lossy(&self.rest);
+                panic!("waited {READ_PATIENCE:?} in vain for more than {rest:?}: {error}")
+            }
         }
     }
 

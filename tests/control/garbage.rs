@@ -13,11 +13,12 @@ use seriald::limits;
 
 use super::served::Served;
 use super::support::logs::whole;
+use super::support::sockets::{accept, connect};
 use super::support::wait::{PATIENCE, wait_until};
 
 /// Sends bytes and reads to the end of the stream, or until nothing more comes. All that comes.
 fn exchange(served: &Served, pieces: &[&[u8]]) -> Vec<u8> {
-    let mut stream = UnixStream::connect(&served.path).expect("connected");
+    let mut stream = connect(&served.path);
     stream.set_read_timeout(Some(PATIENCE)).expect("set");
     for piece in pieces {
         // Sent away already: what it said is to be read yet.
@@ -90,7 +91,7 @@ fn garbage_is_answered_by_an_error_or_by_nothing_and_the_loop_goes_on() {
 #[test]
 fn a_huge_head_is_refused_long_before_its_end() {
     let served = Served::start();
-    let mut stream = UnixStream::connect(&served.path).expect("connected");
+    let mut stream = connect(&served.path);
     stream.set_write_timeout(Some(PATIENCE)).expect("set");
     stream.write_all(b"GET / HTTP/1.1\r\n").expect("sent");
     let mut sent = 0;
@@ -158,7 +159,7 @@ const PRINTED: usize = 4 << 20;
 
 /// What all of them come to: each of these has its turn until the console has said all.
 fn assault(served: &Served, round: usize) {
-    let connect = || UnixStream::connect(&served.path).expect("connected");
+    let connect = || connect(&served.path);
     match round % 5 {
         0 => {
             let noise: Vec<u8> = (0..50_000).map(|n: usize| (n * 7 + round) as u8).collect();
@@ -197,7 +198,7 @@ fn whatever_clients_do_costs_no_console_a_byte() {
     thread::scope(|scope| {
         let (said, is_said) = (&said, &is_said);
         scope.spawn(move || {
-            let (mut stream, _) = console.accept().expect("a client");
+            let mut stream = accept(&console);
             for piece in said.chunks(64) {
                 stream.write_all(piece).expect("read");
             }

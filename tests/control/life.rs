@@ -2,15 +2,16 @@
 //! and, where `CLOUD_HYPERVISOR` names one, a real Cloud Hypervisor.
 
 use std::fs;
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::io::{ErrorKind, Write};
+use std::path::Path;
 use std::thread;
 
 use serde_json::{Value, json};
 
-use super::client::Answer;
-use super::schema::assert_described;
+use super::requests::{
+    Api, begin, has_happened, impostor, launch, log_of, post, put, refused, told, wait_for_output,
+    words,
+};
 use super::served::Served;
 use super::support::guest::expected_output;
 use super::support::logs::{assert_same, whole};
@@ -19,52 +20,6 @@ use super::support::wait::{PATIENCE, wait_until};
 
 /// A guest that prints so many lines and then waits to be ended.
 const LINES: u32 = 200;
-
-fn words(vmm: &Vmm) -> Vec<String> {
-    vmm.command.iter().map(|word| word.to_str().expect("UTF-8").to_owned()).collect()
-}
-
-/// The body that launches a VM in `home`.
-fn launch(vmm: &Vmm, home: &Path, cmdline: &str) -> Value {
-    fs::create_dir_all(home).expect("a directory");
-    json!({"dir": home, "launch": {"vmm": words(vmm), "config": vmm.config(cmdline)}})
-}
-
-fn put(served: &Served, query: &str, body: &Value) -> Answer {
-    let answer = served.client().ask("PUT", &format!("/v1/vms/a{query}"), &body.to_string());
-    assert_described("PUT", "/v1/vms/{id}", &answer);
-    answer
-}
-
-/// `shutdown?vmm=true`, say.
-fn post(served: &Served, what: &str, body: &str) -> Answer {
-    let answer = served.client().ask("POST", &format!("/v1/vms/a/{what}"), body);
-    let (path, _) = what.split_once('?').unwrap_or((what, ""));
-    assert_described("POST", &format!("/v1/vms/{{id}}/{path}"), &answer);
-    answer
-}
-
-fn refused(answer: &Answer) -> (u16, String) {
-    (answer.status, answer.code())
-}
-
-fn told(served: &Served) -> Vec<Value> {
-    served.client().get("/v1/events?vm=a").json_lines()
-}
-
-fn has_happened(served: &Served, event: &str) -> bool {
-    told(served).iter().any(|told| told["event"] == event)
-}
-
-fn log_of(home: &Path) -> PathBuf {
-    home.join("logs/app.log")
-}
-
-fn wait_for_output(home: &Path, bytes: usize) {
-    wait_until(PATIENCE, "output", || {
-        fs::metadata(log_of(home)).is_ok_and(|log| log.len() >= bytes as u64)
-    });
-}
 
 #[test]
 fn a_vm_is_launched_once_by_the_same_request_and_its_end_leaves_its_log_whole() {
@@ -207,29 +162,6 @@ fn a_guest_of_ours_may_be_shut_down_without_its_vmm() {
     assert!(has_happened(&served, "closed"));
 }
 
-/// A VM that is in charge, and what stands where its VMM's API would be.
-struct Api(UnixListener);
-
-impl Api {
-    fn of(served: &Served) -> Api {
-        let home = served.dir.path().join("a");
-        fs::create_dir_all(&home).expect("a directory");
-        let api = UnixListener::bind(home.join("ch.sock")).expect("bound");
-        assert_eq!(put(served, "", &json!({"dir": home})).status, 201);
-        Api(api)
-    }
-
-    /// Takes one request.
-    fn asked(&self) -> (UnixStream, String) {
-        let (mut stream, _) = self.0.accept().expect("asked");
-        stream.set_read_timeout(Some(PATIENCE)).expect("set");
-        let mut request = [0; 4096];
-        let n = stream.read(&mut request).expect("a request");
-        let text = String::from_utf8_lossy(&request[..n]);
-        (stream, text.lines().next().expect("a line").to_owned())
-    }
-}
-
 #[test]
 fn a_second_request_for_a_vm_that_is_busy_is_refused_and_the_first_goes_on() {
     let served = Served::start();
@@ -303,13 +235,6 @@ fn who_cannot_be_asked_is_told_before_anything_is_done() {
     assert!(answer.json()["error"]["message"].to_string().contains("b/ch.sock: No such file"));
 }
 
-/// A launch of something that is no VMM.
-fn impostor(served: &Served, vmm: Value) -> Value {
-    let home = served.dir.path().join("a");
-    fs::create_dir_all(&home).expect("a directory");
-    json!({"dir": home, "launch": {"vmm": vmm, "config": {}, "launch_timeout_s": 1}})
-}
-
 #[test]
 fn a_launch_that_fails_is_told_with_the_step_at_which_it_did() {
     let served = Served::start();
@@ -363,11 +288,7 @@ fn a_launch_that_hangs_is_broken_off_by_a_shutdown() {
     let served = Served::start();
     let mut body = impostor(&served, json!(["sh", "-c", "exec sleep 1000"]));
     body["launch"]["launch_timeout_s"] = Value::Null;
-    let mut client = served.client();
-    let body = body.to_string();
-    let head =
-        format!("PUT /v1/vms/a HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
-    client.send((head + &body).as_bytes());
+    let mut client = begin(&served, "PUT", "/v1/vms/a", &body);
     wait_until(PATIENCE, "its begin", || served.client().get("/v1/vms/a").status == 200);
     assert_eq!(refused(&post(&served, "reboot", "")), (409, "launching".into()));
     assert_eq!(post(&served, "shutdown", "").status, 200);

@@ -4,7 +4,9 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use super::support::family::output;
 use super::support::skip;
+use super::support::wait::PATIENCE;
 
 /// kin-openapi's verdict on a description; Debian's packages have its source.
 fn judged(description: &Path) -> Option<Output> {
@@ -19,7 +21,7 @@ fn judged(description: &Path) -> Option<Output> {
     command.args(["run", program]).env("GO111MODULE", "off").env("GOPATH", sources);
     command.env("GOCACHE", cache.path()).env("GOFLAGS", "");
     command.stdin(Stdio::from(File::open(description).expect("a description")));
-    Some(command.output().expect("go"))
+    Some(output(&mut command, PATIENCE))
 }
 
 #[test]

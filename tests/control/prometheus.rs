@@ -10,14 +10,16 @@ use serde_json::Value;
 
 use super::metrics::{connected, page};
 use super::served::Served;
+use super::support::family::output;
 use super::support::skip;
+use super::support::wait::PATIENCE;
 
 fn shipped(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/prometheus").join(name)
 }
 
 fn run(promtool: &mut Command) -> String {
-    let output = promtool.output().expect("it runs");
+    let output = output(promtool, PATIENCE);
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said).into_owned();
     assert!(output.status.success(), "{said}");

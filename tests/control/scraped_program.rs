@@ -11,7 +11,8 @@ use tempfile::TempDir;
 
 use super::client::Client;
 use super::program::{upgrade, upgrade_amid};
-use super::support::process::Process;
+use super::support::process::{Process, output};
+use super::support::sockets::accept;
 use super::support::wait::{PATIENCE, wait_until};
 
 const SERIALD: &str = env!("CARGO_BIN_EXE_seriald");
@@ -59,7 +60,7 @@ fn a_port_that_another_has_ends_the_start_with_the_key_and_the_way_out() {
     let taken = TcpListener::bind(free_port()).expect("bound");
     let address = taken.local_addr().expect("an address");
     configure(&dir, json!({"listen": address.port()}));
-    let refused = command(&dir).env("RUST_LOG", "off").output().expect("it runs");
+    let refused = output(command(&dir).env("RUST_LOG", "off"));
     let (port, said) = (address.port(), String::from_utf8_lossy(&refused.stderr));
     let expected = format!(
         "seriald: metrics.listen: cannot listen on {address}: Address already in use (os error \
@@ -68,7 +69,7 @@ fn a_port_that_another_has_ends_the_start_with_the_key_and_the_way_out() {
     );
     assert_eq!((said.as_ref(), refused.status.code()), (expected.as_str(), Some(1)));
     // What only looks binds nothing.
-    let checked = command(&dir).arg("--check").output().expect("it runs");
+    let checked = output(command(&dir).arg("--check"));
     assert!(checked.status.success());
 }
 
@@ -152,7 +153,7 @@ fn a_log_that_cannot_be_written_lags_and_what_it_holds_and_loses_is_told() {
     // No file may have more than eight blocks of 512 bytes.
     limited.args(["-c", "ulimit -f 8; exec \"$@\"", "sh", SERIALD, "run", "--config"]).arg(&path);
     let mut seriald = Process::start("seriald", dir.path(), &mut limited);
-    let (mut console, _) = listener.accept().expect("a client");
+    let mut console = accept(&listener);
     wait_for(address);
     console.write_all(&[b'x'; 20_000]).expect("sent");
     wait_until(PATIENCE, "all of it", || {

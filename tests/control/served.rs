@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use seriald::env::os::OsWaker;
 use seriald::{Config, ControlSpec, Handle, MetricsSpec, Seriald, VmSpec};
@@ -13,6 +14,7 @@ use tempfile::TempDir;
 
 use super::client::Client;
 use super::support::embedded::spec;
+use super::support::wait::PATIENCE;
 
 pub struct Served {
     pub dir: TempDir,
@@ -52,7 +54,7 @@ impl Served {
             sender.send(told).expect("the test waits");
             reactor.run(|_, _| {}).expect("it turns");
         });
-        let (handle, metrics) = handle.recv().expect("a handle");
+        let (handle, metrics) = handle.recv_timeout(PATIENCE).expect("a handle");
         Served { dir, path, handle, metrics, thread: Some(thread) }
     }
 
@@ -83,10 +85,17 @@ impl Served {
 
     fn end(&mut self) {
         let _ = self.handle.stop();
-        if let Some(thread) = self.thread.take() {
-            let ended = thread.join();
-            assert!(ended.is_ok() || thread::panicking(), "the loop panicked");
+        let Some(thread) = self.thread.take() else { return };
+        let deadline = Instant::now() + PATIENCE;
+        while !thread.is_finished() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
         }
+        let how = match thread.is_finished() {
+            false => "does not end",
+            true if thread.join().is_err() => "has panicked",
+            true => return,
+        };
+        assert!(thread::panicking(), "the loop {how}");
     }
 }
 

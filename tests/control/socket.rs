@@ -12,6 +12,7 @@ use seriald::{Config, ControlSpec, Grants, Seriald};
 
 use super::client::Client;
 use super::served::{Served, mode};
+use super::support::process::output;
 use super::support::wait::{PATIENCE, wait_until};
 
 /// The user `nobody`, and a group that it is not in.
@@ -37,8 +38,7 @@ fn status_for(path: &Path, groups: &[u32], request: &str) -> Option<String> {
         print(s.recv(65536).split(b' ')[1].decode())\n";
     let groups = groups.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
     let path = path.to_str().expect("UTF-8");
-    let ended = Command::new("python3").args(["-c", script, path, request, &groups]).output();
-    let ended = ended.expect("python3");
+    let ended = output(Command::new("python3").args(["-c", script, path, request, &groups]));
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
     Some(String::from_utf8_lossy(&ended.stdout).trim().to_owned())
 }

@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use serde_json::Value;
 
 use super::client::{Answer, Client};
-use super::support::wait::{PATIENCE, wait_until};
+use super::support::sockets::accept;
 
 /// What comes in a frame.
 #[derive(Debug, PartialEq)]
@@ -137,13 +137,7 @@ impl Printer {
 
     /// The console, once it is connected.
     pub fn console(&self) -> UnixStream {
-        self.listener.set_nonblocking(true).expect("set");
-        let mut console = None;
-        wait_until(PATIENCE, "a client", || {
-            console = self.listener.accept().ok();
-            console.is_some()
-        });
-        console.expect("a client").0
+        accept(&self.listener)
     }
 
     /// Prints pieces of these sizes, over and over, whenever `may_print` says so of what was

@@ -9,6 +9,7 @@
 
 pub mod account;
 pub mod embedded;
+pub mod family;
 pub mod guest;
 pub mod linux;
 pub mod logs;
@@ -17,6 +18,7 @@ pub mod qemu;
 pub mod relay;
 pub mod seriald;
 pub mod skip;
+pub mod sockets;
 pub mod strace;
 pub mod vmm;
 pub mod wait;

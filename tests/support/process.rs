@@ -1,19 +1,22 @@
 //! A child process that can't outlive its test.
 //!
-//! **Invariant:** dropped means killed and reaped; what it printed is shown if the test fails.
+//! **Invariant:** dropped means killed and reaped; if the test fails so is all that it has started,
+//! and what it printed is shown.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::family::{self, Family};
 use super::wait::{PATIENCE, wait_for};
 
 /// A running program, its standard output and error captured in a file.
 pub struct Process {
     name: String,
     child: Child,
+    family: Family,
     output: PathBuf,
 }
 
@@ -24,8 +27,9 @@ impl Process {
         let file = File::create(&output).expect("a file for a child's output");
         let file_too = file.try_clone().expect("a second descriptor of it");
         command.stdin(Stdio::null()).stdout(file).stderr(file_too);
+        let family = Family::of(command);
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        Process { name: name.to_owned(), child, output }
+        Process { name: name.to_owned(), child, family, output }
     }
 
     /// The process id.
@@ -78,6 +82,8 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
+            // VMMs that it has launched outlive it; a test that goes well ends them in order.
+            self.family.kill();
             eprintln!("--- output of {}:\n{}---", self.name, self.output());
         }
     }
@@ -95,10 +101,15 @@ pub fn child_of(parent: u32) -> Option<u32> {
     fs::read_to_string(path).expect("it runs").split(' ').next()?.parse().ok()
 }
 
+/// Runs a short command to its end.
+#[track_caller]
+pub fn output(command: &mut Command) -> Output {
+    family::output(command.stdin(Stdio::null()), PATIENCE)
+}
+
 /// Runs a short command and panics with its output unless it succeeds.
 pub fn run_to_success(command: &mut Command) {
-    let ended = command.stdin(Stdio::null()).output();
-    let ended = ended.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let ended = output(command);
     assert!(
         ended.status.success(),
         "{command:?}: {}\n{}{}",

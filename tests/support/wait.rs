@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 /// How long a test waits for anything before it fails: far more than a busy machine needs.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
+/// How long it waits for the next bytes of a loop that turns, or of a program that runs.
+pub const READ_PATIENCE: Duration = Duration::from_secs(45);
+
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Returns once `condition` holds; panics with `what` after `patience`.

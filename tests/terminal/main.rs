@@ -4,6 +4,8 @@
 
 #[path = "../cli/api.rs"]
 mod api;
+#[path = "../support/family.rs"]
+mod family;
 #[path = "../cli/program.rs"]
 #[allow(dead_code, reason = "most is run by a shell here")]
 mod program;

@@ -1,6 +1,7 @@
 //! All of it together: a simulated VMM, a seriald, and a person at a terminal.
 
-use crate::program::{Running, seriald, wait_until};
+use crate::family::output;
+use crate::program::{DEADLINE, Running, ended, seriald, wait_until};
 use crate::screen::Screen;
 use std::fs;
 use std::os::unix::net::UnixStream;
@@ -69,7 +70,7 @@ fn logs_are_followed_while_another_types_and_over_an_upgrade() {
             env!("CARGO_BIN_EXE_seriald"),
             screen.path().join("c.sock")
         );
-        let typed = Command::new("sh").args(["-c", &line]).output().expect("it runs");
+        let typed = output(Command::new("sh").args(["-c", &line]), DEADLINE);
         assert!(typed.status.success(), "{typed:?}");
     };
     screen.run("seriald logs vm-0000 -f -n 1 --control c.sock");
@@ -77,8 +78,7 @@ fn logs_are_followed_while_another_types_and_over_an_upgrade() {
     type_in("before");
     screen.wait_for_text("before");
     let pid = host.seriald.id().to_string();
-    let upgraded = seriald(&["upgrade", "--pid", &pid]).output().expect("it runs");
-    assert!(upgraded.status.success(), "{upgraded:?}");
+    assert_eq!(ended(&["upgrade", "--pid", &pid]).code, Some(0));
     screen.wait_for_text("asking again");
     type_in("after");
     screen.wait_for_text("after");

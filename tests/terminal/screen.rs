@@ -2,7 +2,8 @@
 //!
 //! **Invariant:** a tmux server of the test's own, gone with the test.
 
-use crate::program::wait_until;
+use crate::family::output;
+use crate::program::{DEADLINE, wait_until};
 use crate::skip;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,7 +36,7 @@ impl Screen {
         let mut new = screen.command(&["new-session", "-d", "-x", "100", "-y", "30", command]);
         new.env("PATH", path).env("HOME", screen.dir.path()).current_dir(screen.dir.path());
         new.env("LC_ALL", "C.UTF-8").env_remove("TMUX");
-        let started = new.output().expect("tmux runs");
+        let started = output(&mut new, DEADLINE);
         assert!(started.status.success(), "{started:?}");
         Some(screen)
     }
@@ -53,7 +54,7 @@ impl Screen {
     }
 
     fn tell(&self, args: &[&str]) -> Output {
-        let told = self.command(args).output().expect("tmux runs");
+        let told = output(&mut self.command(args), DEADLINE);
         assert!(told.status.success(), "{args:?}: {told:?}");
         told
     }
