@@ -235,8 +235,20 @@ pub const CONTROL_HEADERS_MAX: usize = 64;
 /// Longest body of a request to our own API, in bytes: a VM with every key takes some 2 KiB.
 pub const CONTROL_BODY_BYTES_MAX: usize = 64 * 1024;
 /// Most clients of our own API at once: a hundred who look at consoles, and as many who follow
-/// logs. Each holds a piece of input and one of output, and each console the bytes below.
+/// logs. Each holds a request (72 KiB at most), a piece of input and one of output (together some
+/// 100 KiB; 60 KiB more while it is sent the description of the API), and while it reads a log back
+/// what its events file says (some 100 KiB of it); each console that is looked at the bytes below.
+/// So 256 of the worst hold 150 MiB, half of it of consoles, and those who only ask 25.
 pub const CONTROL_CLIENTS_MAX: usize = 256;
+/// How many of these places are left for those who may do everything, so that no crowd of others
+/// keeps the operator out.
+pub const CONTROL_CLIENTS_ADMIN: usize = 16;
+/// Where all places are taken, a client that has stopped for so long in the middle of a request or
+/// of an answer gives way to another; one that asks for nothing does at once.
+pub const CONTROL_STALL: Duration = Duration::from_secs(1);
+/// Clients that are let in, or sent away, in one turn: some 10 us each. A crowd that comes again
+/// and again would else leave no time for those who are in.
+pub const CONTROL_ADMISSIONS_A_TURN: usize = 16;
 /// What is read from one at once, and about what a piece of a long answer has, in bytes.
 pub const CONTROL_PIECE_BYTES: usize = 16 * 1024;
 /// VMs in a piece of a list: some 20 KiB, made in 0.1 ms.
@@ -253,6 +265,8 @@ pub const CONTROL_IDLE_DEADLINE: Duration = Duration::from_secs(60);
 pub const CONTROL_REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a client may take no byte of its answer.
 pub const CONTROL_ROOM_DEADLINE: Duration = Duration::from_secs(10);
+/// How long it waits at its end for clients to take what VMs have printed last.
+pub const CONTROL_FAREWELL: Duration = Duration::from_secs(1);
 
 /// State changes that are kept for those who come back, in bytes: some 7,000 of them.
 pub const FEED_BYTES: usize = 1024 * 1024;
@@ -319,6 +333,7 @@ pub const MAX_BYTES_MAX: u64 = 1 << 40;
 /// Most backups per VM.
 pub const KEEP_MAX: u32 = 1000;
 
+const _: () = assert!(CONTROL_CLIENTS_ADMIN < CONTROL_CLIENTS_MAX);
 const _: () = assert!(PHASE_TIME.as_nanos() < TURN_TIME.as_nanos());
 const _: () = assert!(BERTHS_MAX < u32::MAX as usize);
 const _: () = assert!(INPUT_AHEAD_MAX < INPUT_AHEAD_FORCED_MAX);

@@ -112,9 +112,10 @@ impl<E: Env> Reactor<E> {
         self.table.len() == 0
     }
 
-    /// It was stopped, and no VM is left.
+    /// It was stopped, no VM is left, and who asked our own API what they printed has it, or had
+    /// [`limits::CONTROL_FAREWELL`] to take it.
     pub fn is_stopped(&self) -> bool {
-        self.stopping && self.table.len() == 0
+        self.stopping && self.table.len() == 0 && !self.owes_clients()
     }
 
     /// How one VM stands; `None`: it is gone.

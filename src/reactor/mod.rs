@@ -370,6 +370,9 @@ impl<E: Env> Reactor<E> {
         }
         self.turn_ended = self.env.now();
         let took = self.turn_ended.saturating_sub(began).as_micros() as u64;
+        if self.stopping && self.table.len() == 0 {
+            self.say_farewell(self.turn_ended);
+        }
         if self.is_stopped() {
             self.mailbox.close();
             self.end_store();
@@ -388,7 +391,8 @@ impl<E: Env> Reactor<E> {
         let work = work || !self.to_reopen.is_empty() || self.has_changes() || self.has_errand();
         let work = work || !self.to_stop.is_empty() || self.mailbox.has_left;
         let work = work || self.service_has_room || self.has_clients_to_serve();
-        if work || self.batch_full || self.is_stopped() {
+        let ends = self.stopping && self.table.len() == 0 && !self.is_saying_farewell();
+        if work || self.batch_full || ends {
             return Some(Duration::ZERO);
         }
         let (service, rescan) = (self.service_deadline(), self.patterns.rescan_at);

@@ -36,6 +36,12 @@ impl<E: Env> Reactor<E> {
         Pace { until: least.max(began + limits::TURN_TIME), unseen: 0 }
     }
 
+    /// The clock of those who ask our own API: however little else a turn had to do, it lasts no
+    /// longer for them, so that no VM waits longer for them than for another phase.
+    pub(super) fn pace_of_clients(&self) -> Pace {
+        Pace { until: self.env.now() + limits::PHASE_TIME, unseen: 0 }
+    }
+
     /// Changes with everything done for a VM that takes much longer than a read.
     pub(super) fn dear_things(&self) -> u64 {
         let stats = &self.stats;

@@ -429,11 +429,8 @@ impl<E: Env> Reactor<E> {
             Some((_, why)) => CloseReason::LaunchFailed(why),
             None => reason,
         };
-        if slot.watched {
-            self.on_console_gone(key);
-        }
-        let Some(slot) = self.table.get_mut(key) else { return };
         slot.closing = true;
+        let is_watched = slot.watched;
         let before = slot.log.counters();
         slot.log.close(self.env.files(), now);
         self.after_log(key, before);
@@ -443,6 +440,9 @@ impl<E: Env> Reactor<E> {
         self.remove_dead_sockets(key);
         ::log::debug!("VM {}: closed: {reason}", self.name(key));
         self.tell(key, EventKind::Closed(reason));
+        if is_watched {
+            self.on_console_gone(key);
+        }
         self.to_reap.push(key);
     }
 }

@@ -11,15 +11,15 @@ use tempfile::TempDir;
 use super::client::Client;
 use super::noting::{Costs, Noting, Pauses, noted_loop, settle};
 
-struct Stopped {
-    reactor: Reactor<Noting>,
+pub struct Stopped {
+    pub reactor: Reactor<Noting>,
     pauses: Rc<RefCell<Pauses>>,
-    path: PathBuf,
-    _dir: TempDir,
+    pub path: PathBuf,
+    pub dir: TempDir,
 }
 
 impl Stopped {
-    fn new() -> Stopped {
+    pub fn new() -> Stopped {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("c.sock");
         let (mut reactor, pauses) = noted_loop(Config::default());
@@ -28,21 +28,25 @@ impl Stopped {
         let mut noted = pauses.borrow_mut();
         noted.clock = Some(noted.seen);
         drop(noted);
-        Stopped { reactor, pauses, path, _dir: dir }
+        Stopped { reactor, pauses, path, dir }
     }
 
-    fn client(&mut self) -> Client {
+    pub fn client(&mut self) -> Client {
         let client = Client::connect(&self.path);
         settle(&mut self.reactor);
         client
     }
 
     /// Lets time pass, and the loop do what is due then.
-    fn pass(&mut self, time: Duration) {
+    pub fn pass(&mut self, time: Duration) {
+        self.tick(time);
+        settle(&mut self.reactor);
+    }
+
+    /// Lets time pass.
+    pub fn tick(&mut self, time: Duration) {
         let mut pauses = self.pauses.borrow_mut();
         pauses.clock = pauses.clock.map(|now| now + time);
-        drop(pauses);
-        settle(&mut self.reactor);
     }
 
     /// Whether the client's stream has come to its end.
@@ -142,4 +146,75 @@ fn a_turn_ends_in_time_however_many_clients_have_something() {
     for client in &mut clients {
         assert_eq!(client.answer().expect("an answer").status, 200);
     }
+}
+
+const REQUEST: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+
+#[test]
+fn who_has_stood_still_for_longest_gives_way_and_who_waits_for_us_never_does() {
+    let mut stopped = Stopped::new();
+    let mut followers: Vec<Client> = (0..limits::CONTROL_CLIENTS_MAX - 3)
+        .map(|_| {
+            let mut client = stopped.client();
+            client.send(b"GET /v1/events?follow HTTP/1.1\r\nHost: x\r\n\r\n");
+            settle(&mut stopped.reactor);
+            client
+        })
+        .collect();
+    let (mut half, mut deaf) = (stopped.client(), stopped.client());
+    half.send(&REQUEST[..9]);
+    deaf.stream.set_nonblocking(true).expect("set");
+    let list = b"GET /v1/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n";
+    while std::io::Write::write_all(&mut deaf.stream, list).is_ok() {
+        settle(&mut stopped.reactor);
+    }
+    settle(&mut stopped.reactor);
+    let idle = stopped.client();
+    // The silent one goes at once; the others have a second.
+    stopped.pass(JUST);
+    let mut late = [stopped.client()];
+    late[0].send(REQUEST);
+    settle(&mut stopped.reactor);
+    assert_eq!(late[0].answer().expect("let in").status, 200);
+    let mut idle = idle;
+    assert!(Stopped::is_gone(&mut idle) && !Stopped::is_gone(&mut half));
+    late[0].send(&REQUEST[..9]);
+    settle(&mut stopped.reactor);
+    let mut refused = stopped.client();
+    assert_eq!(refused.answer().expect("told so").code(), "too_many_clients");
+    stopped.pass(limits::CONTROL_STALL);
+    let mut others = [stopped.client(), stopped.client()];
+    for other in &mut others {
+        other.send(&REQUEST[..9]);
+    }
+    settle(&mut stopped.reactor);
+    assert!(Stopped::is_gone(&mut half), "half a request");
+    assert_eq!(stopped.reactor.stats().clients.dropped_idle, 3);
+    // One of them took nothing, and is sent nothing more.
+    let mut taken = 0;
+    deaf.stream.set_nonblocking(false).expect("set");
+    while deaf.try_take(1).is_some() {
+        taken += 1;
+    }
+    assert!(taken > 0);
+    assert!(followers.iter_mut().all(|client| !Stopped::is_gone(client)));
+    assert!(!Stopped::is_gone(&mut late[0]));
+}
+
+#[test]
+fn a_crowd_that_comes_again_and_again_leaves_time_for_those_who_are_in() {
+    let mut stopped = Stopped::new();
+    let mut inside: Vec<Client> = (0..20).map(|_| stopped.client()).collect();
+    for client in &mut inside {
+        client.send(REQUEST);
+    }
+    // As many as may wait to be accepted.
+    let crowd: Vec<_> = (0..100)
+        .map(|_| std::os::unix::net::UnixStream::connect(&stopped.path).expect("connected"))
+        .collect();
+    stopped.reactor.turn(Some(Duration::ZERO)).expect("a turn");
+    let accepted = stopped.reactor.stats().clients.accepted as usize;
+    assert!(accepted <= 20 + limits::CONTROL_ADMISSIONS_A_TURN, "{accepted}");
+    settle(&mut stopped.reactor);
+    assert_eq!(stopped.reactor.stats().clients.accepted as usize, 20 + crowd.len());
 }

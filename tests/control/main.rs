@@ -6,10 +6,20 @@ mod noting;
 #[path = "../support/mod.rs"]
 mod support;
 
+// The judge: what ch-sim says that it handed over.
+#[allow(dead_code)]
+#[path = "../../tools/ch-sim/mod.rs"]
+mod ch_sim;
+#[allow(dead_code)]
+#[path = "../support/fleet.rs"]
+mod fleets;
+
 mod asking;
 mod client;
 mod consoles;
+mod crowd;
 mod deadlines;
+mod endings;
 mod events;
 mod garbage;
 mod launching;

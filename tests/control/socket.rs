@@ -8,6 +8,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use seriald::limits::{CONTROL_CLIENTS_ADMIN, CONTROL_CLIENTS_MAX};
 use seriald::{Config, ControlSpec, Grants, Seriald};
 
 use super::client::Client;
@@ -177,21 +178,53 @@ fn another_place_takes_over_and_the_old_one_is_gone() {
     assert!(!new.exists());
 }
 
+/// So many who follow what happens: none of them stands still.
+fn followers(served: &Served, count: usize) -> Vec<Client> {
+    let follow = |_| {
+        let mut client = served.client();
+        client.send(b"GET /v1/events?follow=true HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert_eq!(client.head().status, 200);
+        client
+    };
+    (0..count).map(follow).collect()
+}
+
 #[test]
 fn more_clients_than_there_may_be_are_told_so() {
     let served = Served::start();
-    let most = seriald::limits::CONTROL_CLIENTS_MAX;
-    let mut clients: Vec<Client> = (0..most).map(|_| served.client()).collect();
-    for client in &mut clients {
-        assert_eq!(client.get("/healthz").status, 200);
-    }
+    let mut clients = followers(&served, CONTROL_CLIENTS_MAX);
     let mut refused = served.client();
     assert_eq!(refused.answer().expect("told so").code(), "too_many_clients");
     assert!(refused.is_at_end());
     // One that goes makes room.
     drop(clients.pop());
     wait_until(PATIENCE, "room", || served.client().try_get("/healthz") == Some(200));
-    assert_eq!(clients[0].get("/healthz").status, 200);
+    served.adopt(&["a"]);
+    for client in &mut clients {
+        assert!(client.chunk().is_some(), "it is there still");
+    }
+}
+
+#[test]
+fn no_crowd_of_those_who_may_look_keeps_the_operator_out() {
+    let others = CONTROL_CLIENTS_MAX - CONTROL_CLIENTS_ADMIN;
+    let served = Served::with(|spec| {
+        spec.mode = 0o666;
+        spec.read = Grants { uids: vec![NOBODY], gids: vec![] };
+    });
+    open_way(served.dir.path());
+    let mut clients = followers(&served, others - 1);
+    let ask = || status_for(&served.path, &[], "GET /healthz");
+    let Some(status) = ask() else { return };
+    assert_eq!(status, "200");
+    wait_until(PATIENCE, "it to be gone", || {
+        let page = super::metrics::page(&served);
+        page.contains(&format!("seriald_clients{{socket=\"control\"}} {others}\n"))
+    });
+    clients.extend(followers(&served, 1));
+    assert_eq!(ask().as_deref(), Some("503"));
+    clients.extend(followers(&served, CONTROL_CLIENTS_ADMIN - 1));
+    assert_eq!(served.client().get("/healthz").status, 200);
 }
 
 /// What is asked in another thread, while the loop turns in this one.

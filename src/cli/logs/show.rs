@@ -133,6 +133,7 @@ fn in_words(why: &str) -> &str {
         "moved" => "somebody moved their log away",
         "packed" => "a command has packed their backup",
         "unknown" => "nothing is known of them",
+        "gone" => "the VM is gone, and its files are",
         other => other,
     }
 }

@@ -29,6 +29,17 @@ pub(super) enum Body {
     Console(Box<Console>),
 }
 
+impl Body {
+    /// The next byte of what a VM prints, where it tells of that.
+    pub(super) fn place(&self) -> Option<u64> {
+        match self {
+            Body::Log(reading) => Some(reading.place()),
+            Body::Console(console) => Some(console.view.offset),
+            _ => None,
+        }
+    }
+}
+
 /// What came of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Made {

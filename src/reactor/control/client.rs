@@ -93,6 +93,8 @@ pub(super) struct Client<S> {
     last: bool,
     /// What is waited for since when it may take until.
     awaited: Option<(Awaited, Moment)>,
+    /// Its deadline, as it stands in the order of all.
+    pub(super) armed: Option<Moment>,
 }
 
 impl<S> Client<S> {
@@ -113,6 +115,7 @@ impl<S> Client<S> {
             late: false,
             last: false,
             awaited: Some((Awaited::Request, now + Awaited::Request.limit())),
+            armed: None,
         }
     }
 
@@ -139,15 +142,30 @@ impl<S> Client<S> {
         self.awaited.is_some_and(|(what, _)| what == Awaited::Room)
     }
 
+    /// Whether what VMs have printed, or another answer, is yet to be sent to it.
+    pub(super) fn is_being_told(&self) -> bool {
+        let reads = matches!(self.body, Some(Body::Log(_) | Body::Console(_)));
+        reads || self.sent < self.output.len()
+    }
+
     /// What it may do.
     pub(super) fn role(&self) -> Role {
         self.asker.role
     }
 
-    /// Until when it is waited for its next request; `None`: it is not, or there may be one.
-    pub(super) fn idle_until(&self) -> Option<Moment> {
-        let (what, until) = self.awaited?;
-        (what == Awaited::Request && !self.readable).then_some(until)
+    /// Since when it has stood still, as far as the kernel tells: one that asks for nothing from
+    /// the first moment on, one that stopped within a request, or takes nothing, after a while.
+    /// `None`: it does not, or it is itself made to wait.
+    pub(super) fn stalled_since(&self, now: Moment) -> Option<Moment> {
+        let (what, until) = self.awaited.filter(|_| !self.queued)?;
+        let least = match what {
+            // It may have said something that was not read yet.
+            Awaited::Request | Awaited::Rest if self.readable => return None,
+            Awaited::Request => Moment::ZERO,
+            Awaited::Rest | Awaited::Room => limits::CONTROL_STALL,
+        };
+        let since = until.saturating_sub(what.limit());
+        (since + least <= now).then_some(since)
     }
 
     /// It took too long. `false`: it is to be closed without a word.

@@ -253,7 +253,8 @@ impl<E: Env> Reactor<E> {
             }
         };
         let is_over = is_gone && seen.is_empty();
-        if is_over {
+        // Where it is seriald that ends, whoever asks its successor can go on.
+        if is_over && !self.stopping {
             console.tell(&Notice::ConsoleGone);
         }
         console.put(seen, output);

@@ -5,10 +5,12 @@
 //! as long as the turn's pace lets them: no VM waits for one. Each holds a bounded number of bytes,
 //! and none stays for ever without saying something or taking what it asked for.
 
+mod admission;
 mod answer;
 mod body;
 mod client;
 mod console;
+mod deadlines;
 mod feed;
 mod launch;
 mod life;
@@ -29,12 +31,12 @@ use super::Reactor;
 use super::key::Key;
 use super::table::Table;
 use crate::control::access::{ControlSpec, Role};
-use crate::control::response::{Response, Status};
 use crate::env::{Announced, Caller, Env, Files, Moment, SocketId};
 use crate::handover::state::ControlState;
 use crate::limits;
 use body::Body;
-use client::{Asker, Client, Served};
+use client::{Client, Served};
+use deadlines::Deadlines;
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::io;
@@ -105,6 +107,17 @@ impl std::error::Error for ControlError {
     }
 }
 
+/// How far its end is, once no VM is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Farewell {
+    /// There are VMs, or nobody has told it to end.
+    NotYet,
+    /// Clients may take what VMs printed last until then.
+    Until(Moment),
+    /// They had the time.
+    Over,
+}
+
 /// What the loop has of its own API; without a socket all of it is empty.
 pub(super) struct Control<S> {
     /// The socket that is listened on.
@@ -112,10 +125,14 @@ pub(super) struct Control<S> {
     clients: Table<Client<S>>,
     /// Clients that have something to be done.
     queue: VecDeque<Key>,
+    /// When which is to be looked at.
+    deadlines: Deadlines,
     /// Somebody may wait to be accepted.
     knocked: bool,
     /// When it is tried again, after there were no descriptors for him.
     knock_again_at: Option<Moment>,
+    /// Whether clients may yet take what VMs printed last.
+    farewell: Farewell,
     /// VMs that were taken charge of by a request; some of them may be gone.
     requested: HashSet<Key>,
     /// State changes, for those who follow them.
@@ -130,8 +147,10 @@ impl<S> Default for Control<S> {
             listening: None,
             clients: Table::new(),
             queue: VecDeque::new(),
+            deadlines: Deadlines::default(),
             knocked: false,
             knock_again_at: None,
+            farewell: Farewell::NotYet,
             requested: HashSet::new(),
             feed: None,
             underway: Vec::new(),
@@ -140,9 +159,10 @@ impl<S> Default for Control<S> {
 }
 
 impl<S> Control<S> {
-    /// Most descriptors that it takes: one a client, one for a client too many, and the socket.
+    /// Most descriptors that it takes: of a client its connection, and the directory of the log
+    /// that it reads back; one for a client too many, one for a file, and the socket.
     pub(super) fn descriptors(&self) -> u64 {
-        self.listening.as_ref().map_or(0, |_| limits::CONTROL_CLIENTS_MAX as u64 + 2)
+        self.listening.as_ref().map_or(0, |_| 2 * limits::CONTROL_CLIENTS_MAX as u64 + 3)
     }
 
     /// Something is there for a client whose body waits. One that takes nothing is told once it
@@ -174,6 +194,21 @@ impl<S> Control<S> {
     /// How long a writer may type nothing.
     fn console_idle(&self) -> Option<Moment> {
         self.spec().and_then(|spec| spec.console_idle)
+    }
+
+    /// Notes when a client is to be looked at, after something was done with it.
+    fn arm(&mut self, key: Key) {
+        if let Some(client) = self.clients.get_mut(key) {
+            let at = client.deadline();
+            self.deadlines.set(key, &mut client.armed, at);
+        }
+    }
+
+    /// Takes a client out.
+    fn remove(&mut self, key: Key) -> Option<Client<S>> {
+        let mut client = self.clients.remove(key)?;
+        self.deadlines.set(key, &mut client.armed, None);
+        Some(client)
     }
 
     fn enqueue(&mut self, key: Key) {
@@ -244,7 +279,7 @@ impl<E: Env> Reactor<E> {
 
     /// A client is done with, and why, should it type into a console.
     fn drop_client(&mut self, key: Key, cause: &'static str) {
-        let Some(client) = self.control.clients.remove(key) else { return };
+        let Some(client) = self.control.remove(key) else { return };
         self.consoles.histories.remove(&key);
         match client.body {
             Some(Body::Console(console)) => {
@@ -256,6 +291,27 @@ impl<E: Env> Reactor<E> {
         }
     }
 
+    /// It is stopping, and a client has yet to be told what VMs printed last.
+    pub(super) fn owes_clients(&self) -> bool {
+        let is_over = self.control.farewell == Farewell::Over;
+        !is_over && self.control.clients.iter().any(|(_, client)| client.is_being_told())
+    }
+
+    /// Whether what is owed is being waited for.
+    pub(super) fn is_saying_farewell(&self) -> bool {
+        matches!(self.control.farewell, Farewell::Until(_)) && self.owes_clients()
+    }
+
+    /// A turn has ended after which no VM is left, and it is stopping: clients have some time left,
+    /// once.
+    pub(super) fn say_farewell(&mut self, now: Moment) {
+        self.control.farewell = match self.control.farewell {
+            Farewell::NotYet => Farewell::Until(now + limits::CONTROL_FAREWELL),
+            Farewell::Until(until) if now < until => return,
+            Farewell::Until(_) | Farewell::Over => Farewell::Over,
+        };
+    }
+
     /// Whether something is left to be done at once.
     pub(super) fn has_clients_to_serve(&self) -> bool {
         self.control.knocked || self.scraping.knocked || !self.control.queue.is_empty()
@@ -263,9 +319,13 @@ impl<E: Env> Reactor<E> {
 
     /// When something is to be done although nothing became ready.
     pub(super) fn clients_deadline(&self) -> Option<Moment> {
-        let clients = self.control.clients.iter().filter_map(|(_, client)| client.deadline());
+        let clients = [self.control.deadlines.next(), self.consoles.deadline()];
         let again = [self.control.knock_again_at, self.scraping.knock_again_at];
-        clients.chain(again.into_iter().flatten()).chain(self.consoles.deadline()).min()
+        let farewell = match self.control.farewell {
+            Farewell::Until(until) => Some(until),
+            Farewell::NotYet | Farewell::Over => None,
+        };
+        clients.into_iter().chain(again).chain([farewell]).flatten().min()
     }
 
     /// Somebody wants to be let in.
@@ -295,15 +355,16 @@ impl<E: Env> Reactor<E> {
         }
         self.scraping_timer(now);
         self.consoles_timer(now);
-        let late = |(key, client): (Key, &Client<E::Stream>)| {
-            client.deadline().is_some_and(|at| at <= now).then_some(key)
-        };
-        let late: Vec<Key> = self.control.clients.iter().filter_map(late).collect();
-        for key in late {
+        let mut pace = self.pace_of_clients();
+        while let Some(key) = self.control.deadlines.take_due(now) {
             let Some(client) = self.control.clients.get_mut(key) else { continue };
+            client.armed = None;
             match client.on_deadline(&mut self.stats.clients, now) {
                 true => self.control.enqueue(key),
                 false => self.drop_client(key, "closed"),
+            }
+            if pace.is_over(&self.env) {
+                break;
             }
         }
     }
@@ -313,24 +374,13 @@ impl<E: Env> Reactor<E> {
         if !self.has_clients_to_serve() {
             return;
         }
-        let mut pace = self.pace(now);
-        for _ in 0..limits::METRICS_CLIENTS_MAX {
-            if !self.scraping.knocked || pace.is_over(&self.env) {
-                break;
-            }
-            self.let_scraper_in(now);
-        }
-        for _ in 0..limits::CONTROL_CLIENTS_MAX {
-            if !self.control.knocked || pace.is_over(&self.env) {
-                break;
-            }
-            self.let_in(now);
-        }
+        let mut pace = self.pace_of_clients();
+        self.let_some_in(now);
         for _ in 0..self.control.queue.len() {
             let Some(key) = self.control.queue.pop_front() else { break };
             match self.step_client(key, now) {
                 Served::More => self.control.enqueue(key),
-                Served::Waits => {}
+                Served::Waits => self.control.arm(key),
                 Served::Gone => {
                     let cause = self.control.clients.get(key).map_or("closed", |one| one.cause);
                     self.drop_client(key, cause);
@@ -340,48 +390,6 @@ impl<E: Env> Reactor<E> {
                 break;
             }
         }
-    }
-
-    /// Accepts one client. One too many, and one who may do nothing, is told so and sent away.
-    fn let_in(&mut self, now: Moment) {
-        let Some(key) = self.control.clients.next_key() else { return };
-        let accepted = self.env.accept(key.client_token());
-        let (stream, caller) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                self.control.knocked = false;
-                if error.kind() != io::ErrorKind::WouldBlock {
-                    log::warn!("control: a client can't be accepted: {error}");
-                    self.control.knock_again_at = Some(now + limits::SHORTAGE_PAUSE);
-                }
-                return;
-            }
-        };
-        let is_full = self.count_clients().0 >= limits::CONTROL_CLIENTS_MAX;
-        let role = self.role_of(&caller);
-        let (uid, pid) = (caller.uid, caller.pid);
-        let asker = Asker { role: role.unwrap_or(Role::Read), uid, pid, key };
-        let mut client = Client::new(stream, asker, now);
-        if role.is_none() {
-            let why = format!("user {} was given no part of this", caller.uid);
-            client.dismiss(&Response::error(Status::Forbidden, "forbidden", &why));
-        } else if is_full {
-            let why = format!("there are {} clients already", limits::CONTROL_CLIENTS_MAX);
-            client.dismiss(&Response::error(Status::Unavailable, "too_many_clients", &why));
-        }
-        if is_full || role.is_none() {
-            let counts = &mut self.stats.clients;
-            match role {
-                None => counts.refused_forbidden += 1,
-                Some(_) => counts.refused_full += 1,
-            }
-            // Never more than the table may hold: what a fresh socket has no room for is dropped.
-            let _ = client.send(&mut self.env);
-            return;
-        }
-        self.stats.clients.accepted += 1;
-        self.control.clients.insert(client);
-        self.control.enqueue(key);
     }
 
     /// What a successor in this process needs of the socket. Clients are not handed over.

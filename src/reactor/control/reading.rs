@@ -3,12 +3,13 @@
 //! Owns what of it was asked for, and the search for the beginning of its last lines.
 //! **Invariant:** a step reads one piece of a file, or searches one. Whoever follows is woken by
 //! what the VM prints, and costs nothing while it prints nothing; one who is slow reads from the
-//! files again, and misses nothing that they have.
+//! files again, and misses nothing that they have, not even if the VM goes meanwhile. An answer
+//! that has its end had all that the VM printed last.
 
 use super::answer::{Answer, no_such_vm};
 use super::body::{Body, Made};
 use super::client::Asker;
-use super::view::{Sight, View};
+use super::view::{GONE, Sight, View};
 use crate::control::query::{Query, QueryError};
 use crate::control::response::{Content, Response, Status};
 use crate::env::Env;
@@ -27,6 +28,8 @@ pub(super) struct Reading {
     records: bool,
     /// It goes on with what comes.
     follows: bool,
+    /// Bytes that went with their VM were passed over, and the format can't tell it.
+    lacks: bool,
     /// The beginning of the last lines is looked for yet.
     search: Option<Search>,
 }
@@ -118,7 +121,8 @@ impl<E: Env> Reactor<E> {
         let view = View { vm: vm.0, offset, until, is_live: false };
         let (follows, records) = (wanted.follows, wanted.records);
         let content = if records { Content::JsonLines } else { Content::Octets };
-        Answer::Pieces(content, Body::Log(Box::new(Reading { view, records, follows, search })))
+        let reading = Reading { view, records, follows, lacks: false, search };
+        Answer::Pieces(content, Body::Log(Box::new(reading)))
     }
 
     /// Appends the next piece of a log.
@@ -142,13 +146,13 @@ impl<E: Env> Reactor<E> {
     ) -> Result<Made, LogError> {
         let view = &mut reading.view;
         if view.offset >= view.until {
-            return Ok(Made::Ended);
+            return Ok(if reading.lacks { Made::Broken } else { Made::Ended });
         }
         let seen = self.look_at_vm(key, view, reading.records)?;
         for sight in &seen {
             match (sight, reading.records) {
                 (Sight::Bytes { bytes, .. }, false) => into.extend_from_slice(bytes),
-                (Sight::Missing { .. }, false) => {}
+                (Sight::Missing { why, .. }, false) => reading.lacks |= *why == GONE,
                 (sight, true) => into.extend(record(sight)),
             }
         }
@@ -156,6 +160,8 @@ impl<E: Env> Reactor<E> {
         Ok(match seen.is_empty() {
             false => Made::More,
             true if reading.follows && !is_gone() => Made::Waits,
+            // It is seriald that ends, not the log: whoever asks its successor can go on.
+            true if reading.lacks || (reading.follows && self.stopping) => Made::Broken,
             true => Made::Ended,
         })
     }
@@ -182,6 +188,11 @@ impl Reading {
     /// Whose log it is.
     pub(super) fn vm(&self) -> Key {
         self.view.vm
+    }
+
+    /// The next byte.
+    pub(super) fn place(&self) -> u64 {
+        self.view.offset
     }
 }
 

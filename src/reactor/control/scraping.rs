@@ -6,16 +6,14 @@
 //! control socket.
 
 use super::ControlError;
-use super::client::{Asker, Client};
+use super::client::Client;
 use crate::control::access::Role;
 use crate::control::metrics_spec::MetricsSpec;
-use crate::control::response::{Response, Status};
 use crate::env::{Env, Moment};
 use crate::handover::state::ScrapingState;
 use crate::limits;
 use crate::reactor::Reactor;
 use crate::reactor::key::Key;
-use std::io;
 use std::net::SocketAddr;
 
 /// What the loop has of it.
@@ -106,7 +104,7 @@ impl<E: Env> Reactor<E> {
     fn drop_scrapers(&mut self) {
         let keys: Vec<Key> = self.scrapers().map(|(key, _)| key).collect();
         for key in keys {
-            self.control.clients.remove(key);
+            self.control.remove(key);
         }
     }
 
@@ -130,43 +128,6 @@ impl<E: Env> Reactor<E> {
         if self.scraping.knock_again_at.is_some_and(|at| at <= now) {
             self.scraping.knock_again_at = None;
             self.scraping.knocked = true;
-        }
-    }
-
-    /// Accepts one client. Where there are too many already, one that asks for nothing gives way.
-    pub(super) fn let_scraper_in(&mut self, now: Moment) {
-        let Some(key) = self.control.clients.next_key() else { return };
-        let stream = match self.env.accept_tcp(key.client_token()) {
-            Ok(stream) => stream,
-            Err(error) => {
-                self.scraping.knocked = false;
-                if error.kind() != io::ErrorKind::WouldBlock {
-                    ::log::warn!("metrics: a client can't be accepted: {error}");
-                    self.scraping.knock_again_at = Some(now + limits::SHORTAGE_PAUSE);
-                }
-                return;
-            }
-        };
-        let asker = Asker { role: Role::Scrape, uid: 0, pid: None, key };
-        let mut client = Client::new(stream, asker, now);
-        let is_full = self.scrapers().count() >= limits::METRICS_CLIENTS_MAX;
-        let idle = self.scrapers().filter_map(|(key, client)| Some((client.idle_until()?, key)));
-        let longest = idle.min().map(|(_, key)| key).filter(|_| is_full);
-        if is_full && longest.is_none() {
-            let why = format!("there are {} clients already", limits::METRICS_CLIENTS_MAX);
-            client.dismiss(&Response::error(Status::Unavailable, "too_many_clients", &why));
-            // Never more than there may be: what a fresh socket has no room for is dropped.
-            let _ = client.send(&mut self.env);
-            self.stats.clients.refused_full += 1;
-            return;
-        }
-        self.stats.clients.accepted += 1;
-        self.control.clients.insert(client);
-        self.control.enqueue(key);
-        // Not before: the new client's key was announced.
-        if let Some(longest) = longest {
-            self.control.clients.remove(longest);
-            self.stats.clients.dropped_idle += 1;
         }
     }
 

@@ -1,8 +1,10 @@
 //! A place in what a VM prints, and what there is from there on: of its files, or of its ring.
 //!
-//! Owns a place; the history belongs to the client, as long as it is needed.
+//! Owns a place; the history belongs to the client, as long as it is needed, or to all who yet read
+//! of a VM that is gone.
 //! **Invariant:** each byte is told once, at its offset, or is told to be missing: files are read
-//! up to where the ring begins, and what is above that comes from the ring alone.
+//! up to where the ring begins, and what is above that comes from the ring alone. That a VM goes
+//! changes nothing of this.
 
 use crate::control::ring::Ring;
 use crate::env::Env;
@@ -11,6 +13,9 @@ use crate::log::{History, LogError, Part};
 use crate::reactor::Reactor;
 use crate::reactor::key::Key;
 use std::time::Duration;
+
+/// Why bytes can't be had of a VM that is gone: its files are gone as well.
+pub(super) const GONE: &str = "gone";
 
 /// A client's place.
 pub(super) struct View {
@@ -56,13 +61,19 @@ impl<E: Env> Reactor<E> {
             return Ok(Vec::new());
         }
         // While it is read nobody else can have it.
-        let history = match self.consoles.histories.remove(&client) {
+        let own = self.consoles.histories.remove(&client);
+        let shared = own.is_none().then(|| self.consoles.last_histories.remove(&view.vm)).flatten();
+        let is_shared = shared.is_some();
+        let history = match own.or(shared) {
             Some(history) => Some(history),
             None => self.open_history(view.vm)?,
         };
-        let Some(mut history) = history else { return Ok(Vec::new()) };
+        let Some(mut history) = history else { return Ok(self.pass_over(view, until)) };
         let seen = self.read_back(&mut history, view, until, timed);
-        self.consoles.histories.insert(client, history);
+        match is_shared {
+            true => self.consoles.last_histories.insert(view.vm, history),
+            false => self.consoles.histories.insert(client, history),
+        };
         seen
     }
 
@@ -74,6 +85,19 @@ impl<E: Env> Reactor<E> {
         let Some(slot) = self.table.get(vm) else { return Ok(None) };
         let spec = slot.spec().log;
         History::open_within(self.env.files(), &spec, limits::CONTROL_EVENTS_BYTES_MAX).map(Some)
+    }
+
+    /// What no file has, between what is written and what is in the ring.
+    fn pass_over(&self, view: &mut View, until: u64) -> Vec<Sight> {
+        if until == u64::MAX {
+            return Vec::new();
+        }
+        let is_gone = self.table.get(view.vm).is_none_or(|slot| slot.closing);
+        // Held, or lost and not yet recorded; of a VM that is gone either was recorded at the end.
+        let why = if is_gone { GONE } else { "not_written" };
+        let (offset, bytes) = (view.offset, until - view.offset);
+        view.offset = until;
+        vec![Sight::Missing { offset, bytes, why }]
     }
 
     fn read_back(
@@ -92,14 +116,7 @@ impl<E: Env> Reactor<E> {
         }
         let pieces = history.read_at(self.env.files(), view.offset, most)?;
         if pieces.is_empty() {
-            // It lies between what is written and what is in the ring: held, or lost and not yet
-            // recorded.
-            let (offset, bytes) = (view.offset, until - view.offset);
-            view.offset = until;
-            return Ok(match until {
-                u64::MAX => Vec::new(),
-                _ => vec![Sight::Missing { offset, bytes, why: "not_written" }],
-            });
+            return Ok(self.pass_over(view, until));
         }
         let mut seen = Vec::new();
         for piece in pieces.into_iter().take(limits::CONTROL_PARTS_A_PIECE) {

@@ -23,13 +23,16 @@ pub(in crate::reactor) struct Consoles<F: Files> {
     watched: HashMap<Key, Watched>,
     /// The log that a client reads back, by the client.
     pub(super) histories: HashMap<Key, History<F>>,
+    /// The logs of VMs that are gone, by the VM, for those who were to read back and had not begun.
+    pub(super) last_histories: HashMap<Key, History<F>>,
     /// VMs whose watchers are to be told at a time that there is more.
     due: BTreeSet<(Moment, Key)>,
 }
 
 impl<F: Files> Default for Consoles<F> {
     fn default() -> Self {
-        Consoles { watched: HashMap::new(), histories: HashMap::new(), due: BTreeSet::new() }
+        let (histories, last_histories) = (HashMap::new(), HashMap::new());
+        Consoles { watched: HashMap::new(), histories, last_histories, due: BTreeSet::new() }
     }
 }
 
@@ -135,6 +138,7 @@ impl<E: Env> Reactor<E> {
             return;
         }
         self.consoles.watched.remove(&vm);
+        self.consoles.last_histories.remove(&vm);
         if let Some(slot) = self.table.get_mut(vm) {
             slot.watched = false;
         }
@@ -218,13 +222,32 @@ impl<E: Env> Reactor<E> {
         self.tell_viewers(vm, None, &Notice::Disconnected);
     }
 
-    /// Nobody is in charge of a VM any more.
+    /// Nobody is in charge of a VM any more; its log is closed. Those who are not through with it
+    /// go on reading: where one has yet to open the files, that is done now, once for all of them,
+    /// as nobody can say later where they were.
     pub(in crate::reactor) fn on_console_gone(&mut self, vm: Key) {
-        if let Some(watched) = self.consoles.watched.get_mut(&vm) {
-            watched.is_gone = true;
-            self.wake_watchers(vm);
-            self.settle_watched(vm);
+        let Some(watched) = self.consoles.watched.get_mut(&vm) else { return };
+        watched.is_gone = true;
+        let start = watched.ring.start();
+        let clients: Vec<Key> = watched.clients().collect();
+        let is_behind = |client: &Key| {
+            let place = self.control.body_of(*client).and_then(|body| body.place());
+            let has_own = self.consoles.histories.contains_key(client);
+            !has_own && place.is_some_and(|place| place < start)
+        };
+        if clients.iter().any(is_behind) {
+            match self.open_history(vm) {
+                Ok(history) => {
+                    let opened = history.map(|history| (vm, history));
+                    self.consoles.last_histories.extend(opened);
+                }
+                Err(error) => {
+                    ::log::warn!("control: a log can't be read on, its VM is gone: {error}");
+                }
+            }
         }
+        self.wake_watchers(vm);
+        self.settle_watched(vm);
     }
 
     /// How many look at a VM's console, and who types into it.
