@@ -49,6 +49,13 @@ pub enum Work {
         /// How many look; one of ten never reads.
         viewers: usize,
     },
+    /// All print at a pace, while clients of the collector's API do their worst.
+    Besieged {
+        /// The pace.
+        pace: Pace,
+        /// How many at once.
+        clients: usize,
+    },
     /// All print at a pace, and one log after another reaches its limit.
     Rotation {
         /// How a log is rotated: seriald's word for it.
@@ -99,6 +106,11 @@ impl Work {
             _ => Text::Lines,
         }
     }
+
+    /// Whether the collector's API is asked meanwhile.
+    pub fn asks(&self) -> bool {
+        matches!(self, Work::Viewed { .. } | Work::Besieged { .. })
+    }
 }
 
 impl Load {
@@ -118,6 +130,9 @@ impl Load {
             }
             Work::Viewed { pace, viewers } => {
                 format!("{vms} VMs, {}, looked at by {viewers}", said(&pace))
+            }
+            Work::Besieged { pace, clients } => {
+                format!("{vms} VMs, {}, beside {clients} hostile clients", said(&pace))
             }
             Work::Idle { after, lasting } => format!(
                 "{vms} VMs that print a line each, then nothing; from {} s after, for {} s",
@@ -160,7 +175,9 @@ impl Load {
         let own = self.vms as u64 * 8192;
         own + match &self.work {
             Work::FlatOut { bytes_each, .. } => bytes_each * self.vms as u64,
-            Work::Paced(pace) | Work::Viewed { pace, .. } => paced(pace),
+            Work::Paced(pace) | Work::Viewed { pace, .. } | Work::Besieged { pace, .. } => {
+                paced(pace)
+            }
             Work::Flood(pace) => 2 * paced(pace),
             Work::Idle { .. } => 0,
             Work::Rotation { pace, max_bytes, .. } => {
@@ -237,6 +254,12 @@ pub fn all(size: Size) -> Vec<Load> {
     for viewers in [0, number(100, 10)] {
         add(format!("g-{viewers}"), 1, Work::Viewed { pace: alone, viewers });
     }
+    // Half of what b's guests take of a processor: hostile clients need theirs.
+    let vms = number(100, 4);
+    let slow = Pace { lines_per_s: pace.lines_per_s / 2, ..pace };
+    for clients in [0, number(1000, 20)] {
+        add(format!("h-{clients}"), vms, Work::Besieged { pace: slow, clients });
+    }
     loads
 }
 
@@ -281,13 +304,13 @@ mod tests {
         };
         assert_eq!(names(&["a"]), ["a-1", "a-100", "a-1000"]);
         assert_eq!(names(&["d", "c-1"]), ["c-1", "d"]);
-        assert_eq!(names(&[]).len(), 12);
+        assert_eq!(names(&[]).len(), 14);
     }
 
     #[test]
     fn a_load_that_is_none_is_refused_with_those_that_are() {
-        let error = choose(all(FULL), &["a".into(), "h".into()]).expect_err("no load").to_string();
-        assert!(error.contains("\"h\"") && error.contains("f-rename"), "{error}");
+        let error = choose(all(FULL), &["a".into(), "x".into()]).expect_err("no load").to_string();
+        assert!(error.contains("\"x\"") && error.contains("f-rename"), "{error}");
     }
 
     #[test]

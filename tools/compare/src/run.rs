@@ -15,6 +15,7 @@ use crate::loads::{Load, Work};
 use crate::measure::follow::{self, Follow};
 use crate::measure::latency::{Eyes, Observer, Seen};
 use crate::measure::proc;
+use crate::measure::siege::{Besieged, Siege};
 use crate::measure::spread::Spread;
 use crate::measure::strace::Strace;
 use crate::measure::usage::{Usage, Used};
@@ -77,6 +78,8 @@ pub struct Run {
     pub told: Option<Told>,
     /// Logs that were rotated.
     pub rotations: usize,
+    /// What hostile clients did, if there were any.
+    pub besieged: Option<Besieged>,
     /// What is wrong with what was collected, or why it could not be.
     pub fault: Option<String>,
 }
@@ -200,8 +203,10 @@ impl<'a> Standing<'a> {
             interrupt::sleep(lasting)?;
             run.used = before.until_now();
         } else {
-            let viewers = self.viewers(work)?;
-            let part = self.part(work, &starts)?;
+            let (viewers, siege) = (self.viewers(work)?, self.siege(work));
+            let part = self.part(work, &starts);
+            run.besieged = siege.map(Siege::lift).transpose()?;
+            let part = part?;
             run.used = before.until_now();
             run.bytes = self.fleet.printed_by_all() - already;
             run.printing_s = part.sending.took.as_secs_f64();
@@ -232,9 +237,10 @@ impl<'a> Standing<'a> {
         let (fleet, watching) = (&mut self.fleet, &observer);
         let guests = move || match work {
             Work::FlatOut { bytes_each, .. } => drive::flat_out(fleet, bytes_each, watching),
-            Work::Paced(pace) | Work::Rotation { pace, .. } | Work::Viewed { pace, .. } => {
-                drive::paced(fleet, pace, watching)
-            }
+            Work::Paced(pace)
+            | Work::Rotation { pace, .. }
+            | Work::Viewed { pace, .. }
+            | Work::Besieged { pace, .. } => drive::paced(fleet, pace, watching),
             Work::Flood(pace) => drive::paced(fleet, Pace { flood: true, ..pace }, watching),
             Work::Idle { .. } => unreachable!("nobody prints"),
         };
@@ -249,6 +255,12 @@ impl<'a> Standing<'a> {
     fn viewers(&self, work: Work) -> Result<Option<Viewers>> {
         let Work::Viewed { viewers, .. } = work else { return Ok(None) };
         Viewers::connect(&self.site.control(), &self.site.vms[0].id, viewers).map(Some)
+    }
+
+    /// Those who do their worst at its API.
+    fn siege(&self, work: Work) -> Option<Siege> {
+        let Work::Besieged { clients: clients @ 1.., .. } = work else { return None };
+        Some(Siege::lay(&self.site.control(), &self.site.vms[0].id, clients))
     }
 
     /// Each guest prints a line.

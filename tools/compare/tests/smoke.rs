@@ -70,7 +70,7 @@ fn wrong_input_gets_one_clear_error() {
     let nowhere = dir.path().join("nowhere/results.json");
     let nowhere = nowhere.to_str().expect("text");
     let cases: [(&[&str], &str); 5] = [
-        (&["--load", "h"], "no load \"h\""),
+        (&["--load", "x"], "no load \"x\""),
         (&["--only", "minicom"], "no collector \"minicom\""),
         (&["--only", "seriald", "--seriald", "/dev/null/x"], "can't run /dev/null/x"),
         (&["--only", "seriald", "--seriald", "/bin/true"], "/bin/true is no seriald"),

@@ -75,8 +75,8 @@ pub fn declines(collector: &dyn Collector, load: &Load) -> Option<String> {
     if matches!(load.work, Work::Rotation { .. }) && !collector.rotates() {
         return Some("it rotates no logs".to_string());
     }
-    if matches!(load.work, Work::Viewed { .. }) && !collector.serves_consoles() {
-        return Some("nobody can look at its consoles".to_string());
+    if load.work.asks() && !collector.serves_consoles() {
+        return Some("nobody can ask it for anything".to_string());
     }
     let (most, why) = collector.vms_max().filter(|(most, _)| load.vms > *most)?;
     Some(format!("{why}: only up to {most} VMs"))

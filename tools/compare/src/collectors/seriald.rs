@@ -12,12 +12,18 @@ use std::time::Duration;
 
 /// So large that nothing is rotated: a TiB, the most that is allowed.
 const NEVER: u64 = 1 << 40;
+/// seriald counts turns up to 50, 100, 250, 500, 1000, 2500 us and so on.
+const TURNS_UP_TO_2500_US: usize = 6;
 
 /// What seriald says about itself at its end. Other counters are left in the raw text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Told {
     /// Its longest turn, in microseconds.
     pub turn_us_max: u64,
+    /// Its turns.
+    pub turns: u64,
+    /// Those of more than 2.5 ms.
+    pub long_turns: u64,
     /// Reads that brought bytes.
     pub reads: u64,
     /// Those that found the socket full.
@@ -31,8 +37,11 @@ pub struct Told {
 pub fn told(said: &str) -> Option<Told> {
     let json = said.lines().rev().find_map(|line| Some(line.split_once("stats: {")?.1))?;
     let stats: Value = serde_json::from_str(&format!("{{{json}")).ok()?;
+    let long = stats["turn_us_counts"].as_array()?.iter().skip(TURNS_UP_TO_2500_US);
     Some(Told {
         turn_us_max: stats["turn_us_max"].as_u64()?,
+        turns: stats["turns"].as_u64()?,
+        long_turns: long.filter_map(Value::as_u64).sum(),
         reads: stats["reads"].as_u64()?,
         socket_full_reads: stats["socket_full_reads"].as_u64()?,
         rotations: stats["rotations"].as_u64()?,
@@ -77,7 +86,7 @@ impl Seriald {
         let log = json!({"max_bytes": max_bytes, "mode": mode, "max_age_s": null, "keep": 4});
         let mut config =
             json!({"coalesce_us": self.coalesce.as_micros() as u64, "log": log, "vms": vms});
-        if matches!(load.work, Work::Viewed { .. }) {
+        if load.work.asks() {
             config["control"] = json!(site.control());
         }
         config
@@ -115,11 +124,19 @@ mod tests {
 
     #[test]
     fn the_last_counters_are_read_whatever_stands_before_them() {
-        let said = "[INFO] 1 VMs in charge\n[INFO] stats: {\"turn_us_max\":1,\"reads\":2,\
-            \"socket_full_reads\":0,\"rotations\":0}\n[2026-01-01T00:00:00Z INFO] stats: \
-            {\"turns\":7,\"turn_us_max\":310,\"reads\":9,\"socket_full_reads\":4,\"rotations\":5,\
-            \"ends\":{\"reboots\":0}}\n[INFO] bye\n";
-        let expected = Told { turn_us_max: 310, reads: 9, socket_full_reads: 4, rotations: 5 };
+        let said = "[INFO] 1 VMs in charge\n[INFO] stats: {\"turns\":1,\"turn_us_max\":1,\
+            \"turn_us_counts\":[],\"reads\":2,\"socket_full_reads\":0,\"rotations\":0}\n\
+            [2026-01-01T00:00:00Z INFO] stats: {\"turns\":7,\"turn_us_max\":310,\
+            \"turn_us_counts\":[0,0,1,2,0,0,3,0,0,1],\"reads\":9,\"socket_full_reads\":4,\
+            \"rotations\":5,\"ends\":{\"reboots\":0}}\n[INFO] bye\n";
+        let expected = Told {
+            turn_us_max: 310,
+            turns: 7,
+            long_turns: 4,
+            reads: 9,
+            socket_full_reads: 4,
+            rotations: 5,
+        };
         assert_eq!(told(said), Some(expected));
     }
 

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod follow;
 pub mod latency;
 pub mod proc;
+pub mod siege;
 pub mod spread;
 pub mod strace;
 pub mod usage;

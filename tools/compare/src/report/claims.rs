@@ -155,7 +155,21 @@ fn company(results: &Results) -> Vec<Claim> {
     let viewed = results.ratio(("g-100", "seriald"), ("g-0", "seriald"), figures::guests_mb_per_s);
     let what = "the guest's bytes/s, with 100 viewers / with none";
     claims.push(judge("g-100", what, Bound::AtLeast(0.98), viewed, "no round with g-0 and g-100"));
+    claims.extend(siege(results));
     claims
+}
+
+/// What a thousand hostile clients cost a VM.
+fn siege(results: &Results) -> [Claim; 2] {
+    let why = "no round with h-0 and h-1000";
+    let p99 = results.added(("h-1000", "seriald"), ("h-0", "seriald"), figures::p99_ms);
+    let long = results.median("h-1000", "seriald", figures::long_turns_per_mille);
+    let what = "p99 with hostile clients, above that without, ms";
+    [
+        // A byte waits for what the turn under way does for clients, and for its own turn's.
+        judge("h-1000", what, Bound::AtMost(1.0), p99, why),
+        judge("h-1000", "turns above 2.5 ms, of 1000", Bound::AtMost(1.0), long, why),
+    ]
 }
 
 fn no_byte_is_lost(results: &Results) -> Claim {
@@ -208,9 +222,7 @@ mod tests {
 
     #[test]
     fn full_sockets_are_counted_over_all_rounds() {
-        let told = |reads, full| {
-            Some(Told { turn_us_max: 0, reads, socket_full_reads: full, rotations: 0 })
-        };
+        let told = |reads, full| Some(Told { reads, socket_full_reads: full, ..Told::default() });
         let one = Run { told: told(1000, 2), ..run("seriald", "b", 1, 1.0) };
         let other = Run { told: told(9000, 3), ..run("seriald", "b", 2, 1.0) };
         let claims = all(&results(vec![one.clone(), other]));
@@ -221,7 +233,7 @@ mod tests {
     #[test]
     fn the_longest_turn_is_that_of_all_rounds() {
         let round = |round, turn_us_max| Run {
-            told: Some(Told { turn_us_max, reads: 1, socket_full_reads: 0, rotations: 1 }),
+            told: Some(Told { turn_us_max, reads: 1, rotations: 1, ..Told::default() }),
             ..run("seriald", "f-rename", round, 1.0)
         };
         let claims = all(&results(vec![round(1, 300), round(2, 5001), round(3, 400)]));

@@ -76,6 +76,12 @@ pub fn max_ms(run: &Run) -> Option<f64> {
     run.latency.map(|latency| latency.max_ms)
 }
 
+/// Of 1000 turns of seriald's so many took more than 2.5 ms.
+pub fn long_turns_per_mille(run: &Run) -> Option<f64> {
+    let told = run.told?;
+    per(told.long_turns as f64 * 1e3, told.turns as f64)
+}
+
 /// The same as `p99_ms` before the flood began.
 pub fn p99_ms_without_flood(run: &Run) -> Option<f64> {
     run.latency_without_flood.map(|latency| latency.p99_ms)
@@ -148,6 +154,15 @@ impl Results {
             per(figure(run)?, figure(other)?)
         };
         median(&self.sound(of.0, of.1).filter_map(ratio).collect::<Vec<_>>())
+    }
+
+    /// The median of how much more one figure is than another, each pair from the same round.
+    pub fn added(&self, of: (&str, &str), to: (&str, &str), figure: Figure) -> Option<f64> {
+        let added = |run: &Run| {
+            let other = self.sound(to.0, to.1).find(|other| other.round == run.round)?;
+            Some(figure(run)? - figure(other)?)
+        };
+        median(&self.sound(of.0, of.1).filter_map(added).collect::<Vec<_>>())
     }
 
     /// seriald's figure as a part of a rival's, under the same load.

@@ -6,6 +6,7 @@
 use super::Results;
 use super::claims::{Bound, Claim, Verdict};
 use super::figures::{self, Figure};
+use crate::measure::siege::Besieged;
 use std::fmt::Write;
 
 /// A column: its head, and its cell for a collector.
@@ -150,6 +151,7 @@ fn remarks(results: &Results, load: &str) -> String {
                 short(turn as f64 / 1e3)
             );
         }
+        text += &besieged(results, load, name);
         text += &traced(results, load, name);
         let rotations: usize = results.sound(load, name).map(|run| run.rotations).sum();
         if rotations > 0 {
@@ -162,6 +164,24 @@ fn remarks(results: &Results, load: &str) -> String {
         let _ = writeln!(text, "  FAILED: {}, round {}: {fault}", run.collector, run.round);
     }
     text
+}
+
+/// What hostile clients did, and what became of the one that had requests.
+fn besieged(results: &Results, load: &str, name: &str) -> String {
+    let all: Vec<_> = results.sound(load, name).filter_map(|run| run.besieged).collect();
+    if all.is_empty() {
+        return String::new();
+    }
+    let sum = |figure: fn(&Besieged) -> u64| all.iter().map(figure).sum::<u64>();
+    let (came, served) = (sum(|all| all.came), sum(|all| all.served));
+    let asked = served + sum(|all| all.turned_away);
+    let told = results.sound(load, name).filter_map(|run| run.told);
+    let (turns, long) =
+        told.fold((0, 0), |(turns, long), told| (turns + told.turns, long + told.long_turns));
+    format!(
+        "  {name}: {came} hostile connections; of {asked} requests {served} were served; {long} of \
+         {turns} turns above 2.5 ms\n"
+    )
 }
 
 /// The most frequent system calls under strace, where guests print.
