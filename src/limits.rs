@@ -244,8 +244,10 @@ pub const CONTROL_CLIENTS_MAX: usize = 256;
 /// keeps the operator out.
 pub const CONTROL_CLIENTS_ADMIN: usize = 16;
 /// Where all places are taken, a client that has stopped for so long in the middle of a request or
-/// of an answer gives way to another; one that asks for nothing does at once.
-pub const CONTROL_STALL: Duration = Duration::from_secs(1);
+/// of an answer gives way to another; one that asks for nothing does at once. Whoever is at work
+/// says and takes something within milliseconds, and a crowd that takes every place is gone as
+/// soon.
+pub const CONTROL_STALL: Duration = Duration::from_millis(100);
 /// Clients that are let in, or sent away, in one turn: some 10 us each. A crowd that comes again
 /// and again would else leave no time for those who are in.
 pub const CONTROL_ADMISSIONS_A_TURN: usize = 16;

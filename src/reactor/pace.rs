@@ -42,6 +42,11 @@ impl<E: Env> Reactor<E> {
         Pace { until: self.env.now() + limits::PHASE_TIME, unseen: 0 }
     }
 
+    /// The part of it for those who are yet to be let in.
+    pub(super) fn pace_of_admissions(&self) -> Pace {
+        Pace { until: self.env.now() + limits::PHASE_TIME / 2, unseen: 0 }
+    }
+
     /// Changes with everything done for a VM that takes much longer than a read.
     pub(super) fn dear_things(&self) -> u64 {
         let stats = &self.stats;

@@ -16,8 +16,10 @@ use crate::reactor::key::Key;
 use std::io;
 
 impl<E: Env> Reactor<E> {
-    /// Lets those in who wait, a bounded number: clients that are in are to be served, too.
+    /// Lets those in who wait, a bounded number and for a part of the time that clients have:
+    /// those who are in are to be served, too.
     pub(super) fn let_some_in(&mut self, now: Moment) {
+        let mut pace = self.pace_of_admissions();
         for _ in 0..limits::CONTROL_ADMISSIONS_A_TURN {
             if self.scraping.knocked {
                 self.let_scraper_in(now);
@@ -25,7 +27,8 @@ impl<E: Env> Reactor<E> {
             if self.control.knocked {
                 self.let_in(now);
             }
-            if !self.scraping.knocked && !self.control.knocked {
+            let has_more = self.scraping.knocked || self.control.knocked;
+            if !has_more || pace.is_over(&self.env) {
                 break;
             }
         }
