@@ -142,6 +142,25 @@ impl<F: Files> Log<F> {
         }
     }
 
+    /// The lines that the events file will have once it can be written: a reader goes by them too.
+    pub fn unwritten_lines(&self, env: &mut F) -> Vec<u8> {
+        let Some(unrest) = &self.unrest else { return Vec::new() };
+        let mut lines = unrest.unsaid.pending.clone();
+        if unrest.unsaid.broken {
+            lines
+                .extend(self.gap_lines(env).iter().flat_map(|record| record.encode().into_bytes()));
+        }
+        lines
+    }
+
+    /// What is said behind lines that were dropped.
+    fn gap_lines(&self, env: &mut F) -> [Record; 2] {
+        let why = "lines were dropped while the events file could not be written".into();
+        let time = env.wall();
+        let (offset, size) = (self.base + self.size, self.size);
+        [self.unknown(why), self.adopted(env)].map(|what| Record { time, offset, size, what })
+    }
+
     fn write_events(&mut self, env: &mut F) -> Result<(), LogError> {
         if self.events.is_none() {
             self.open_events(env)?;
@@ -149,11 +168,8 @@ impl<F: Files> Log<F> {
         self.write_pending_events(env)?;
         if std::mem::take(&mut self.unsaid().broken) {
             // What waited was written before the gap.
-            let why = "lines were dropped while the events file could not be written".into();
-            let time = env.wall();
-            let (offset, size) = (self.base + self.size, self.size);
-            for what in [self.unknown(why), self.adopted(env)] {
-                self.keep_line(Record { time, offset, size, what });
+            for record in self.gap_lines(env) {
+                self.keep_line(record);
             }
             self.write_pending_events(env)?;
         }

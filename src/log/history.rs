@@ -78,6 +78,8 @@ pub struct History<F: Files> {
     state: State,
     /// Longest events file that is read.
     events_max: u64,
+    /// Lines that the events file has not got yet, as long as it stands so.
+    unwritten: (Vec<u8>, Option<(FileId, u64)>),
 }
 
 /// By what it is noticed that a map is no longer true.
@@ -139,7 +141,8 @@ impl<F: Files> History<F> {
         let map = Map::new(&[], &Found::default());
         let suffix = spec.after_rotate.as_ref().map(|after| after.suffix.clone());
         let (path, rights, state) = (path.clone(), Rights::of(env, spec)?, State::default());
-        let mut history = History { path, dir, rights, suffix, map, state, events_max };
+        let unwritten = (Vec::new(), None);
+        let mut history = History { path, dir, rights, suffix, map, state, events_max, unwritten };
         history.refresh(env)?;
         Ok(history)
     }
@@ -228,6 +231,23 @@ impl<F: Files> History<F> {
         Err(self.error(self.names().log, Step::Read, io::ErrorKind::ResourceBusy.into()))
     }
 
+    /// Goes by these lines too, which the events file has not got yet: without them nobody can tell
+    /// what was lost or rotated while a disk was full. Whoever is in charge of the log knows them.
+    ///
+    /// # Errors
+    /// As [`History::refresh`].
+    pub fn know(&mut self, env: &mut F, unwritten: Vec<u8>) -> Result<(), LogError> {
+        if unwritten.is_empty() && self.unwritten.0.is_empty() {
+            return Ok(());
+        }
+        let known = (unwritten, self.look(env)?.events);
+        if self.unwritten == known {
+            return Ok(());
+        }
+        self.unwritten = known;
+        self.refresh(env)
+    }
+
     /// Brings the map up to date: what was printed since is there too.
     ///
     /// # Errors
@@ -241,7 +261,11 @@ impl<F: Files> History<F> {
             };
             let found = self.find(env, before.copied)?;
             // A rotation between the look at the events and at the files has left its line.
-            if let Some(events) = events.filter(|_| self.look(env).is_ok_and(|now| now == before)) {
+            let is_same = |history: &Self, env| history.look(env).is_ok_and(|now| now == before);
+            if let Some(mut events) = events.filter(|_| is_same(self, env)) {
+                let (unwritten, at) = &self.unwritten;
+                // If it has changed, it has them by now.
+                events.extend(unwritten.iter().filter(|_| *at == before.events));
                 let records: Vec<Record> = Record::decode_all(&events).collect();
                 (self.map, self.state) = (Map::new(&records, &found), before);
                 return Ok(());

@@ -1,23 +1,23 @@
 //! Logs over our own API: read back over rotations, and followed.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde_json::Value;
+use seriald::{Config, ControlSpec, Seriald};
 
 use super::client::Client;
 use super::schema::assert_described;
 use super::served::Served;
+use super::support::embedded::spec;
 use super::support::wait::{PATIENCE, wait_until};
 use super::viewer::{Printer, bytes_from};
 
 /// A VM that has printed `text`, which is in its log.
-fn printed(
-    served: &Served,
-    max_bytes: u64,
-    text: &[u8],
-) -> (Printer, std::os::unix::net::UnixStream) {
+fn printed(served: &Served, max_bytes: u64, text: &[u8]) -> (Printer, UnixStream) {
     let mut spec = served.spec("a");
     spec.log.max_bytes = max_bytes;
     let printer = Printer::at(&spec.serial);
@@ -188,4 +188,41 @@ fn a_follower_gets_every_byte_once_over_rotations_until_the_vm_is_released() {
     assert_eq!(at, printed);
     // The answer has its end, and the connection goes on.
     assert_eq!(client.get("/healthz").status, 200);
+}
+
+#[test]
+fn who_comes_in_the_very_turn_in_which_a_vm_goes_is_told_its_end() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let control = ControlSpec::new(dir.path().join("control.sock"));
+    let path = control.path.clone();
+    let mut reactor = Seriald::bind(Config::default()).expect("a loop");
+    reactor.serve_control(control).expect("served");
+    let turn = |reactor: &mut Seriald| {
+        reactor.turn(Some(Duration::from_millis(1))).expect("a turn");
+    };
+    let upgrade = "Connection: Upgrade\r\nUpgrade: seriald-raw\r\n";
+    for (nth, (what, head)) in
+        [("log?follow", ""), ("console?mode=spy", upgrade)].iter().enumerate()
+    {
+        let vm = reactor.adopt(spec("a", dir.path(), 1 << 20)).expect("adopted");
+        let mut client = UnixStream::connect(&path).expect("connected");
+        wait_until(PATIENCE, "the client", || {
+            turn(&mut reactor);
+            reactor.stats().clients.accepted > nth as u64
+        });
+        let request = format!("GET /v1/vms/a/{what} HTTP/1.1\r\nHost: x\r\n{head}\r\n");
+        client.write_all(request.as_bytes()).expect("sent");
+        // A step of a client a turn: this one reads the request, the next answers it.
+        turn(&mut reactor);
+        assert!(reactor.release(vm));
+        client.set_nonblocking(true).expect("set");
+        let mut answer = Vec::new();
+        wait_until(PATIENCE, what, || {
+            turn(&mut reactor);
+            let ended = client.read_to_end(&mut answer).is_ok();
+            let text = String::from_utf8_lossy(&answer);
+            assert!(!text.contains(" 404 "), "it came too late: {text}");
+            ended || text.ends_with("\r\n0\r\n\r\n")
+        });
+    }
 }

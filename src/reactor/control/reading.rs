@@ -173,7 +173,7 @@ impl<E: Env> Reactor<E> {
         mut search: Search,
         key: Key,
     ) -> Result<(), LogError> {
-        let Some(mut history) = self.consoles.histories.remove(&key) else { return Ok(()) };
+        let Some(mut history) = self.take_history(key, reading.view.vm)? else { return Ok(()) };
         let found = search.back(&mut history, self.env.files());
         self.consoles.histories.insert(key, history);
         match found? {

@@ -61,12 +61,14 @@ impl<E: Env> Reactor<E> {
             return Ok(Vec::new());
         }
         // While it is read nobody else can have it.
-        let own = self.consoles.histories.remove(&client);
-        let shared = own.is_none().then(|| self.consoles.last_histories.remove(&view.vm)).flatten();
+        let shared = match self.consoles.histories.contains_key(&client) {
+            true => None,
+            false => self.consoles.last_histories.remove(&view.vm),
+        };
         let is_shared = shared.is_some();
-        let history = match own.or(shared) {
+        let history = match shared {
             Some(history) => Some(history),
-            None => self.open_history(view.vm)?,
+            None => self.take_history(client, view.vm)?,
         };
         let Some(mut history) = history else { return Ok(self.pass_over(view, until)) };
         let seen = self.read_back(&mut history, view, until, timed);
@@ -77,6 +79,22 @@ impl<E: Env> Reactor<E> {
         seen
     }
 
+    /// A client's history, as things stand now; or a new one. `None`: the VM is gone.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub(super) fn take_history(
+        &mut self,
+        client: Key,
+        vm: Key,
+    ) -> Result<Option<History<E::Files>>, LogError> {
+        let Some(mut history) = self.consoles.histories.remove(&client) else {
+            return self.open_history(vm);
+        };
+        self.bring_up(&mut history, vm)?;
+        Ok(Some(history))
+    }
+
     /// Opens a VM's log to be read back; `None`: the VM is gone.
     ///
     /// # Errors
@@ -84,7 +102,17 @@ impl<E: Env> Reactor<E> {
     pub(super) fn open_history(&mut self, vm: Key) -> Result<Option<History<E::Files>>, LogError> {
         let Some(slot) = self.table.get(vm) else { return Ok(None) };
         let spec = slot.spec().log;
-        History::open_within(self.env.files(), &spec, limits::CONTROL_EVENTS_BYTES_MAX).map(Some)
+        let most = limits::CONTROL_EVENTS_BYTES_MAX;
+        let mut history = History::open_within(self.env.files(), &spec, most)?;
+        self.bring_up(&mut history, vm)?;
+        Ok(Some(history))
+    }
+
+    /// Tells a history what the events file will say of its VM, while somebody knows.
+    fn bring_up(&mut self, history: &mut History<E::Files>, vm: Key) -> Result<(), LogError> {
+        let Some(slot) = self.table.get(vm) else { return Ok(()) };
+        let unwritten = slot.log.unwritten_lines(self.env.files());
+        history.know(self.env.files(), unwritten)
     }
 
     /// What no file has, between what is written and what is in the ring.

@@ -13,7 +13,7 @@ use crate::control::pacing::Ahead;
 use crate::control::ring::Ring;
 use crate::env::{Env, Files, Moment};
 use crate::limits;
-use crate::log::History;
+use crate::log::{History, LogError};
 use crate::reactor::key::Key;
 use crate::reactor::{EventKind, Reactor, VmId};
 use std::collections::{BTreeSet, HashMap};
@@ -107,6 +107,8 @@ impl<E: Env> Reactor<E> {
         slot.watched = true;
         let end = slot.log.offset();
         let watched = self.consoles.watched.entry(vm).or_insert_with(|| Watched::new(end));
+        // Its end was told already: nobody tells it again.
+        watched.is_gone |= slot.closing;
         if !watched.has_clients() {
             // What could not be written yet is nowhere else.
             let waits = slot.log.held_tail();
@@ -230,24 +232,29 @@ impl<E: Env> Reactor<E> {
         watched.is_gone = true;
         let start = watched.ring.start();
         let clients: Vec<Key> = watched.clients().collect();
-        let is_behind = |client: &Key| {
-            let place = self.control.body_of(*client).and_then(|body| body.place());
-            let has_own = self.consoles.histories.contains_key(client);
-            !has_own && place.is_some_and(|place| place < start)
-        };
-        if clients.iter().any(is_behind) {
-            match self.open_history(vm) {
-                Ok(history) => {
-                    let opened = history.map(|history| (vm, history));
-                    self.consoles.last_histories.extend(opened);
-                }
-                Err(error) => {
-                    ::log::warn!("control: a log can't be read on, its VM is gone: {error}");
-                }
+        for client in clients {
+            if let Err(error) = self.keep_history(client, vm, start) {
+                ::log::warn!("control: a log can't be read on, its VM is gone: {error}");
             }
         }
         self.wake_watchers(vm);
         self.settle_watched(vm);
+    }
+
+    /// Keeps what a client needs to read a log that nobody is in charge of any more, up to `start`.
+    fn keep_history(&mut self, client: Key, vm: Key, start: u64) -> Result<(), LogError> {
+        if self.consoles.histories.contains_key(&client) {
+            let own = self.take_history(client, vm)?;
+            self.consoles.histories.extend(own.map(|own| (client, own)));
+            return Ok(());
+        }
+        let place = self.control.body_of(client).and_then(|body| body.place());
+        let is_behind = place.is_some_and(|place| place < start);
+        if is_behind && !self.consoles.last_histories.contains_key(&vm) {
+            let opened = self.open_history(vm)?;
+            self.consoles.last_histories.extend(opened.map(|opened| (vm, opened)));
+        }
+        Ok(())
     }
 
     /// How many look at a VM's console, and who types into it.

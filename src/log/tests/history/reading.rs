@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::config::AfterRotate;
-use crate::limits::{HISTORY_EVENTS_MAX, HISTORY_HOLES_MAX, HISTORY_PARTS_MAX, HISTORY_READ_MAX};
+use crate::limits::{
+    EVENTS_PENDING_MAX, HISTORY_EVENTS_MAX, HISTORY_HOLES_MAX, HISTORY_PARTS_MAX, HISTORY_READ_MAX,
+};
 use crate::log::tests::faulty::Faulty;
 
 fn opened(place: &Place) -> History<OsFiles> {
@@ -298,4 +300,72 @@ fn a_packed_backup_that_went_by_a_rotation_without_a_line_is_not_told() {
         subject.apply(&Op::Crash { copy: false, torn: 0 });
         check_read(&mut old, subject.cells(), (0, 15), "gone, or shifted");
     }
+}
+
+/// A log whose events file takes nothing from now on; what was printed has its lines.
+fn log_without_lines(place: &Place, printed: &[u8]) -> (Log<Faulty>, Faulty) {
+    let mut env = Faulty::new(0..0, 28);
+    let mut log = Log::open(&mut env, &place.spec, 0, secs(1)).unwrap();
+    log.append(&mut env, printed, usize::MAX, secs(1));
+    (env.only, env.failing) = ("write_beside", 0..u64::MAX);
+    (log, env)
+}
+
+#[test]
+fn a_rotation_whose_line_waits_is_told_by_who_knows_the_line() {
+    let place = Place::new(RotateMode::CopyTruncate);
+    let (mut log, mut env) = log_without_lines(&place, b"0123456789");
+    let mut history = opened(&place);
+    log.rotate(&mut env, secs(1));
+    while log.step(&mut env, secs(1)) {}
+    log.append(&mut env, b"abcdefghijkl", usize::MAX, secs(1));
+    history.know(&mut OsFiles::default(), log.unwritten_lines(&mut env)).unwrap();
+    let pieces = history.read_at(&mut OsFiles::default(), 0, 99).unwrap();
+    assert_eq!(cells_of(0, &pieces), b"0123456789abcdefghijkl".map(Cell::Byte));
+}
+
+#[test]
+fn a_loss_whose_line_waits_is_told_by_who_knows_the_line() {
+    let place = Place::new(RotateMode::Rename);
+    let (mut log, mut env) = log_without_lines(&place, b"before");
+    log.lose(&mut env, 3, record::Cause::RateLimit, secs(1));
+    log.append(&mut env, b"after", usize::MAX, secs(1));
+    let mut history = opened(&place);
+    let unwritten = log.unwritten_lines(&mut env);
+    history.know(&mut OsFiles::default(), unwritten).unwrap();
+    assert_is_lost(&mut history);
+    // Written since: told once, also to who has not heard of that.
+    env.failing = 0..0;
+    let due = log.deadline().unwrap();
+    log.on_timer(&mut env, due);
+    assert_is_lost(&mut history);
+    let unwritten = log.unwritten_lines(&mut env);
+    assert!(unwritten.is_empty());
+    history.know(&mut OsFiles::default(), unwritten).unwrap();
+    assert_is_lost(&mut history);
+    assert_eq!((history.len(), log.offset()), (14, 14));
+}
+
+/// Of 14 bytes three are lost, behind the first six.
+fn assert_is_lost(history: &mut History<OsFiles>) {
+    let pieces = history.read_at(&mut OsFiles::default(), 6, 99).unwrap();
+    let Part::Missing(missing) = &pieces[0].part else { panic!("{pieces:?}") };
+    assert_eq!((missing.bytes, missing.why.word()), (3, "rate_limit"));
+    assert_eq!(cells_of(9, &pieces[1..]), b"after".map(Cell::Byte));
+}
+
+#[test]
+fn lines_that_were_dropped_are_told_as_unknown_by_who_knows_it() {
+    let place = Place::new(RotateMode::Rename);
+    let (mut log, mut env) = log_without_lines(&place, b"before");
+    while log.unwritten_lines(&mut env).len() < 2 * EVENTS_PENDING_MAX {
+        log.lose(&mut env, 3, record::Cause::RateLimit, secs(1));
+        log.append(&mut env, b"x", usize::MAX, secs(1));
+    }
+    let said = log.unwritten_lines(&mut env);
+    let is_unknown = |record: Record| matches!(record.what, What::Unknown { .. });
+    assert!(Record::decode_all(&said).any(is_unknown));
+    let mut history = opened(&place);
+    history.know(&mut OsFiles::default(), said).unwrap();
+    assert_eq!(history.len(), log.offset());
 }
