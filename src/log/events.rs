@@ -142,19 +142,8 @@ impl<F: Files> Log<F> {
         }
     }
 
-    /// The lines that the events file will have once it can be written: a reader goes by them too.
-    pub fn unwritten_lines(&self, env: &mut F) -> Vec<u8> {
-        let Some(unrest) = &self.unrest else { return Vec::new() };
-        let mut lines = unrest.unsaid.pending.clone();
-        if unrest.unsaid.broken {
-            lines
-                .extend(self.gap_lines(env).iter().flat_map(|record| record.encode().into_bytes()));
-        }
-        lines
-    }
-
     /// What is said behind lines that were dropped.
-    fn gap_lines(&self, env: &mut F) -> [Record; 2] {
+    pub(super) fn gap_lines(&self, env: &mut F) -> [Record; 2] {
         let why = "lines were dropped while the events file could not be written".into();
         let time = env.wall();
         let (offset, size) = (self.base + self.size, self.size);

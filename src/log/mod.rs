@@ -224,6 +224,16 @@ impl<F: Files> Log<F> {
         held.bytes.iter().skip(from).copied().collect()
     }
 
+    /// The lines that the events file will have once it can be written: a reader goes by them too.
+    pub fn unwritten_lines(&self, env: &mut F) -> Vec<u8> {
+        let Some(unrest) = &self.unrest else { return Vec::new() };
+        let mut lines = unrest.unsaid.pending.clone();
+        if unrest.unsaid.broken {
+            lines.extend(self.gap_lines(env).map(|record| record.encode()).concat().into_bytes());
+        }
+        lines
+    }
+
     /// Bytes that came and that no file tells of yet: those that wait, and losses that are yet to
     /// be noted. After a crash nothing else would be known of them.
     pub fn unrecorded_bytes(&self) -> u64 {

@@ -226,3 +226,15 @@ fn who_comes_in_the_very_turn_in_which_a_vm_goes_is_told_its_end() {
         });
     }
 }
+
+#[test]
+fn a_viewer_sees_what_lies_behind_a_gap_also_while_nothing_is_printed() {
+    let served = Served::start();
+    let (_printer, _console) = printed(&served, 4096, &lines(4000));
+    let mut client = served.client();
+    let upgrade = "Connection: Upgrade\r\nUpgrade: seriald-raw\r\n";
+    let path = "/v1/vms/a/console?mode=spy&offset=0";
+    client.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n{upgrade}\r\n").as_bytes());
+    assert_eq!(client.head().status, 101);
+    assert!(client.take_to(b"line 3999 of some\n").is_some());
+}

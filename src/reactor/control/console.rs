@@ -6,7 +6,7 @@
 //! VM's events file, from his first moment to his last.
 
 use super::answer::{Answer, no_such_vm};
-use super::body::Body;
+use super::body::{Body, Made};
 use super::client::{Asker, Served};
 use super::view::{Sight, View};
 use crate::control::access::Role;
@@ -208,40 +208,42 @@ impl<E: Env> Reactor<E> {
         }
         let typed = self.step_typing(key, &mut console, now);
         let mut output = Vec::new();
-        let mut is_last = false;
-        if !blocked && typed != Served::Gone {
-            is_last = self.see(key, &mut console, &mut output);
-        }
-        if typed == Served::Gone && !blocked {
-            console.put(Vec::new(), &mut output);
-            is_last = true;
-        }
+        let seen = match typed {
+            _ if blocked => Made::Waits,
+            Served::Gone => {
+                console.put(Vec::new(), &mut output);
+                Made::Ended
+            }
+            _ => self.see(key, &mut console, &mut output),
+        };
+        let is_last = seen == Made::Ended;
         if is_last {
             self.end_writing(vm, key, "closed");
             self.unwatch_vm(vm, key);
         }
         let Some(client) = self.control.clients.get_mut(key) else { return Served::Waits };
-        let has_output = !output.is_empty();
+        // What is missing is no output where there are no frames, and others may lie behind it.
+        let goes_on = !output.is_empty() || seen != Made::Waits;
         client.go_on((!is_last).then_some(Body::Console(console)), output);
         match typed {
             Served::Gone if blocked => Served::Gone,
-            _ if has_output || is_last => Served::More,
+            _ if goes_on => Served::More,
             typed => typed,
         }
     }
 
-    /// Makes the next piece of output. `true`: the last.
-    fn see(&mut self, key: Key, console: &mut Console, output: &mut Vec<u8>) -> bool {
+    /// Makes the next piece of output.
+    fn see(&mut self, key: Key, console: &mut Console, output: &mut Vec<u8>) -> Made {
         let view = &console.view;
         let (vm, offset) = (view.vm, view.offset);
-        let Some(watched) = self.consoles.get(vm) else { return true };
+        let Some(watched) = self.consoles.get(vm) else { return Made::Ended };
         let is_gone = watched.is_gone;
         if view.is_live && offset < watched.ring.start() {
             self.end_writing(vm, key, "lagged");
             console.tell(&Notice::Lagged { offset });
             self.stats.clients.dropped_lagged += 1;
             console.put(Vec::new(), output);
-            return true;
+            return Made::Ended;
         }
         let seen = match self.look_at_vm(key, &mut console.view, false) {
             Ok(seen) => seen,
@@ -252,13 +254,17 @@ impl<E: Env> Reactor<E> {
                 vec![Sight::Missing { offset, bytes: start - offset, why: "unreadable" }]
             }
         };
-        let is_over = is_gone && seen.is_empty();
+        let made = match seen.is_empty() {
+            false => Made::More,
+            true if is_gone => Made::Ended,
+            true => Made::Waits,
+        };
         // Where it is seriald that ends, whoever asks its successor can go on.
-        if is_over && !self.stopping {
+        if made == Made::Ended && !self.stopping {
             console.tell(&Notice::ConsoleGone);
         }
         console.put(seen, output);
-        is_over
+        made
     }
 }
 
