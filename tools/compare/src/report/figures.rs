@@ -178,9 +178,10 @@ mod tests {
 
     #[test]
     fn what_comes_on_top_is_of_runs_of_the_same_round() {
-        let runs = [(1, 1.0, 1.5), (2, 10.0, 10.75), (3, 3.0, 3.25)].map(|(round, before, with)| {
-            [run("seriald", "h-0", round, before), run("seriald", "h-1000", round, with)]
-        });
+        let runs =
+            [(1, 1.0, 1.5), (2, 10.0, 10.75), (3, 3.0, 3.25)].map(|(round, before, with)| {
+                [run("seriald", "h-0", round, before), run("seriald", "h-1000", round, with)]
+            });
         let results = results(runs.concat());
         let cpu: Figure = cpu_s_per_mb;
         assert_eq!(results.added(("h-1000", "seriald"), ("h-0", "seriald"), cpu), Some(0.5));
