@@ -135,7 +135,8 @@ fn a_turn_ends_in_time_however_many_clients_have_something() {
         let before = now(&stopped);
         stopped.reactor.turn(Some(Duration::ZERO)).expect("a turn");
         let took = now(&stopped) - before;
-        assert!(took <= limits::TURN_TIME + cost, "{took:?}");
+        // They have the time of one phase, whatever else a turn has left.
+        assert!(took <= limits::PHASE_TIME + cost, "{took:?}");
         turns += 1;
         assert!(turns < 10_000, "there is always something to be done");
         if stopped.reactor.next_wake() != Some(Duration::ZERO) {
