@@ -1,14 +1,15 @@
 //! What is read and written in text: Cloud Hypervisor's HTTP, its configurations, the events file,
-//! the messages to a service manager.
+//! the messages to a service manager, the echo of what was typed.
 
 use std::hint::black_box;
 use std::path::Path;
 use std::time::Duration;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use seriald::ch::api::Call;
 use seriald::ch::http::{Fed, ResponseParser};
 use seriald::ch::vm_config::with_serial_socket;
+use seriald::control::echo::Echo;
 use seriald::handover::notify::{Heard, Message, listen_names};
 use seriald::log::record::{Generation, Record, What};
 
@@ -96,5 +97,39 @@ fn notify(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, http, configurations, events, notify);
+/// Lines of 64 letters, none of which comes twice.
+fn lines(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed;
+    let letter = |n| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        if n % 65 == 64 { b'\n' } else { b'a' + (state >> 40) as u8 % 26 }
+    };
+    (0..length).map(letter).collect()
+}
+
+fn echo(c: &mut Criterion) {
+    let (typed, others) = (lines(1, 128 * 1024), lines(2, 128 * 1024));
+    let sent = || {
+        let mut echo = Echo::default();
+        echo.on_sent(&typed);
+        echo
+    };
+    let mut group = c.benchmark_group("echo of 128 KiB");
+    group.throughput(Throughput::Bytes(typed.len() as u64));
+    group.bench_function("sent", |b| b.iter(|| black_box(sent()).unproved()));
+    group.bench_function("printed in step", |b| {
+        b.iter_batched_ref(sent, |echo| echo.on_printed(black_box(&typed)), BatchSize::LargeInput);
+    });
+    group.bench_function("something else printed", |b| {
+        let mut echo = sent();
+        b.iter(|| assert_eq!(echo.on_printed(black_box(&others)), 0));
+    });
+    group.bench_function("printed while nothing is unproved", |b| {
+        let mut echo = Echo::default();
+        b.iter(|| assert_eq!(echo.on_printed(black_box(&others)), 0));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, http, configurations, events, notify, echo);
 criterion_main!(benches);

@@ -290,11 +290,27 @@ pub const CONSOLE_IDLE: Duration = Duration::from_secs(3600);
 pub const NOTICES_BYTES_MAX: usize = 4 * 1024;
 /// What is read of a writer's input at once, and sent to a VMM in one message.
 pub const INPUT_PIECE_BYTES: usize = 4 * 1024;
-/// How far input may be ahead of what the guest has printed since. CH v53 dies of more than 256 KiB
-/// that its guest does not read (measured); half of that is left to those who must.
+/// CH v53 dies of more than this that its guest does not read (measured).
+pub const INPUT_DEADLY: u64 = 256 * 1024;
+/// How far input may be ahead of what the guest has read for certain, beyond [`INPUT_LOOSE_MAX`].
 pub const INPUT_AHEAD_MAX: u64 = 128 * 1024;
 /// The same with `mode=force`.
-pub const INPUT_AHEAD_FORCED_MAX: u64 = 240 * 1024;
+pub const INPUT_AHEAD_FORCED_MAX: u64 = 176 * 1024;
+/// What of that no paste may take: it is left to who then types a line by hand, as its echo clears
+/// all.
+pub const INPUT_BY_HAND: u64 = 8 * 1024;
+/// Longest input that is by hand, in bytes: a key, or a short line.
+pub const INPUT_BY_HAND_PIECE: usize = 64;
+/// Bytes that are taken for read as others were printed, where no echo proves it: so whoever types
+/// into an editor is not stopped.
+pub const INPUT_LOOSE_MAX: u64 = 64 * 1024;
+/// The most that may be sent and not be read for certain.
+pub const INPUT_UNPROVED_MAX: u64 = INPUT_AHEAD_FORCED_MAX + INPUT_LOOSE_MAX;
+/// What is unproved of a VM at which nobody looks: more than this is kept and looked for in what
+/// is printed, of less the number alone.
+pub const INPUT_LEFT_BYTES: usize = 4 * 1024;
+/// VMs of which more is kept so: some 30 MiB.
+pub const INPUT_LEFT_VMS: usize = 64;
 /// While a console prints on, those who watch it are told this often: each telling is a send(2)
 /// for each of them, and a person sees no difference. The first byte after silence, as an echo is,
 /// is told at once.
@@ -339,7 +355,9 @@ const _: () = assert!(CONTROL_CLIENTS_ADMIN < CONTROL_CLIENTS_MAX);
 const _: () = assert!(PHASE_TIME.as_nanos() < TURN_TIME.as_nanos());
 const _: () = assert!(BERTHS_MAX < u32::MAX as usize);
 const _: () = assert!(INPUT_AHEAD_MAX < INPUT_AHEAD_FORCED_MAX);
-const _: () = assert!(INPUT_AHEAD_FORCED_MAX < 256 * 1024);
+// Nor does it get there by what another client may have left in its queue.
+const _: () = assert!(INPUT_UNPROVED_MAX + 2 * INPUT_PIECE_BYTES as u64 <= INPUT_DEADLY);
+const _: () = assert!(INPUT_AHEAD_MAX + INPUT_BY_HAND < INPUT_AHEAD_FORCED_MAX);
 const _: () = assert!(VIEWER_BUFFER_BYTES >= VIEWER_BUFFER_BYTES_MIN);
 const _: () = assert!(HOLD_BYTES >= TURN_BUDGET);
 const _: () = assert!(MAX_BYTES_MIN <= LINE_SLACK);

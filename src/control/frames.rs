@@ -79,9 +79,10 @@ pub enum Notice {
     },
     /// Input came from a spy: it was dropped. Told once, until the client is the writer.
     ReadOnly,
-    /// So much input waits for the guest, which takes none: no more is taken for now.
+    /// So much input may wait for the guest, as no echo shows that it reads: no more is taken for
+    /// now.
     InputFull {
-        /// Bytes that were sent, beyond what the guest has printed since.
+        /// Bytes that were sent, and are not proved to be read.
         ahead: u64,
         /// Whether there is more for whoever attaches with `mode=force`.
         force_goes_on: bool,

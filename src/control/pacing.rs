@@ -1,47 +1,74 @@
 //! How far input may be ahead of a guest that takes none.
 //!
 //! Cloud Hypervisor queues what a guest does not read, and v53 dies once more than 256 KiB are
-//! queued. It tells nobody how much is: what the guest prints is the only sign that it lives, as
-//! most of it is an echo.
+//! queued. It tells nobody how much is: that the guest reads shows in its echo alone.
 //!
-//! Owns the counter of one connection between VMM and guest.
-//! **Invariant:** pure. No more than [`limits::INPUT_AHEAD_FORCED_MAX`] are sent beyond what was
-//! printed since, whoever sends it; and no byte is sent alone that came with others.
+//! Owns what was sent to one queue and is not proved to be read.
+//! **Invariant:** pure. No more than [`limits::INPUT_UNPROVED_MAX`] are sent beyond what was proved
+//! to be read, whoever sends it and whatever is printed; and no byte is sent alone that came with
+//! others.
 
+use super::echo::Echo;
 use crate::limits;
 
-/// What was sent to a VMM, and not answered by as much output since.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ahead(u64);
+/// What was sent to a VMM, and may be in its queue.
+#[derive(Debug, Default)]
+pub struct Ahead {
+    echo: Echo,
+    /// Of what is unproved, so much is taken for read, as as much was printed.
+    loose: u64,
+}
 
 impl Ahead {
-    /// As a predecessor has left it.
-    pub fn of(bytes: u64) -> Ahead {
-        Ahead(bytes)
+    /// As a predecessor has left it: its bytes are not known.
+    pub fn of(unproved: u64, loose: u64) -> Ahead {
+        Ahead { echo: Echo::of(unproved), loose: loose.min(unproved).min(limits::INPUT_LOOSE_MAX) }
     }
 
-    /// So many bytes.
-    pub fn bytes(self) -> u64 {
-        self.0
+    /// So many bytes may wait for the guest.
+    pub fn unproved(&self) -> u64 {
+        self.echo.unproved()
     }
 
-    /// So many were sent.
-    pub fn on_sent(&mut self, bytes: usize) {
-        self.0 = self.0.saturating_add(bytes as u64);
+    /// So many of them are taken for read all the same.
+    pub fn loose(&self) -> u64 {
+        self.loose
     }
 
-    /// So many were printed.
-    pub fn on_printed(&mut self, bytes: usize) {
-        self.0 = self.0.saturating_sub(bytes as u64);
+    /// How many bytes are held to be found in what is printed.
+    pub fn known(&self) -> usize {
+        self.echo.known()
     }
 
-    /// How many more may be sent.
-    pub fn room(self, forced: bool) -> u64 {
+    /// These were sent.
+    pub fn on_sent(&mut self, bytes: &[u8]) {
+        self.echo.on_sent(bytes);
+    }
+
+    /// These were printed.
+    pub fn on_printed(&mut self, bytes: &[u8]) {
+        if self.unproved() == 0 {
+            return;
+        }
+        let proved = self.echo.on_printed(bytes);
+        let others = (bytes.len() as u64).saturating_sub(proved);
+        let most = limits::INPUT_LOOSE_MAX.min(self.unproved());
+        self.loose = self.loose.saturating_add(others).min(most);
+    }
+
+    /// Keeps the numbers alone.
+    pub fn forget_bytes(&mut self) {
+        self.echo.forget();
+    }
+
+    /// How many more may be sent, where they come in pieces of this length.
+    pub fn room(&self, forced: bool, piece: usize) -> u64 {
         let most = match forced {
-            true => limits::INPUT_AHEAD_FORCED_MAX,
+            true if piece <= limits::INPUT_BY_HAND_PIECE => limits::INPUT_AHEAD_FORCED_MAX,
+            true => limits::INPUT_AHEAD_FORCED_MAX - limits::INPUT_BY_HAND,
             false => limits::INPUT_AHEAD_MAX,
         };
-        most.saturating_sub(self.0)
+        most.saturating_sub(self.unproved() - self.loose)
     }
 }
 
@@ -60,20 +87,74 @@ pub fn piece(typed: usize, more: bool) -> usize {
 mod tests {
     use super::*;
 
+    const PIECE: usize = limits::INPUT_PIECE_BYTES;
+
+    fn text(length: usize) -> Vec<u8> {
+        crate::control::echo::tests::text(1, length)
+    }
+
+    /// Sends as much as may be.
+    fn send_all(ahead: &mut Ahead, forced: bool, piece: usize) {
+        while ahead.room(forced, piece) >= piece as u64 {
+            ahead.on_sent(&text(piece));
+        }
+    }
+
     #[test]
-    fn what_is_printed_makes_room_and_force_has_more_of_it() {
+    fn what_is_echoed_makes_room() {
         let mut ahead = Ahead::default();
-        assert_eq!(ahead.room(false), 128 * 1024);
-        ahead.on_sent(128 * 1024);
-        assert_eq!(ahead.room(false), 0);
-        assert!(ahead.room(true) > 64 * 1024);
-        ahead.on_printed(10);
-        assert_eq!((ahead.bytes(), ahead.room(false)), (128 * 1024 - 10, 10));
-        ahead.on_sent(usize::MAX);
-        assert_eq!(ahead.room(true), 0);
-        ahead.on_printed(usize::MAX);
-        ahead.on_printed(1);
-        assert_eq!(ahead, Ahead::default());
+        let typed = text(128 * 1024);
+        ahead.on_sent(&typed);
+        assert_eq!(ahead.room(false, PIECE), 0);
+        ahead.on_printed(&typed[..10_000]);
+        assert_eq!((ahead.unproved(), ahead.loose()), (118 * 1024 + 240, 0));
+        assert_eq!(ahead.room(false, PIECE), 10_000);
+        ahead.on_printed(&typed[10_000..]);
+        assert_eq!((ahead.unproved(), ahead.room(false, PIECE)), (0, 128 * 1024));
+    }
+
+    #[test]
+    fn whatever_else_is_printed_makes_room_for_64_kib_in_all() {
+        let mut ahead = Ahead::default();
+        ahead.on_sent(&text(128 * 1024));
+        ahead.on_printed(&[b'.'; 10]);
+        assert_eq!((ahead.unproved(), ahead.room(false, PIECE)), (128 * 1024, 10));
+        for _ in 0..100 {
+            ahead.on_printed(&[b'.'; 10_000]);
+            send_all(&mut ahead, false, 1);
+        }
+        assert_eq!(ahead.unproved(), 192 * 1024);
+        assert_eq!(ahead.room(false, 1), 0);
+    }
+
+    #[test]
+    fn force_goes_further_and_leaves_some_to_who_types_by_hand() {
+        let mut ahead = Ahead::default();
+        ahead.on_sent(&text(PIECE));
+        ahead.on_printed(&[b'.'; 100_000]);
+        assert_eq!(ahead.loose(), PIECE as u64, "nothing is taken for read that was not sent");
+        for piece in [PIECE, 1] {
+            for _ in 0..100 {
+                ahead.on_printed(&[b'.'; 100_000]);
+                send_all(&mut ahead, true, piece);
+            }
+            let by_hand = if piece == 1 { 0 } else { limits::INPUT_BY_HAND };
+            assert_eq!(ahead.unproved(), limits::INPUT_UNPROVED_MAX - by_hand);
+        }
+        // A line by hand that is echoed clears all.
+        let line = b"echo the quick brown fox jumps over the lazy dog, and again\n";
+        let mut ahead = Ahead::of(limits::INPUT_UNPROVED_MAX - 4096, limits::INPUT_LOOSE_MAX);
+        assert!(ahead.room(true, PIECE) < PIECE as u64);
+        ahead.on_sent(line);
+        ahead.on_printed(&line[..]);
+        assert_eq!((ahead.unproved(), ahead.loose()), (0, 0));
+    }
+
+    #[test]
+    fn an_heir_takes_over_what_is_unproved() {
+        let ahead = Ahead::of(200 * 1024, 70 * 1024);
+        assert_eq!((ahead.unproved(), ahead.loose(), ahead.known()), (200 * 1024, 64 * 1024, 0));
+        assert_eq!(Ahead::of(10, 20).loose(), 10);
     }
 
     #[test]

@@ -80,8 +80,11 @@ pub struct VmState {
     pub machine: SavedVm,
     /// Its log.
     pub log: SavedLog,
-    /// How far what was typed into its console is ahead of what its guest has printed since.
+    /// How far what was typed into its console is ahead of its guest: of so many bytes nothing that
+    /// it has printed proves that it has read them.
     pub input_ahead: u64,
+    /// How many of them are taken for read all the same, as it has printed so much.
+    pub input_loose: u64,
     /// Who types into its console: the upgrade ends that.
     pub writer: Option<Writer>,
     /// Counters, by the names that [`crate::VmStatus`] gives them.

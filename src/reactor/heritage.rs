@@ -82,6 +82,7 @@ impl<E: Heritage> Reactor<E> {
             let (descriptor, child) = self.env.process_number(process);
             ProcessState { descriptor, pid: self.env.pid(process), child }
         });
+        let (input_ahead, input_loose) = self.input_ahead(slot.id());
         VmState {
             id: slot.id().to_owned(),
             serial: slot.serial(),
@@ -107,7 +108,8 @@ impl<E: Heritage> Reactor<E> {
             let_go: slot.let_go,
             machine: slot.vm.save(),
             log: slot.log.save(|file| self.env.file_number(file), |dir| self.env.dir_number(dir)),
-            input_ahead: self.input_ahead(slot.id()),
+            input_ahead,
+            input_loose,
             writer: self.find(slot.id()).and_then(|vm| self.viewers(vm).1),
             counters: object(&slot.counters()),
         }
@@ -197,7 +199,7 @@ impl<E: Heritage> Reactor<E> {
         self.table.insert(slot);
         self.index.add(&mut self.table, key);
         self.set_limits(key, now);
-        self.take_input_ahead(key, saved.input_ahead, saved.writer);
+        self.take_input_ahead(key, (saved.input_ahead, saved.input_loose), saved.writer);
         self.take_process(key, saved.vmm);
         self.tell(key, EventKind::Adopted);
         self.after_log(key, before);

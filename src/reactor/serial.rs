@@ -84,9 +84,7 @@ impl<E: Env> Reactor<E> {
             (false, _) => Reached::Other,
         };
         let mut next = slot.vm.on_dialed(reached, now);
-        if slot.watched {
-            self.on_console_connected(key, same_socket);
-        }
+        self.on_console_connected(key, same_socket);
         self.tell_recognised(key, now);
         let Some(slot) = self.table.get_mut(key) else { return Next::Wait };
         if has_ended {
@@ -430,7 +428,6 @@ impl<E: Env> Reactor<E> {
             None => reason,
         };
         slot.closing = true;
-        let is_watched = slot.watched;
         let before = slot.log.counters();
         slot.log.close(self.env.files(), now);
         self.after_log(key, before);
@@ -440,9 +437,7 @@ impl<E: Env> Reactor<E> {
         self.remove_dead_sockets(key);
         ::log::debug!("VM {}: closed: {reason}", self.name(key));
         self.tell(key, EventKind::Closed(reason));
-        if is_watched {
-            self.on_console_gone(key);
-        }
+        self.on_console_gone(key);
         self.to_reap.push(key);
     }
 }

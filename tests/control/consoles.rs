@@ -12,9 +12,8 @@ use seriald::VmSpec;
 
 use super::schema::assert_described;
 use super::served::Served;
-use super::support::vmm::Vmm;
 use super::support::wait::{PATIENCE, wait_until};
-use super::viewer::{Frame, Printer, Viewer, byte_at, bytes_from, frame, paste};
+use super::viewer::{Frame, Printer, Viewer, byte_at, bytes_from, frame};
 
 /// A VM whose log is rotated all the time, and its VMM.
 fn printing(served: &Served) -> (VmSpec, Printer) {
@@ -367,74 +366,6 @@ fn input_waits_for_a_console_and_reaches_it_whole() {
         console.read_exact(&mut read).expect("all of it");
         assert!(read == typed);
     });
-}
-
-#[test]
-fn a_huge_paste_into_a_guest_that_reads_nothing_harms_no_vmm() {
-    let served = Served::start();
-    let (vmm, home) = (Vmm::sim("v53"), served.dir.path().join("deaf"));
-    let launch = vmm.launch("deaf", &home, &format!("lines=1 wait={}", vmm.loops(PATIENCE * 10)));
-    let vm = served.handle.launch(launch).expect("it turns").expect("launched");
-    let status = || served.handle.status(vm).expect("it turns").expect("it is there");
-    wait_until(PATIENCE, "its line", || status().read_bytes > 0);
-    let (mut writer, _) = Viewer::attach(&served.path, "deaf", "");
-    let mut raw = Viewer::ask(&served.path, "deaf", "mode=force", "seriald-raw")
-        .unwrap_or_else(|answer| panic!("{answer:?}"));
-    writer.notice("spy");
-    // Of ten MiB the VMM gets what it bears, the sockets hold some, and the rest is not taken.
-    let taken = paste(&mut raw.client.stream, 10 << 20);
-    assert!((240 << 10..1 << 20).contains(&taken), "{taken}");
-    drop(raw);
-    wait_until(PATIENCE, "no writer", || status().writer.is_none());
-    // What it has queued is there still, whoever comes.
-    let (mut next, _) = Viewer::attach(&served.path, "deaf", "");
-    next.type_in(b"x");
-    let told = next.notice("input_full");
-    assert_eq!(told["force_goes_on"], false);
-    assert!(told["ahead"].as_u64().is_some_and(|ahead| ahead > 200 << 10), "{told}");
-    assert_eq!(status().state, "streaming");
-    assert_eq!(served.client().get("/healthz").status, 200);
-}
-
-#[test]
-fn a_writer_is_told_that_the_guest_takes_no_more_and_force_goes_further() {
-    let served = Served::start();
-    let (_, printer) = printing(&served);
-    let mut console = printer.console();
-    let (mut writer, _) = Viewer::attach(&served.path, "a", "");
-    // A VMM that takes everything, as CH does, whose guest prints nothing.
-    let reader = console.try_clone().expect("a second one");
-    let count = Arc::new(AtomicU64::new(0));
-    let counted = count.clone();
-    let counting = thread::spawn(move || {
-        let (mut reader, mut piece) = (reader, [0; 4096]);
-        while let Ok(n @ 1..) = reader.read(&mut piece) {
-            counted.fetch_add(n as u64, Ordering::Relaxed);
-        }
-    });
-    let line = [b'x'; 1024];
-    for _ in 0..129 {
-        writer.type_in(&line);
-    }
-    let told = writer.notice("input_full");
-    assert_eq!(told["force_goes_on"], true);
-    let ahead = told["ahead"].as_u64().expect("a number");
-    assert!((120 << 10..=128 << 10).contains(&ahead), "{ahead}");
-    wait_until(PATIENCE, "the input", || count.load(Ordering::Relaxed) == ahead);
-    // What the guest prints makes room.
-    console.write_all(&[b'.'; 8192]).expect("sent");
-    writer.notice("input_goes_on");
-    wait_until(PATIENCE, "the rest", || count.load(Ordering::Relaxed) == 129 << 10);
-    let (mut forced, _) = Viewer::attach(&served.path, "a", "mode=force");
-    for _ in 0..200 {
-        forced.type_in(&line);
-    }
-    let told = forced.notice("input_full");
-    assert_eq!(told["force_goes_on"], false);
-    wait_until(PATIENCE, "the input", || count.load(Ordering::Relaxed) > 240 << 10);
-    assert!(count.load(Ordering::Relaxed) < 256 << 10);
-    drop((served, console));
-    counting.join().expect("counted");
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod life;
 mod logs;
 mod metrics;
 mod openapi;
+mod pasting;
 mod program;
 mod prometheus;
 mod requests;

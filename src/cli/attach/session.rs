@@ -275,8 +275,8 @@ impl Session {
                     (true, None) => "; attach --force sends more".into(),
                     (false, _) => String::new(),
                 };
-                let why = "the guest does not read its input";
-                self.say(&format!("{why}: {ahead} bytes wait, no more is taken{more}"));
+                let why = "the guest shows no sign that it reads its input";
+                self.say(&format!("{why}: {ahead} bytes may wait, no more is taken{more}"));
             }
             Notice::InputGoesOn => self.say("input is taken again"),
             Notice::Missing { offset, bytes, why } => {

@@ -85,18 +85,18 @@ impl<E: Env> Reactor<E> {
     fn send_typed(&mut self, console: &mut Console, more: bool, now: Moment) -> bool {
         let forced = console.mode == Mode::Force;
         let Some(watched) = self.consoles.get_mut(console.view.vm) else { return false };
-        let room = watched.ahead.room(forced);
         let length = pacing::piece(console.typed.len(), more);
         let needed = match console.is_full {
             // Not byte by byte, as the guest prints them.
-            true => (limits::INPUT_PIECE_BYTES as u64).max(length as u64),
-            false => length as u64,
+            true => length.max(limits::INPUT_PIECE_BYTES),
+            false => length,
         };
-        if room < needed {
+        if watched.ahead.room(forced, needed) < needed as u64 {
             if !std::mem::replace(&mut console.is_full, true) {
-                let more = watched.ahead.room(true) >= limits::INPUT_PIECE_BYTES as u64;
-                let force_goes_on = !forced && more;
-                console.tell(&Notice::InputFull { ahead: watched.ahead.bytes(), force_goes_on });
+                let piece = limits::INPUT_PIECE_BYTES;
+                let more = watched.ahead.room(true, piece) >= piece as u64;
+                let (ahead, force_goes_on) = (watched.ahead.unproved(), !forced && more);
+                console.tell(&Notice::InputFull { ahead, force_goes_on });
             }
             return false;
         }
@@ -115,11 +115,11 @@ impl<E: Env> Reactor<E> {
         let Some(line) = slot.stream.as_ref().filter(|_| serves && is_whole) else { return false };
         match self.env.send(&line.stream, &console.typed[..length]) {
             Ok(sent) => {
+                if let Some(watched) = self.consoles.get_mut(console.view.vm) {
+                    watched.ahead.on_sent(&console.typed[..sent]);
+                }
                 console.typed.drain(..sent);
                 console.idle_at = self.idle_from_now();
-                if let Some(watched) = self.consoles.get_mut(console.view.vm) {
-                    watched.ahead.on_sent(sent);
-                }
                 if sent < length {
                     console.retry_at = Some(now + limits::INPUT_RETRY);
                 }

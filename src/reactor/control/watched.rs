@@ -1,10 +1,10 @@
 //! VMs that somebody watches: who follows their logs, who looks at their consoles, who types.
 //!
-//! Owns the newest bytes of each such console, the histories of those who read back, and how far
-//! input is ahead of a guest.
-//! **Invariant:** a VM that nobody watches has nothing here, and its reads look at one flag. All
-//! that a VM prints while it is watched is in its ring until newer bytes have taken its room,
-//! whatever becomes of it in the log.
+//! Owns the newest bytes of each such console, the histories of those who read back, and what was
+//! typed and may be in a VMM's queue.
+//! **Invariant:** a VM that nobody watches has two numbers here, if it was typed into, and its
+//! reads look at one flag. All that a VM prints while it is watched is in its ring until newer
+//! bytes have taken its room, whatever becomes of it in the log.
 
 use super::body::Body;
 use super::client::Asker;
@@ -27,12 +27,14 @@ pub(in crate::reactor) struct Consoles<F: Files> {
     pub(super) last_histories: HashMap<Key, History<F>>,
     /// VMs whose watchers are to be told at a time that there is more.
     due: BTreeSet<(Moment, Key)>,
+    /// How much input may wait for the guest of a VM that is not watched, and what is loose of it.
+    left: HashMap<Key, (u64, u64)>,
 }
 
 impl<F: Files> Default for Consoles<F> {
     fn default() -> Self {
-        let (histories, last_histories) = (HashMap::new(), HashMap::new());
-        Consoles { watched: HashMap::new(), histories, last_histories, due: BTreeSet::new() }
+        let (watched, histories, last_histories) = Default::default();
+        Consoles { watched, histories, last_histories, due: BTreeSet::new(), left: HashMap::new() }
     }
 }
 
@@ -48,6 +50,11 @@ impl<F: Files> Consoles<F> {
     /// When somebody is to be told that there is more.
     pub(super) fn deadline(&self) -> Option<Moment> {
         self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Whether there is room for one more that is watched for what was typed into it alone.
+    fn may_stay(&self) -> bool {
+        self.watched.values().filter(|one| one.stays).count() < limits::INPUT_LEFT_VMS
     }
 }
 
@@ -67,12 +74,14 @@ pub(super) struct Watched {
     /// Who types.
     pub writer: Option<(Key, Writer)>,
     pub ahead: Ahead,
+    /// Nobody looks at it: it is watched for the echo of what was typed.
+    stays: bool,
     /// Nobody is in charge of it any more: nothing follows what is there.
     pub is_gone: bool,
 }
 
 impl Watched {
-    fn new(offset: u64) -> Watched {
+    fn new(offset: u64, (unproved, loose): (u64, u64)) -> Watched {
         Watched {
             ring: Ring::new(offset),
             mark_at: Moment::ZERO,
@@ -81,7 +90,8 @@ impl Watched {
             viewers: Vec::new(),
             followers: Vec::new(),
             writer: None,
-            ahead: Ahead::default(),
+            ahead: Ahead::of(unproved, loose),
+            stays: false,
             is_gone: false,
         }
     }
@@ -106,7 +116,9 @@ impl<E: Env> Reactor<E> {
         let Some(slot) = self.table.get_mut(vm) else { return };
         slot.watched = true;
         let end = slot.log.offset();
-        let watched = self.consoles.watched.entry(vm).or_insert_with(|| Watched::new(end));
+        let left = self.consoles.left.remove(&vm).unwrap_or_default();
+        let watched = self.consoles.watched.entry(vm).or_insert_with(|| Watched::new(end, left));
+        watched.stays = false;
         // Its end was told already: nobody tells it again.
         watched.is_gone |= slot.closing;
         if !watched.has_clients() {
@@ -132,12 +144,22 @@ impl<E: Env> Reactor<E> {
         self.settle_watched(vm);
     }
 
-    /// Forgets a VM of which nothing is to be known any more. How far input is ahead stays known as
-    /// long as the VMM has that input.
+    /// Forgets a VM at which nobody looks any more. What was typed stays known as long as the VMM
+    /// may have it queued: much of it as it is, for its echo to be found, else the numbers.
     fn settle_watched(&mut self, vm: Key) {
-        let Some(watched) = self.consoles.watched.get(&vm) else { return };
-        if watched.has_clients() || (watched.ahead != Ahead::default() && !watched.is_gone) {
+        let Some(watched) = self.consoles.watched.get(&vm).filter(|one| !one.has_clients()) else {
             return;
+        };
+        let is_much = watched.ahead.known() > limits::INPUT_LEFT_BYTES && !watched.is_gone;
+        if is_much && (watched.stays || self.consoles.may_stay()) {
+            if let Some(watched) = self.consoles.watched.get_mut(&vm) {
+                watched.stays = true;
+            }
+            return;
+        }
+        if watched.ahead.unproved() > 0 && !watched.is_gone {
+            let left = (watched.ahead.unproved(), watched.ahead.loose());
+            self.consoles.left.insert(vm, left);
         }
         self.consoles.watched.remove(&vm);
         self.consoles.last_histories.remove(&vm);
@@ -152,7 +174,7 @@ impl<E: Env> Reactor<E> {
         let Some(slot) = self.table.get(vm) else { return };
         let (bytes, end) = (&self.scratch[..n], slot.log.offset());
         let Some(watched) = self.consoles.watched.get_mut(&vm) else { return };
-        watched.ahead.on_printed(n);
+        watched.ahead.on_printed(bytes);
         if !watched.has_clients() {
             watched.ring.rest_at(end);
             return self.settle_watched(vm);
@@ -209,6 +231,9 @@ impl<E: Env> Reactor<E> {
 
     /// A VM's console was connected, to another queue of input than before or to the same.
     pub(in crate::reactor) fn on_console_connected(&mut self, vm: Key, same_queue: bool) {
+        if !same_queue {
+            self.consoles.left.remove(&vm);
+        }
         if let Some(watched) = self.consoles.watched.get_mut(&vm) {
             if !same_queue {
                 watched.ahead = Ahead::default();
@@ -228,6 +253,7 @@ impl<E: Env> Reactor<E> {
     /// go on reading: where one has yet to open the files, that is done now, once for all of them,
     /// as nobody can say later where they were.
     pub(in crate::reactor) fn on_console_gone(&mut self, vm: Key) {
+        self.consoles.left.remove(&vm);
         let Some(watched) = self.consoles.watched.get_mut(&vm) else { return };
         watched.is_gone = true;
         let start = watched.ring.start();
@@ -273,26 +299,28 @@ impl<E: Env> Reactor<E> {
         })
     }
 
-    /// How far input is ahead of a VM, for a successor.
-    pub(in crate::reactor) fn input_ahead(&self, vm: &str) -> u64 {
-        let vm = self.find(vm).and_then(|vm| self.consoles.watched.get(&vm.0));
-        vm.map_or(0, |watched| watched.ahead.bytes())
+    /// How much input may wait for a VM's guest, for a successor, and what is loose of it.
+    pub(in crate::reactor) fn input_ahead(&self, vm: &str) -> (u64, u64) {
+        let Some(VmId(vm)) = self.find(vm) else { return (0, 0) };
+        match self.consoles.watched.get(&vm) {
+            Some(watched) => (watched.ahead.unproved(), watched.ahead.loose()),
+            None => self.consoles.left.get(&vm).copied().unwrap_or_default(),
+        }
     }
 
     /// The same, of a predecessor.
     pub(in crate::reactor) fn take_input_ahead(
         &mut self,
         vm: Key,
-        bytes: u64,
+        (unproved, loose): (u64, u64),
         writer: Option<Writer>,
     ) {
         if let Some(Writer { uid, pid }) = writer {
             self.tell(vm, EventKind::Detached { uid, pid, cause: "upgraded" });
         }
-        let Some(slot) = self.table.get_mut(vm).filter(|_| bytes > 0) else { return };
-        slot.watched = true;
-        let watched = Watched { ahead: Ahead::of(bytes), ..Watched::new(slot.log.offset()) };
-        self.consoles.watched.insert(vm, watched);
+        if unproved > 0 {
+            self.consoles.left.insert(vm, (unproved, loose));
+        }
     }
 
     /// What a caller is called where he types.
