@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
+use seriald::config::LogSpec;
 use seriald::{Config, ControlSpec, Seriald};
 
 use super::client::Client;
@@ -17,9 +18,13 @@ use super::support::wait::{PATIENCE, wait_until};
 use super::viewer::{Printer, bytes_from};
 
 /// A VM that has printed `text`, which is in its log.
-fn printed(served: &Served, max_bytes: u64, text: &[u8]) -> (Printer, UnixStream) {
+fn printed(
+    served: &Served,
+    rotated: impl FnOnce(&mut LogSpec),
+    text: &[u8],
+) -> (Printer, UnixStream) {
     let mut spec = served.spec("a");
-    spec.log.max_bytes = max_bytes;
+    rotated(&mut spec.log);
     let printer = Printer::at(&spec.serial);
     let vm = served.handle.adopt(spec).expect("it turns").expect("adopted");
     let mut console = printer.console();
@@ -39,7 +44,7 @@ fn lines(count: usize) -> Vec<u8> {
 fn a_log_is_read_over_its_generations_from_wherever_it_is_asked_for() {
     let served = Served::start();
     let text = lines(20_000);
-    let _vm = printed(&served, 16_384, &text);
+    let _vm = printed(&served, |log| log.max_bytes = 16_384, &text);
     let mut client = served.client();
     let mut get = |query: &str| {
         let answer = client.get(&format!("/v1/vms/a/log?{query}"));
@@ -70,7 +75,7 @@ fn the_last_lines_begin_behind_a_line_end_however_the_log_ends() {
         (b"", 1, b""),
     ] {
         let served = Served::start();
-        let _vm = printed(&served, 1 << 20, text);
+        let _vm = printed(&served, |log| log.max_bytes = 1 << 20, text);
         let answer = served.client().get(&format!("/v1/vms/a/log?tail={tail}"));
         assert_eq!(answer.body, expected, "{tail} of {:?}", String::from_utf8_lossy(text));
     }
@@ -99,7 +104,7 @@ fn decoded(text: &str) -> Vec<u8> {
 fn records_tell_offsets_times_and_what_is_missing() {
     let served = Served::start();
     let text = bytes_from(0, 100_000);
-    let _vm = printed(&served, 16_384, &text);
+    let _vm = printed(&served, |log| log.max_bytes = 16_384, &text);
     let backup = served.spec("a").log.path.with_extension("log.2");
     std::fs::remove_file(backup).expect("removed");
     let answer = served.client().get("/v1/vms/a/log?format=records");
@@ -230,7 +235,8 @@ fn who_comes_in_the_very_turn_in_which_a_vm_goes_is_told_its_end() {
 #[test]
 fn a_viewer_sees_what_lies_behind_a_gap_also_while_nothing_is_printed() {
     let served = Served::start();
-    let (_printer, _console) = printed(&served, 4096, &lines(4000));
+    let (_printer, _console) =
+        printed(&served, |log| (log.max_bytes, log.keep) = (4096, 1), &lines(4000));
     let mut client = served.client();
     let upgrade = "Connection: Upgrade\r\nUpgrade: seriald-raw\r\n";
     let path = "/v1/vms/a/console?mode=spy&offset=0";
