@@ -250,11 +250,14 @@ impl RequestParser {
 /// Refuses a client that does not speak HTTP at its first wrong byte instead of at the first line
 /// end. Empty lines may come before a request (RFC 9112, 2.2).
 fn check_start(head: &[u8]) -> Result<(), RequestError> {
-    match head.iter().find(|byte| !matches!(byte, b'\r' | b'\n')) {
-        Some(byte) if !byte.is_ascii_uppercase() => {
-            Err(RequestError::BadHead(httparse::Error::Token))
-        }
-        _ => Ok(()),
+    let mut rest = head;
+    loop {
+        rest = match rest {
+            [b'\r', b'\n', rest @ ..] | [b'\n', rest @ ..] => rest,
+            [] | [b'\r'] | [b'A'..=b'Z', ..] => return Ok(()),
+            [b'\r', ..] => return Err(RequestError::BadHead(httparse::Error::NewLine)),
+            _ => return Err(RequestError::BadHead(httparse::Error::Token)),
+        };
     }
 }
 

@@ -128,6 +128,16 @@ fn whoever_expects_to_be_told_so_is_told_before_the_body_and_only_then() {
 }
 
 #[test]
+fn a_return_without_a_line_end_is_refused_as_such_however_it_is_cut() {
+    for bytes in [&b"\r\r\n\r\nn"[..], b"\r\n\rGET / HTTP/1.1\r\n\r\n", b"\r\r\r\n"] {
+        for chunks in fuzz::choppings(bytes, &[]) {
+            let refused = RequestError::BadHead(httparse::Error::NewLine);
+            assert_eq!(outcome(&chunks), (vec![], 0, Some(refused)), "{chunks:?}");
+        }
+    }
+}
+
+#[test]
 fn what_is_no_request_is_refused_by_name_and_with_a_status() {
     let cases: &[(&[u8], RequestError, u16)] = &[
         (b"\x16\x03\x01", RequestError::BadHead(httparse::Error::Token), 400),
