@@ -44,6 +44,8 @@ pub struct State {
     pub store: Option<Descriptor>,
     /// The socket on which our own API is asked for.
     pub control: Option<ControlState>,
+    /// The state changes that were told to those who follow them.
+    pub feed: Option<FeedState>,
     /// The TCP socket on which counters are asked for.
     pub scraping: Option<ScrapingState>,
     /// The VMs that were taken charge of by a request to it, by their names.
@@ -118,6 +120,17 @@ pub struct ControlState {
     /// Its group.
     #[serde(default)]
     pub group: Option<String>,
+}
+
+/// State changes, for those who come back for them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedState {
+    /// Whose numbers these are.
+    pub epoch: u64,
+    /// The number of the first line.
+    pub first: u64,
+    /// The last lines, each with its VM's name.
+    pub lines: Vec<(String, String)>,
 }
 
 /// The TCP socket on which counters are asked for.

@@ -67,6 +67,7 @@ impl<E: Heritage> Reactor<E> {
             vms,
             store: self.store.as_ref().map(Store::memory),
             control: self.save_control(),
+            feed: self.save_feed(),
             scraping: self.save_scraping(),
             requested: self.save_requested(),
         })
@@ -119,7 +120,7 @@ impl<E: Heritage> Reactor<E> {
     pub fn take_over(&mut self, state: State) -> Vec<String> {
         self.stats = read(state.stats);
         self.memory_left = state.store;
-        self.take_control_over(state.control);
+        self.take_control_over(state.control, state.feed);
         self.take_scraping_over(state.scraping);
         let requested = state.requested;
         let vms = state.vms.into_iter();
@@ -131,7 +132,11 @@ impl<E: Heritage> Reactor<E> {
             self.leave_behind(streams, vmm);
             Some(format!("VM {id:?}: {why}"))
         });
-        let refused = refused.collect();
+        let refused: Vec<String> = refused.collect();
+        if !refused.is_empty() {
+            // Nobody is told of their ends: whoever follows has to look who is there.
+            self.begin_feed_anew();
+        }
         self.take_requested_over(&requested);
         refused
     }
@@ -201,7 +206,8 @@ impl<E: Heritage> Reactor<E> {
         self.set_limits(key, now);
         self.take_input_ahead(key, (saved.input_ahead, saved.input_loose), saved.writer);
         self.take_process(key, saved.vmm);
-        self.tell(key, EventKind::Adopted);
+        // Whoever follows by our own API was told of it by our predecessor.
+        self.tell_embedder(key, EventKind::Adopted);
         self.after_log(key, before);
         if let Some(socket) = socket.filter(|_| !heard) {
             self.look_for_boot(key, None, socket);

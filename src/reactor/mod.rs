@@ -408,15 +408,20 @@ impl<E: Env> Reactor<E> {
     }
 
     fn tell(&mut self, key: Key, kind: EventKind) {
+        if let Some(what) = notes::noted(&kind) {
+            self.note(key, what);
+        }
+        self.tell_clients(key, &kind);
+        self.tell_embedder(key, kind);
+    }
+
+    /// What is news for whoever embeds the loop alone.
+    fn tell_embedder(&mut self, key: Key, kind: EventKind) {
         if self.events.len() >= limits::EVENTS_MAX {
             self.events.pop_front();
             self.stats.events_dropped += 1;
         }
         self.status_changed();
-        if let Some(what) = notes::noted(&kind) {
-            self.note(key, what);
-        }
-        self.tell_clients(key, &kind);
         self.events.push_back(Event { id: self.name(key), vm: VmId(key), kind });
     }
 

@@ -8,6 +8,7 @@ mod attach;
 mod completions;
 #[cfg(feature = "demo")]
 mod demo;
+mod events;
 #[path = "../support/family.rs"]
 mod family;
 mod help;

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use seriald::{Config, ControlSpec, Seriald, limits};
+use seriald::{Config, ControlSpec, Seriald, VmSpec, limits};
 
 use super::client::{Answer, Client};
+use super::requests::{impostor, launch, post, put};
 use super::schema::assert_described;
 use super::served::Served;
 use super::support::embedded::spec;
+use super::support::vmm::Vmm;
 use super::support::wait::{PATIENCE, wait_until};
 
 fn events(served: &Served, query: &str) -> Vec<Value> {
@@ -99,6 +101,59 @@ fn what_makes_no_sense_is_refused_by_name() {
         assert_eq!((answer.status, answer.code().as_str()), (400, "bad_query"));
         assert_eq!(answer.json()["error"]["message"], why);
     }
+}
+
+#[test]
+fn an_end_has_a_word_for_programs_and_a_bounded_reason() {
+    let served = Served::start();
+    let ended = |reason: &str| {
+        wait_until(PATIENCE, reason, || {
+            let told = events(&served, "?vm=a");
+            told.iter().any(|told| of(told).1 == "closed" && told["reason"] == reason)
+        });
+        wait_until(PATIENCE, "a free name", || served.client().get("/v1/vms/a").status == 404);
+    };
+    let timed = VmSpec { dial_timeout: Some(Duration::from_millis(20)), ..served.spec("a") };
+    served.handle.adopt(timed).expect("it turns").expect("adopted");
+    ended("dial_timeout");
+    let home = served.dir.path().join("a");
+    assert_eq!(put(&served, "", &launch(&Vmm::sim("v53"), &home, "lines=1")).status, 201);
+    ended("vmm_exited");
+    put(&served, "?wait=false", &impostor(&served, json!(["sh", "-c", "exec sleep 1000"])));
+    assert_eq!(served.client().ask("DELETE", "/v1/vms/a", "").status, 202);
+    ended("launch_broken_off");
+    // Two bytes a letter: it is cut between two of them.
+    let long = "\u{e9}".repeat(limits::FEED_WHY_BYTES);
+    put(&served, "", &impostor(&served, json!([format!("/{long}")])));
+    ended("launch_failed");
+    let told = events(&served, "?vm=a");
+    let why = told.last().expect("an end")["why"].as_str().expect("a sentence").to_owned();
+    assert!(why.starts_with("launch failed: start of the VMM: /\u{e9}"), "{why}");
+    assert!((limits::FEED_WHY_BYTES - 1..=limits::FEED_WHY_BYTES).contains(&why.len()), "{why}");
+    // What a VMM has not done is told, too.
+    assert_eq!(put(&served, "", &json!({"dir": home})).status, 201);
+    assert_eq!(post(&served, "reboot", "").status, 502);
+    let told = events(&served, "?vm=a");
+    let answered = told.iter().find(|told| of(told).1 == "answered").expect("an answer");
+    let error = answered["error"].as_str().expect("a reason");
+    assert!(error.contains("vm.reboot: cannot connect to "), "{error}");
+}
+
+#[test]
+fn what_is_told_at_once_comes_in_pieces_that_are_bounded() {
+    let served = Served::start();
+    fill(&served);
+    let mut client = served.client();
+    client.send(b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(client.head().status, 200);
+    let mut pieces = 0;
+    while let Some(piece) = client.chunk() {
+        // The last line of a piece may be the longest.
+        let most = limits::CONTROL_PIECE_BYTES + limits::FEED_WHY_BYTES + 1024;
+        assert!(piece.len() <= most, "{}", piece.len());
+        pieces += 1;
+    }
+    assert!(pieces >= limits::FEED_BYTES / 2 / limits::CONTROL_PIECE_BYTES, "{pieces}");
 }
 
 /// Events that come one after the other on a connection.

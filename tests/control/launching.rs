@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use seriald::OnExit;
 
 use super::client::Client;
-use super::requests::{begin, impostor, launch, post, put, refused};
+use super::requests::{begin, launch, post, put, refused, words};
 use super::served::Served;
 use super::support::vmm::Vmm;
 use super::support::wait::{PATIENCE, wait_until};
@@ -94,19 +94,23 @@ fn a_launch_that_hangs_is_ended_by_a_shutdown_and_all_who_wait_are_told() {
 }
 
 #[test]
-fn a_launch_that_is_being_ended_is_neither_asked_nor_launched_again() {
+fn all_who_ask_for_the_same_launch_are_answered_once_the_guest_runs() {
     let served = Served::start();
-    // One that does not end by SIGTERM.
-    let stubborn = json!(["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"]);
-    let mut body = impostor(&served, stubborn);
-    body["launch"]["launch_timeout_s"] = Value::Null;
-    let mut launch = begin(&served, "PUT", "/v1/vms/a", &body);
-    wait_until(PATIENCE, "its VMM", || served.client().get("/v1/vms/a").json()["pid"].is_u64());
-    let mut end = begin(&served, "POST", "/v1/vms/a/shutdown", &Value::Null);
-    wait_until(PATIENCE, "its begin", || post(&served, "reboot", "").code() == "ending");
-    assert_eq!(refused(&put(&served, "", &body)), (409, "leaving".into()));
-    assert_eq!(refused(&launch.answer().expect("an answer")), (409, "broken_off".into()));
-    assert_eq!(end.answer().expect("an answer").status, 200);
+    let (vmm, home) = (Vmm::sim("v53"), served.dir.path().join("a"));
+    let mut body = launch(&vmm, &home, "lines=1 echo=1");
+    // Its VMM begins once it may.
+    let may = served.dir.path().join("may");
+    let script = "while [ ! -e \"$0\" ]; do sleep 0.02; done; exec \"$@\"";
+    let waiting = ["sh", "-c", script, may.to_str().expect("UTF-8")].map(str::to_owned);
+    body["launch"]["vmm"] = json!([&waiting[..], &words(&vmm)[..]].concat());
+    let clients = [0, 1].map(|_| begin(&served, "PUT", "/v1/vms/a", &body));
+    wait_for_clients(&served, 3);
+    std::fs::write(&may, "").expect("written");
+    for mut client in clients {
+        assert_eq!(client.answer().expect("an answer").status, 201);
+    }
+    assert_eq!(put(&served, "", &body).status, 200);
+    assert_eq!(post(&served, "shutdown", "").status, 200);
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod ch_sim;
 mod fleets;
 
 mod asking;
+mod calls;
 mod client;
 mod consoles;
 mod crowd;
@@ -36,4 +37,5 @@ mod scraped_program;
 mod scraping;
 mod served;
 mod socket;
+mod standing_still;
 mod viewer;

@@ -84,6 +84,11 @@ impl Api {
         Api(api)
     }
 
+    /// What listens there.
+    pub fn at(listener: UnixListener) -> Api {
+        Api(listener)
+    }
+
     /// Takes one request.
     pub fn asked(&self) -> (UnixStream, String) {
         let mut stream = accept(&self.0);

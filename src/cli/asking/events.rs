@@ -45,6 +45,8 @@ pub struct Args {
 const AGAIN_INTERVAL: Duration = Duration::from_millis(100);
 /// How often in all: half a minute.
 const AGAIN_TRIES: u32 = 300;
+/// So often it is nobody's concern: an upgrade takes no longer.
+const AGAIN_TRIES_QUIET: u32 = 30;
 
 /// Runs the subcommand.
 pub fn events(args: &Args) -> Result<(), Failure> {
@@ -63,11 +65,9 @@ pub fn events(args: &Args) -> Result<(), Failure> {
             Err(why) if !args.follow => return Err(why),
             ended => ended,
         };
-        if let Err(why) = &ended {
-            complain(format_args!("{why}; asking again"));
-        }
         shown.rest.clear();
-        exchange = begin_again(args, &shown)?;
+        let why = ended.err().map_or_else(|| "it has ended".to_owned(), |why| why.to_string());
+        exchange = begin_again(args, &shown, &why)?;
     }
 }
 
@@ -82,11 +82,14 @@ fn begin(args: &Args, shown: &Shown) -> Result<Exchange, Failure> {
     args.socket.open(&Question::of("GET", &path))
 }
 
-/// A successor needs a moment to begin.
-fn begin_again(args: &Args, shown: &Shown) -> Result<Exchange, Failure> {
-    for _ in 0..AGAIN_TRIES {
+/// A successor needs a moment to begin. What is missed meanwhile, if anything is, it tells.
+fn begin_again(args: &Args, shown: &Shown, ended: &str) -> Result<Exchange, Failure> {
+    for tried in 0..AGAIN_TRIES {
         if let Ok(begun) = begin(args, shown) {
             return Ok(begun);
+        }
+        if tried == AGAIN_TRIES_QUIET {
+            complain(format_args!("{ended}; asking again"));
         }
         std::thread::sleep(AGAIN_INTERVAL);
     }

@@ -93,6 +93,7 @@ fn whole() -> State {
         vms: vec![streaming, dialing],
         store: Some(16),
         control: None,
+        feed: None,
         scraping: None,
         requested: Vec::new(),
     }

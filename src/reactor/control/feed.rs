@@ -1,6 +1,7 @@
 //! The stream of state changes: the last of them in a ring, and whoever follows it.
 //!
-//! Owns the ring. It is there while our own API is, whether or not an embedder takes his events.
+//! Owns the ring. It is there while our own API is, whether or not an embedder takes his events; an
+//! upgrade hands it on, so that nobody who comes back misses a line.
 //! **Invariant:** bounded in bytes; nobody is waited for. Whoever is too slow, or comes back too
 //! late, is told how much he has missed before anything else. A follower is queued by a change, and
 //! costs nothing until there is one.
@@ -9,6 +10,7 @@ use super::body::Made;
 use crate::control::events::{EventId, EventLine, Told};
 use crate::control::query::{Query, QueryError};
 use crate::env::{Env, Exit, Files};
+use crate::handover::state::FeedState;
 use crate::limits;
 use crate::reactor::key::Key;
 use crate::reactor::{EventKind, Reactor};
@@ -49,6 +51,16 @@ impl Feed {
         Feed { epoch, lines: VecDeque::new(), first: 1, bytes: 0, waiting: Vec::new() }
     }
 
+    /// A predecessor's.
+    fn of(saved: FeedState) -> Feed {
+        let mut feed =
+            Feed { first: saved.first.clamp(1, limits::OFFSET_MAX), ..Feed::begin(saved.epoch) };
+        for (vm, text) in saved.lines {
+            feed.push(Line { vm: vm.into(), text: text.into() });
+        }
+        feed
+    }
+
     /// The number of the line that comes next.
     fn next(&self) -> u64 {
         self.first + self.lines.len() as u64
@@ -66,12 +78,45 @@ impl Feed {
     }
 }
 
+impl Feed {
+    /// A client waits for the next line; those that are gone are forgotten for it.
+    fn wait(&mut self, client: Key, is_there: impl Fn(Key) -> bool) {
+        if self.waiting.contains(&client) {
+            return;
+        }
+        if self.waiting.len() >= limits::CONTROL_CLIENTS_MAX {
+            self.waiting.retain(|client| is_there(*client));
+        }
+        self.waiting.push(client);
+    }
+}
+
 impl<E: Env> Reactor<E> {
     /// Begins the ring, where there is none: our own API is served from now on.
     pub(super) fn begin_feed(&mut self) {
         if self.control.feed.is_none() {
-            let epoch = self.roll();
-            self.control.feed = Some(Feed::begin(epoch));
+            self.begin_feed_anew();
+        }
+    }
+
+    /// Begins another: whoever comes back is told that nobody knows what he has missed.
+    pub(in crate::reactor) fn begin_feed_anew(&mut self) {
+        let epoch = self.roll();
+        self.control.feed = Some(Feed::begin(epoch));
+    }
+
+    /// The ring, for a successor.
+    pub(in crate::reactor) fn save_feed(&self) -> Option<FeedState> {
+        let feed = self.control.feed.as_ref()?;
+        let lines = feed.lines.iter().map(|line| (line.vm.to_string(), line.text.to_string()));
+        Some(FeedState { epoch: feed.epoch, first: feed.first, lines: lines.collect() })
+    }
+
+    /// The same, of a predecessor; one that knew of none leaves none.
+    pub(super) fn take_feed_over(&mut self, saved: Option<FeedState>) {
+        match saved {
+            Some(saved) => self.control.feed = Some(Feed::of(saved)),
+            None => self.begin_feed(),
         }
     }
 
@@ -142,13 +187,8 @@ impl<E: Env> Reactor<E> {
                 if !follower.follow {
                     return Made::Ended;
                 }
-                if feed.waiting.len() >= limits::CONTROL_CLIENTS_MAX {
-                    let clients = &self.control.clients;
-                    feed.waiting.retain(|client| clients.get(*client).is_some());
-                }
-                if !feed.waiting.contains(&follower.client) {
-                    feed.waiting.push(follower.client);
-                }
+                let clients = &self.control.clients;
+                feed.wait(follower.client, |client| clients.get(client).is_some());
                 return Made::Waits;
             };
             follower.next += 1;

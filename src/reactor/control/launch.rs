@@ -73,9 +73,8 @@ fn launched_vm(
     root: &Node<'_>,
     keys: &Object<'_>,
 ) -> Result<VmSpec, FileError> {
-    // It ends with its VMM, and its launch bounds the first connection.
-    let defaults = VmDefaults { on_exit: OnExit::Close, ..defaults.clone() };
     let vm = defaults.read_vm(root, keys, Some(id))?;
+    // It ends with its VMM, whatever the configuration has for others.
     match keys.get("on_exit").filter(|_| vm.on_exit != OnExit::Close) {
         Some(node) => Err(node.wrong("a VM that is launched closes when its VMM exits")),
         None => Ok(vm),

@@ -32,7 +32,7 @@ use super::key::Key;
 use super::table::Table;
 use crate::control::access::{ControlSpec, Role};
 use crate::env::{Announced, Caller, Env, Files, Moment, SocketId};
-use crate::handover::state::ControlState;
+use crate::handover::state::{ControlState, FeedState};
 use crate::limits;
 use body::Body;
 use client::{Client, Served};
@@ -407,7 +407,11 @@ impl<E: Env> Reactor<E> {
 
     /// Takes a predecessor's socket over, with whoever waits on it. Until the next call of
     /// [`Reactor::serve_control`] it is for root and our user.
-    pub(super) fn take_control_over(&mut self, saved: Option<ControlState>) {
+    pub(super) fn take_control_over(
+        &mut self,
+        saved: Option<ControlState>,
+        feed: Option<FeedState>,
+    ) {
         let Some(ControlState { descriptor, path, socket, mode, group }) = saved else { return };
         if let Err(error) = self.env.take_listener(descriptor, &path, socket) {
             return log::warn!("control: {} was not taken over: {error}", path.display());
@@ -415,7 +419,7 @@ impl<E: Env> Reactor<E> {
         let spec = ControlSpec { mode, group, ..ControlSpec::new(path) };
         self.control.listening = Some((spec, socket));
         self.control.knocked = true;
-        self.begin_feed();
+        self.take_feed_over(feed);
     }
 
     fn role_of(&mut self, caller: &Caller) -> Option<Role> {

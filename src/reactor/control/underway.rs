@@ -1,7 +1,8 @@
 //! What clients have asked for and is not done yet: calls of VMMs, launches, ends of VMMs.
 //!
 //! Owns who waits for which.
-//! **Invariant:** one of a VM at a time, but for an end that breaks a launch off; each is settled
+//! **Invariant:** one of a VM at a time, but for an end that breaks a launch off, and a launch that
+//! several have asked for; a call has no other beside it. Each is settled
 //! by its answer or by the end of its VM, whether or not somebody waits for it still. Who waits
 //! costs nothing until then.
 
@@ -72,8 +73,7 @@ impl<E: Env> Reactor<E> {
 
     /// The VMM has answered a question that a client had put, or has not.
     pub(in crate::reactor) fn on_request_answer(&mut self, key: Key, failure: Option<&NoAnswer>) {
-        let asked = |task| matches!(task, Task::Call(_) | Task::VmmShutdown);
-        let is = |one: &Underway| one.vm == key && asked(one.task);
+        let is = |one: &Underway| one.vm == key;
         let Some(at) = self.control.underway.iter().position(is) else { return };
         let is_ending = self.control.underway[at].task == Task::VmmShutdown;
         if is_ending && matches!(failure, Some(NoAnswer::GivenUp(_))) {
@@ -96,7 +96,7 @@ impl<E: Env> Reactor<E> {
         match kind {
             EventKind::Launched => {
                 let is = |one: &Underway| one.vm == key && one.task == Task::Launch;
-                if let Some(at) = self.control.underway.iter().position(is) {
+                while let Some(at) = self.control.underway.iter().position(is) {
                     let outcome = self.outcome(key, Status::Created);
                     self.settle(at, outcome);
                 }
@@ -104,12 +104,13 @@ impl<E: Env> Reactor<E> {
             EventKind::Closed(reason) => {
                 while let Some(at) = self.control.underway.iter().position(|one| one.vm == key) {
                     let outcome = match self.control.underway[at].task {
-                        Task::End | Task::VmmShutdown => self.outcome(key, Status::Ok),
-                        Task::Launch => self.failed_launch(key, reason),
-                        Task::Call(name) => {
-                            let why = format!("{name}: the VM is closed: {reason}");
-                            Response::error(Status::Conflict, "gone", &why)
+                        Task::End => self.outcome(key, Status::Ok),
+                        Task::VmmShutdown if matches!(reason, CloseReason::VmmExited(_)) => {
+                            self.outcome(key, Status::Ok)
                         }
+                        Task::Launch => self.failed_launch(key, reason),
+                        Task::VmmShutdown => gone("vmm.shutdown", reason),
+                        Task::Call(name) => gone(name, reason),
                     };
                     self.settle(at, outcome);
                 }
@@ -145,6 +146,12 @@ impl<E: Env> Reactor<E> {
             self.control.enqueue(client);
         }
     }
+}
+
+/// A call that nobody has answered before the VM's end.
+fn gone(call: &str, reason: &CloseReason) -> Response {
+    let why = format!("{call}: the VM is closed: {reason}");
+    Response::error(Status::Conflict, "gone", &why)
 }
 
 fn refusal(failure: &NoAnswer) -> Response {
