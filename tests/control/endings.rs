@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use seriald::VmId;
@@ -73,6 +74,14 @@ impl Scene {
         self.console.shutdown(std::net::Shutdown::Write).expect("shut down");
         settle(&mut self.stopped.reactor);
         assert!(self.stopped.reactor.status(self.vm).is_none(), "it is gone");
+    }
+
+    /// Those of its files that are open.
+    fn open_files(&self) -> Vec<PathBuf> {
+        let home = self.stopped.dir.path().join("a");
+        let open = fs::read_dir("/proc/self/fd").expect("/proc");
+        let files = open.filter_map(|number| fs::read_link(number.ok()?.path()).ok());
+        files.filter(|file| file.starts_with(&home)).collect()
     }
 
     /// Turns while a client reads, until nothing more comes.
@@ -174,6 +183,7 @@ fn one_who_fell_behind_a_log_has_the_last_byte_of_a_vm_that_goes() {
     scene.read(&mut others[1]);
     scene.print(MUCH);
     scene.release();
+    assert_ne!(scene.open_files(), [] as [PathBuf; 0], "what they are yet to read");
     scene.read(&mut follower);
     let (bytes, is_whole) = follower.chunks();
     assert!(bytes == bytes_from(0, 16_384 + MUCH), "{} bytes", bytes.len());
@@ -183,6 +193,7 @@ fn one_who_fell_behind_a_log_has_the_last_byte_of_a_vm_that_goes() {
         assert!(other.chunks().1);
     }
     assert!(others[0].chunks().0 == bytes);
+    assert_eq!(scene.open_files(), [] as [PathBuf; 0], "it goes with the last who reads");
 }
 
 #[test]
@@ -253,6 +264,21 @@ fn a_seriald_that_ends_waits_no_longer_than_that_for_those_who_do_not_read() {
     assert!(!scene.stopped.reactor.is_stopped());
     assert_eq!(scene.stopped.reactor.next_wake(), Some(CONTROL_FAREWELL / 2));
     scene.stopped.tick(CONTROL_FAREWELL / 2);
+    scene.stopped.reactor.turn(Some(Duration::ZERO)).expect("a turn");
+    assert!(scene.stopped.reactor.is_stopped());
+}
+
+#[test]
+fn a_seriald_that_ends_gives_other_answers_the_same_time() {
+    let mut scene = Scene::new();
+    let mut asker = scene.ask(&"GET /v1/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n".repeat(50));
+    scene.stopped.reactor.stop();
+    scene.console.shutdown(std::net::Shutdown::Write).expect("shut down");
+    settle(&mut scene.stopped.reactor);
+    assert!(scene.stopped.reactor.is_empty() && !scene.stopped.reactor.is_stopped());
+    asker.take();
+    assert!(asker.taken.starts_with(b"HTTP/1.1 200 "));
+    scene.stopped.tick(CONTROL_FAREWELL);
     scene.stopped.reactor.turn(Some(Duration::ZERO)).expect("a turn");
     assert!(scene.stopped.reactor.is_stopped());
 }

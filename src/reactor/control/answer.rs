@@ -38,8 +38,6 @@ impl From<Response> for Answer {
 impl<E: Env> Reactor<E> {
     /// Does what is asked for, if whoever asks may.
     pub(super) fn answer(&mut self, request: &Request, asker: &Asker) -> Answer {
-        // What the last answer on this connection has read belongs to its VM.
-        self.consoles.histories.remove(&asker.key);
         let (route, id) = match routes::find(request.method, &request.path) {
             Ok((route, _)) if is_hidden(asker, &route) => return not_here(request).into(),
             Ok(found) => found,

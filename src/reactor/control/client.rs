@@ -431,6 +431,13 @@ impl<E: Env> Reactor<E> {
         };
         let mut piece = Vec::new();
         let made = self.step_body(&mut body, key, &mut piece, now);
+        if matches!(made, Made::Ended | Made::Broken)
+            && let Body::Log(reading) = &body
+        {
+            // The connection may go on: what was kept for this answer belongs to its VM.
+            self.consoles.histories.remove(&key);
+            self.unwatch_vm(reading.vm(), key);
+        }
         let Some(client) = self.control.clients.get_mut(key) else { return Served::Waits };
         response::chunk(&piece, &mut client.output);
         match made {
