@@ -111,6 +111,8 @@ pub(crate) struct Slot<E: Env> {
     pub foreign: bool,
     /// It was released while its VMM ran on: the VMM is nobody's to end any more.
     pub let_go: bool,
+    /// A request to our own API has brought it.
+    pub requested: bool,
     on_exit: OnExit,
     pub vm: Vm,
     pub log: Log<E::Files>,
@@ -269,6 +271,7 @@ impl<E: Env> Slot<E> {
             closing: false,
             foreign: false,
             let_go: false,
+            requested: false,
             cut_short: 0,
             aside: Seldom::NONE,
             armed: [None; 2],

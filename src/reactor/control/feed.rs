@@ -265,6 +265,7 @@ fn word(reason: &CloseReason) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reactor::table::Table;
 
     #[test]
     fn the_ring_forgets_the_oldest_and_knows_how_many() {
@@ -276,5 +277,19 @@ mod tests {
             assert!(feed.bytes <= limits::FEED_BYTES);
         }
         assert_eq!((feed.first, feed.lines.len(), feed.next()), (3, 4, 7));
+    }
+
+    #[test]
+    fn who_waits_does_so_once_and_who_went_is_forgotten_for_those_who_come() {
+        let mut clients = Table::new();
+        let keys = [(); limits::CONTROL_CLIENTS_MAX + 2].map(|()| clients.insert(()));
+        let mut feed = Feed::begin(7);
+        let (last, all) = keys.split_last().expect("some");
+        for key in all.iter().chain(all) {
+            feed.wait(*key, |_| true);
+        }
+        assert_eq!(feed.waiting, all);
+        feed.wait(*last, |key| key == keys[0]);
+        assert_eq!(feed.waiting, [keys[0], *last]);
     }
 }

@@ -4,7 +4,7 @@
 //! **Invariant:** what can be known not to work is refused before anything is asked; what is begun
 //! goes on whether or not the client waits for it.
 
-use super::answer::{Answer, no_such_vm, told};
+use super::answer::{Answer, no_such_vm};
 use super::client::Asker;
 use super::underway::Task;
 use crate::ch::api::Call;
@@ -166,10 +166,9 @@ impl<E: Env> Reactor<E> {
 
     /// The answer to what was begun just now.
     pub(super) fn begun(&self, vm: VmId, wish: Wish) -> Answer {
-        match (wish.client, self.status(vm)) {
-            (Some(_), _) => Answer::Later,
-            (None, Some(status)) => told(Status::Accepted, &status).into(),
-            (None, None) => Response::error(Status::Conflict, "gone", "it is gone already").into(),
+        match wish.client {
+            Some(_) => Answer::Later,
+            None => self.outcome(vm.0, Status::Accepted).into(),
         }
     }
 }

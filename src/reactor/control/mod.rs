@@ -37,7 +37,7 @@ use crate::limits;
 use body::Body;
 use client::{Client, Served};
 use deadlines::Deadlines;
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -133,8 +133,6 @@ pub(super) struct Control<S> {
     knock_again_at: Option<Moment>,
     /// Whether clients may yet take what VMs printed last.
     farewell: Farewell,
-    /// VMs that were taken charge of by a request; some of them may be gone.
-    requested: HashSet<Key>,
     /// State changes, for those who follow them.
     feed: Option<feed::Feed>,
     /// What clients have begun.
@@ -151,7 +149,6 @@ impl<S> Default for Control<S> {
             knocked: false,
             knock_again_at: None,
             farewell: Farewell::NotYet,
-            requested: HashSet::new(),
             feed: None,
             underway: Vec::new(),
         }

@@ -1,6 +1,6 @@
 //! VMs that are put: taken charge of by a request, or given other limits.
 //!
-//! Owns the set of those that a request has brought.
+//! Owns the mark of those that a request has brought.
 //! **Invariant:** the same request twice changes nothing the second time; a request that can't be
 //! done changes nothing at all.
 
@@ -19,7 +19,7 @@ impl<E: Env> Reactor<E> {
     /// Whether a VM was taken charge of by a request to our own API, and not by whoever embeds the
     /// loop.
     pub fn is_requested(&self, vm: VmId) -> bool {
-        self.control.requested.contains(&vm.0)
+        self.table.get(vm.0).is_some_and(|slot| slot.requested)
     }
 
     /// Takes charge of a VM, or gives one that is in charge the limits that the body says; starts
@@ -63,23 +63,22 @@ impl<E: Env> Reactor<E> {
     }
 
     pub(super) fn note_requested(&mut self, vm: VmId) {
-        // Those that are gone since need not be remembered.
-        let table = &self.table;
-        self.control.requested.retain(|key| table.get(*key).is_some());
-        self.control.requested.insert(vm.0);
+        if let Some(slot) = self.table.get_mut(vm.0) {
+            slot.requested = true;
+        }
     }
 
     /// The names of the VMs that requests have brought.
     pub(in crate::reactor) fn save_requested(&self) -> Vec<String> {
-        let slots = self.control.requested.iter().filter_map(|key| self.table.get(*key));
+        let slots = self.table.iter().map(|(_, slot)| slot).filter(|slot| slot.requested);
         slots.map(|slot| slot.id().to_owned()).collect()
     }
 
     /// The same, of a predecessor.
     pub(in crate::reactor) fn take_requested_over(&mut self, ids: &[String]) {
-        let found = ids.iter().filter_map(|id| self.find(id));
-        let keys: Vec<_> = found.map(|vm| vm.0).collect();
-        self.control.requested.extend(keys);
+        for vm in ids.iter().filter_map(|id| self.find(id)).collect::<Vec<_>>() {
+            self.note_requested(vm);
+        }
     }
 }
 

@@ -95,7 +95,8 @@ impl<E: Env> Reactor<E> {
         }
         match kind {
             EventKind::Launched => {
-                let is = |one: &Underway| one.vm == key && one.task == Task::Launch;
+                // Nothing else can be: an end would have broken it off, a call is refused.
+                let is = |one: &Underway| one.vm == key;
                 while let Some(at) = self.control.underway.iter().position(is) {
                     let outcome = self.outcome(key, Status::Created);
                     self.settle(at, outcome);
@@ -132,7 +133,8 @@ impl<E: Env> Reactor<E> {
         Response::error(status, code, &reason.to_string())
     }
 
-    fn outcome(&self, key: Key, status: Status) -> Response {
+    /// How a VM stands, now that something has come of it.
+    pub(super) fn outcome(&self, key: Key, status: Status) -> Response {
         match self.status(VmId(key)) {
             Some(vm) => told(status, &vm),
             None => Response::error(Status::Conflict, "gone", "the VM is gone"),
