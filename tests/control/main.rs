@@ -38,4 +38,5 @@ mod scraping;
 mod served;
 mod socket;
 mod standing_still;
+mod turns;
 mod viewer;

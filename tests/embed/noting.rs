@@ -62,6 +62,8 @@ pub struct Pauses {
     /// When the clock was looked at last.
     pub seen: Moment,
     pub costs: Costs,
+    /// Whoever connects to us is this user.
+    pub caller: Option<u32>,
 }
 
 impl Pauses {
@@ -151,7 +153,9 @@ impl Listens for Noting {
         self.world.listen(path, mode, group)
     }
     fn accept(&mut self, token: u64) -> io::Result<(OsStream, Caller)> {
-        self.world.accept(token)
+        let (stream, caller) = self.world.accept(token)?;
+        let uid = self.pauses.borrow().caller.unwrap_or(caller.uid);
+        Ok((stream, Caller { uid, ..caller }))
     }
     fn stop_listening(&mut self) {
         self.world.stop_listening();
