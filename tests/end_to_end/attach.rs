@@ -41,7 +41,8 @@ fn what_is_typed_reaches_the_guest_and_its_echo_the_viewers() {
             writer.type_in(&typed);
             writer.type_in(b"!");
             let echo = writer.output_to(b"!");
-            assert_eq!(spy.output_to(b"!"), echo);
+            // The spy came first: it may have seen the guest begin.
+            assert!(spy.output_to(b"!").ends_with(&echo));
             // The guest ends.
             writer.type_in(b"q");
             writer.notice("console_gone");
