@@ -24,6 +24,8 @@ pub struct LogError {
 pub enum Step {
     /// Make or open the log's directory.
     OpenDirectory,
+    /// Find the directory of a log that is only read.
+    FindDirectory,
     /// Open the log, and make sure that it is ours.
     Open,
     /// Set its permission bits.
@@ -108,6 +110,7 @@ impl fmt::Display for LogError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.step {
             Step::OpenDirectory => "make or open log directory",
+            Step::FindDirectory => "read log directory",
             Step::Open => "open log",
             Step::SetMode => "set the mode of",
             Step::SetGroup => "set the group of",

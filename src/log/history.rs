@@ -78,6 +78,8 @@ pub struct History<F: Files> {
     state: State,
     /// Longest events file that is read.
     events_max: u64,
+    /// Whether any of its files was found.
+    is_there: bool,
     /// Lines that the events file has not got yet, as long as it stands so.
     unwritten: (Vec<u8>, Option<(FileId, u64)>),
 }
@@ -131,18 +133,31 @@ impl<F: Files> History<F> {
         // Opening makes it where it is absent, which a reader should not.
         let dir = match env.has_dir(parent) {
             true => env.open_dir(parent, spec.root.as_deref(), LOG_DIR_MODE),
-            false => Err(io::ErrorKind::NotFound.into()),
+            false => {
+                let why = "it is not there, or not for this user to look at";
+                Err(io::Error::new(io::ErrorKind::NotFound, why))
+            }
         };
         let dir = dir.map_err(|error| LogError {
             path: parent.to_owned(),
-            step: Step::OpenDirectory,
+            step: Step::FindDirectory,
             cause: Cause::Io(error),
         })?;
         let map = Map::new(&[], &Found::default());
         let suffix = spec.after_rotate.as_ref().map(|after| after.suffix.clone());
         let (path, rights, state) = (path.clone(), Rights::of(env, spec)?, State::default());
         let unwritten = (Vec::new(), None);
-        let mut history = History { path, dir, rights, suffix, map, state, events_max, unwritten };
+        let mut history = History {
+            path,
+            dir,
+            rights,
+            suffix,
+            map,
+            state,
+            events_max,
+            is_there: false,
+            unwritten,
+        };
         history.refresh(env)?;
         Ok(history)
     }
@@ -166,6 +181,13 @@ impl<F: Files> History<F> {
     /// The offset of the first byte that is still there; [`History::len`] if none is.
     pub fn oldest_offset(&self) -> u64 {
         self.map.oldest_offset()
+    }
+
+    /// Why there is nothing to be read at all: no log, no backup of one, and no events file.
+    pub fn absence(&self) -> Option<LogError> {
+        let why = "there is no such log, nor anything that was left of one";
+        let cause = io::Error::new(io::ErrorKind::NotFound, why);
+        (!self.is_there).then(|| self.error(self.names().log, Step::Open, cause))
     }
 
     /// Whether there are events to go by. Without any the oldest plain backup is taken to begin at
@@ -268,6 +290,8 @@ impl<F: Files> History<F> {
                 events.extend(unwritten.iter().filter(|_| *at == before.events));
                 let records: Vec<Record> = Record::decode_all(&events).collect();
                 (self.map, self.state) = (Map::new(&records, &found), before);
+                self.is_there =
+                    before.events.is_some() || found.log.is_some() || !found.backups.is_empty();
                 return Ok(());
             }
         }

@@ -4,7 +4,7 @@ use crate::program::{Ended, Running, ended, seriald, wait_until};
 use crate::run::{dir, text, vm};
 use serde_json::Value;
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -118,7 +118,13 @@ fn where_nobody_can_be_asked_it_is_told_with_the_way_out() {
         let (mut stream, _) = other.accept().expect("a client");
         let mut request = [0; 4096];
         assert!(stream.read(&mut request).expect("a request") > 0);
+        drop(stream);
+        let (mut stream, _) = other.accept().expect("a client");
+        assert!(stream.read(&mut request).expect("a request") > 0);
+        let answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+        stream.write_all(answer).expect("sent");
     });
     ask(&path).has(1, "c.sock: it ended without an answer");
+    ask(&path).has(1, "c.sock: status 404: is it another's socket?");
     served.join().expect("served");
 }

@@ -49,6 +49,7 @@ fn a_log_is_read_back_over_all_rotations_without_a_seriald() {
     assert_eq!(read(&["--offset", "2000"]), all[2000..]);
     assert_eq!(read(&["--offset", "999999"]), "");
     assert_eq!(read(&["--since", "1h"]), all);
+    assert_eq!(read(&["--since", "2100-01-01T00:00:00Z"]), "");
     assert_eq!(read(&["--until", "2000-01-01T00:00:00Z"]), "");
     let until = read(&["--since", "1h", "--until", "0s"]);
     assert_eq!(until, all);
@@ -139,5 +140,9 @@ fn what_makes_no_sense_is_told() {
     let none = dir.path().join("none.sock");
     ended(&["logs", "a", "--control", text(&none)]).has(1, "or read the log's files, by --log");
     let absent = dir.path().join("absent/a.log");
-    ended(&["logs", "--log", text(&absent)]).has(1, "absent");
+    let read = |log: &Path, why: &str| ended(&["logs", "--log", text(log)]).has(1, why);
+    read(&absent, "absent: it is not there, or not for this user to look at");
+    read(&dir.path().join("absent.log"), "absent.log: there is no such log, nor anything");
+    fs::create_dir(dir.path().join("b.log")).expect("made");
+    read(&dir.path().join("b.log"), "b.log: there is no such log");
 }

@@ -101,7 +101,12 @@ impl Vms {
             match self.socket.ask_within(method, &format!("/v1/vms/{id}{below}"), "", None) {
                 Ok(_) => say(format_args!("{id}: {done}")),
                 Err(why) => {
-                    complain(why);
+                    let why = why.to_string();
+                    // What CH has said names no VM.
+                    match why.contains(&format!("{id:?}")) {
+                        true => complain(why),
+                        false => complain(format_args!("{id}: {why}")),
+                    }
                     outcome = Err(Failure::Told);
                 }
             }

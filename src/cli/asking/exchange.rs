@@ -172,7 +172,11 @@ fn unreachable(socket: &Path, error: &std::io::Error) -> Failure {
     let why = match error.kind() {
         ErrorKind::NotFound => "nothing is there",
         ErrorKind::ConnectionRefused => "nobody listens there any more",
-        ErrorKind::PermissionDenied => "its socket is not for this user",
+        ErrorKind::PermissionDenied => {
+            let why = "this user may not connect to it; root and seriald's own user may, others by \
+                       \"mode\", \"group\" and the roles of \"control\" in its configuration";
+            return Failure::Failed(format!("{place}: {why}"));
+        }
         _ => return Failure::Failed(format!("{place}: {error}")),
     };
     let way_out = "name the running one's socket by --control, as its configuration does by \

@@ -79,8 +79,13 @@ impl Socket {
         let body = exchange.whole_body()?;
         let json: Option<Value> = serde_json::from_slice(&body).ok();
         let message = json.as_ref().and_then(|json| json["error"]["message"].as_str());
-        let status = format!("status {}", exchange.status());
-        Err(Failure::Failed(printable(message.unwrap_or(&status))))
+        let Some(message) = message else {
+            let status = exchange.status();
+            return Err(exchange.failed(&format!("status {status}: is it another's socket?")));
+        };
+        // What a query says is said by options here.
+        let message = message.replace("?mode=spy", "--spy").replace("?mode=force", "--force");
+        Err(Failure::Failed(printable(&message)))
     }
 }
 

@@ -6,6 +6,7 @@
 
 use super::show::Piece;
 use seriald::config::LogSpec;
+use seriald::env::Files as _;
 use seriald::env::os::OsFiles;
 use seriald::limits::HISTORY_READ_MAX;
 use seriald::log::{Absent, History, LogError, Part};
@@ -40,15 +41,20 @@ impl Files {
     /// Opens a log and goes to where reading begins.
     ///
     /// # Errors
-    /// Its directory is not there, or something in it can't be read.
+    /// There is no such log, or something of it can't be read.
     pub fn open(spec: &LogSpec, from: Begin, until: Option<Duration>) -> Result<Files, LogError> {
         let mut env = OsFiles::default();
         let history = History::open(&mut env, spec)?;
+        if let Some(error) = history.absence() {
+            return Err(error);
+        }
         let until = until.map(|until| history.offset_after(until).unwrap_or(history.len()));
         let mut files = Files { env, history, at: 0, until };
         files.at = match from {
             Begin::Start => 0,
             Begin::Offset(offset) => offset,
+            // What comes later than now is not there.
+            Begin::Time(time) if time > files.env.wall() => files.history.len(),
             Begin::Time(time) => match files.history.offset_at(time) {
                 Some(offset) => offset,
                 None => files.history.oldest_offset(),

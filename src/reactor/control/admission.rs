@@ -53,7 +53,10 @@ impl<E: Env> Reactor<E> {
         let asker = Asker { role: role.unwrap_or(Role::Read), uid, pid, key };
         let client = Client::new(stream, asker, now);
         if role.is_none() {
-            let why = format!("user {uid} was given no part of this");
+            let why = format!(
+                "user {uid} was given no part of this: \"read\", \"attach\" and \"admin\" of \
+                 \"control\" in the configuration give one"
+            );
             self.stats.clients.refused_forbidden += 1;
             return self.send_away(client, &Response::error(Status::Forbidden, "forbidden", &why));
         }

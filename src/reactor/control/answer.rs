@@ -118,7 +118,11 @@ fn not_here(request: &Request) -> Response {
 
 fn forbidden(request: &Request, route: &Route) -> Response {
     let (method, role) = (request.method.name(), route.role.name());
-    let why = format!("{method} {} needs the role {role}", route.path);
+    let why = format!(
+        "{method} {} needs the role {role}, which \"{role}\" of \"control\" in the configuration \
+         gives",
+        request.path
+    );
     Response::error(Status::Forbidden, "forbidden", &why)
 }
 

@@ -73,7 +73,11 @@ impl fmt::Display for ControlError {
             ControlError::Spec(error) => write!(f, "control: {error}"),
             ControlError::NoGroup(name) => write!(f, "control: there is no group {name:?}"),
             ControlError::Bind { path, cause } => {
-                write!(f, "control: cannot listen on {}: {cause}", path.display())
+                write!(f, "control: cannot listen on {}: {cause}", path.display())?;
+                match cause.kind() {
+                    io::ErrorKind::NotFound => f.write_str(": make its directory first"),
+                    _ => Ok(()),
+                }
             }
             ControlError::Listen { address, cause } => {
                 write!(f, "metrics.listen: cannot listen on {address}: {cause}")?;

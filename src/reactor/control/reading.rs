@@ -12,7 +12,7 @@ use super::client::Asker;
 use super::view::{GONE, Sight, View};
 use crate::control::query::{Query, QueryError};
 use crate::control::response::{Content, Response, Status};
-use crate::env::Env;
+use crate::env::{Env, Files};
 use crate::limits;
 use crate::log::{History, LogError, Part};
 use crate::reactor::Reactor;
@@ -107,6 +107,8 @@ impl<E: Env> Reactor<E> {
         match wanted.begin {
             Begin::Oldest => {}
             Begin::Offset(asked) => offset = asked.min(end),
+            // What comes later than now is not there yet.
+            Begin::Since(time) if time > self.env.files().wall() => offset = end,
             Begin::Since(time) => offset = history.offset_at(time).unwrap_or(oldest),
             Begin::Lines(left) => {
                 let at = until.min(end);
@@ -198,7 +200,7 @@ impl Reading {
 
 impl Search {
     /// Goes back by one piece: where the lines begin, once that is known.
-    fn back<F: crate::env::Files>(
+    fn back<F: Files>(
         &mut self,
         history: &mut History<F>,
         files: &mut F,
