@@ -133,7 +133,8 @@ fn a_reload_moves_the_socket_takes_it_away_and_brings_it_back() {
     configure(dir.path(), json!({"path": other}));
     seriald.signal("HUP");
     wait_for(&other);
-    assert!(!one.exists());
+    // The new one is there before the old one goes.
+    wait_until(PATIENCE, "the old one's end", || !one.exists());
     configure(dir.path(), Value::Null);
     seriald.signal("HUP");
     wait_until(PATIENCE, "its end", || !other.exists());
