@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** it leaves in order itself, and has read all that it was given.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -18,7 +18,11 @@ pub fn read_console(serial: &Path) -> Vec<u8> {
         let mut console = UnixStream::connect(serial).ok()?;
         console.set_read_timeout(Some(Duration::from_secs(10))).expect("a time-out");
         let mut piece = [0; 4096];
-        let count = console.read(&mut piece).expect("a console that is served");
+        let count = match console.read(&mut piece) {
+            // The guest was reset in between: its listener went before it had accepted this.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+            read => read.expect("a console that is served"),
+        };
         given.extend_from_slice(&piece[..count]);
         console.shutdown(Shutdown::Write).ok();
         console.read_to_end(&mut given).expect("its end");
