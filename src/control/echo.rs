@@ -4,8 +4,8 @@
 //! sent: so the echo of one proves that it, and all before it, were read. Output is an echo where
 //! it is a run of what was sent:
 //!
-//! - at the front, of what is not proved yet: [`FRONT_RUN`] bytes, or a short line to its end;
-//! - further on, as passwords and much else are not echoed: [`JUMP_RUN`] bytes, of some variety. Of
+//! - at the front, of what is not proved yet: `FRONT_RUN` bytes, or a short line to its end;
+//! - further on, as passwords and much else are not echoed: `JUMP_RUN` bytes, of some variety. Of
 //!   several places it is the first, which proves least;
 //! - behind an echo, in step with it: each byte.
 //!
@@ -13,7 +13,7 @@
 //! follows in step proves one.
 //!
 //! Owns the bytes that are not proved, with an index of them.
-//! **Invariant:** pure. Holds at most [`KNOWN_MAX`] bytes, and looks at nothing that is printed
+//! **Invariant:** pure. Holds at most `KNOWN_MAX` bytes, and looks at nothing that is printed
 //! while nothing is unproved. A byte takes constant time, spread over many: the search for the
 //! first place looks at no byte that it does not prove.
 
