@@ -61,6 +61,14 @@ impl Still {
         settle(&mut self.reactor);
     }
 
+    /// Time passes a little at a time, until this is so.
+    pub fn pass_until(&mut self, what: &str, is_so: impl Fn(&Still) -> bool) {
+        wait_until(PATIENCE, what, || {
+            self.pass(JUST);
+            is_so(self)
+        });
+    }
+
     /// Does this in another thread while the loop turns here, and no time passes.
     pub fn meanwhile<T: Send>(&mut self, act: impl FnOnce(&PathBuf) -> T + Send) -> T {
         let (path, reactor) = (&self.path, &mut self.reactor);
@@ -171,10 +179,7 @@ fn a_launch_and_a_call_have_ten_minutes_unless_they_are_given_others() {
     // It was asked for within the first of them.
     assert_eq!(still.reactor.next_wake(), Some(2 * JUST), "it is waited for still");
     still.pass(JUST);
-    wait_until(PATIENCE, "its end", || {
-        still.pass(JUST);
-        still.reactor.find("a").is_none()
-    });
+    still.pass_until("its end", |still| still.reactor.find("a").is_none());
     let told = launch.answer().expect("an answer");
     assert_eq!(refused(&told), (504, "launch_failed".into()));
     // A call of a VM that is there already.

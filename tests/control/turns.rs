@@ -6,8 +6,7 @@ use seriald::{ControlSpec, Grants};
 use super::launching::deaf;
 use super::noting::settle;
 use super::requests::refused;
-use super::standing_still::{JUST, Still};
-use super::support::wait::{PATIENCE, wait_until};
+use super::standing_still::Still;
 use super::viewer::Viewer;
 
 #[test]
@@ -15,10 +14,7 @@ fn a_launch_that_is_being_ended_is_asked_for_nothing_more() {
     let mut still = Still::new();
     let (body, asked) = deaf(still.dir.path());
     let mut launch = still.asking("PUT", "", &body);
-    wait_until(PATIENCE, "vm.create", || {
-        still.pass(JUST);
-        asked.exists()
-    });
+    still.pass_until("vm.create", |_| asked.exists());
     // They are served in one turn, in which nobody looks whether its VMM has ended.
     let mut end = still.asking("POST", "/shutdown", &Value::Null);
     let mut call = still.asking("POST", "/reboot", &Value::Null);
@@ -26,10 +22,7 @@ fn a_launch_that_is_being_ended_is_asked_for_nothing_more() {
     settle(&mut still.reactor);
     assert_eq!(refused(&call.answer().expect("an answer")), (409, "ending".into()));
     assert_eq!(refused(&again.answer().expect("an answer")), (409, "leaving".into()));
-    wait_until(PATIENCE, "its end", || {
-        still.pass(JUST);
-        still.reactor.find("a").is_none()
-    });
+    still.pass_until("its end", |still| still.reactor.find("a").is_none());
     assert_eq!(refused(&launch.answer().expect("an answer")), (409, "broken_off".into()));
     assert_eq!(end.answer().expect("an answer").status, 200);
 }
@@ -40,20 +33,14 @@ fn the_same_launch_again_changes_nothing_and_is_a_requests_as_it_was() {
     let (mut body, asked) = deaf(still.dir.path());
     body["dial_timeout_s"] = json!(1);
     let _launch = still.asking("PUT", "", &body);
-    wait_until(PATIENCE, "vm.create", || {
-        still.pass(JUST);
-        asked.exists()
-    });
+    still.pass_until("vm.create", |_| asked.exists());
     let vm = still.reactor.find("a").expect("it is in charge");
     let before = still.reactor.spec(vm);
     assert_eq!(still.ask("PUT", "?wait=false", &body).status, 202);
     assert_eq!(still.reactor.spec(vm), before);
     assert!(still.reactor.is_requested(vm));
     assert_eq!(still.ask("POST", "/shutdown?wait=false", &Value::Null).status, 202);
-    wait_until(PATIENCE, "its end", || {
-        still.pass(JUST);
-        still.reactor.find("a").is_none()
-    });
+    still.pass_until("its end", |still| still.reactor.find("a").is_none());
     assert!(!still.reactor.is_requested(vm));
 }
 

@@ -1,6 +1,6 @@
 //! Who is let in, at the control socket and by TCP, and who has to give way to whom.
 //!
-//! Owns the rule.
+//! Owns the rule, and whether somebody waits at a door.
 //! **Invariant:** each of the two kinds of clients has a number of its own, which is never exceeded
 //! for longer than a call. Whoever was let in is heard before he has to give way, and one that
 //! waits for us never has to: a crowd that says nothing, half a word, or takes nothing of its
@@ -15,19 +15,44 @@ use crate::reactor::Reactor;
 use crate::reactor::key::Key;
 use std::io;
 
+/// One of our sockets, seen by those who wait there to be let in.
+#[derive(Debug, Default)]
+pub(in crate::reactor) struct Door {
+    /// Somebody may wait.
+    pub knocked: bool,
+    /// When it is tried again, after there were no descriptors for him.
+    pub again_at: Option<Moment>,
+}
+
+impl Door {
+    /// Nobody could be accepted, or nobody waits any more.
+    fn on_error(&mut self, whose: &str, error: &io::Error, now: Moment) {
+        self.knocked = false;
+        if error.kind() != io::ErrorKind::WouldBlock {
+            log::warn!("{whose}: a client can't be accepted: {error}");
+            self.again_at = Some(now + limits::SHORTAGE_PAUSE);
+        }
+    }
+
+    /// It is tried again to let those in who wait, if it is time.
+    pub(super) fn on_timer(&mut self, now: Moment) {
+        self.knocked |= self.again_at.take_if(|at| *at <= now).is_some();
+    }
+}
+
 impl<E: Env> Reactor<E> {
     /// Lets those in who wait, a bounded number and for a part of the time that clients have:
     /// those who are in are to be served, too.
     pub(super) fn let_some_in(&mut self, now: Moment) {
         let mut pace = self.pace_of_admissions();
         for _ in 0..limits::CONTROL_ADMISSIONS_A_TURN {
-            if self.scraping.knocked {
+            if self.scraping.door.knocked {
                 self.let_scraper_in(now);
             }
-            if self.control.knocked {
+            if self.control.door.knocked {
                 self.let_in(now);
             }
-            let has_more = self.scraping.knocked || self.control.knocked;
+            let has_more = self.scraping.door.knocked || self.control.door.knocked;
             if !has_more || pace.is_over(&self.env) {
                 break;
             }
@@ -39,14 +64,7 @@ impl<E: Env> Reactor<E> {
         let Some(key) = self.control.clients.next_key() else { return };
         let (stream, caller) = match self.env.accept(key.client_token()) {
             Ok(accepted) => accepted,
-            Err(error) => {
-                self.control.knocked = false;
-                if error.kind() != io::ErrorKind::WouldBlock {
-                    log::warn!("control: a client can't be accepted: {error}");
-                    self.control.knock_again_at = Some(now + limits::SHORTAGE_PAUSE);
-                }
-                return;
-            }
+            Err(error) => return self.control.door.on_error("control", &error, now),
         };
         let role = self.role_of(&caller);
         let (uid, pid) = (caller.uid, caller.pid);
@@ -68,14 +86,7 @@ impl<E: Env> Reactor<E> {
         let Some(key) = self.control.clients.next_key() else { return };
         let stream = match self.env.accept_tcp(key.client_token()) {
             Ok(stream) => stream,
-            Err(error) => {
-                self.scraping.knocked = false;
-                if error.kind() != io::ErrorKind::WouldBlock {
-                    log::warn!("metrics: a client can't be accepted: {error}");
-                    self.scraping.knock_again_at = Some(now + limits::SHORTAGE_PAUSE);
-                }
-                return;
-            }
+            Err(error) => return self.scraping.door.on_error("metrics", &error, now),
         };
         let asker = Asker { role: Role::Scrape, uid: 0, pid: None, key };
         self.admit(Client::new(stream, asker, now), key, now);

@@ -1,8 +1,9 @@
-//! When which client is to be looked at although nothing became ready for it.
+//! When which client, or which VM that is watched, is to be looked at although nothing became ready
+//! for it.
 //!
-//! Owns the order of their deadlines; each client has its own.
-//! **Invariant:** a client has at most one entry, and a turn in which none is due looks at the
-//! first alone, however many clients there are.
+//! Owns the order of their deadlines; each of them has its own.
+//! **Invariant:** each has at most one entry, and a turn in which none is due looks at the first
+//! alone, however many there are.
 
 use crate::env::Moment;
 use crate::reactor::key::Key;
@@ -15,7 +16,7 @@ pub(super) struct Deadlines {
 }
 
 impl Deadlines {
-    /// Sets, moves or (with `None`) takes out a client's. `armed`: as it stands in the order.
+    /// Sets, moves or (with `None`) takes out one. `armed`: as it stands in the order.
     pub(super) fn set(&mut self, key: Key, armed: &mut Option<Moment>, at: Option<Moment>) {
         if *armed == at {
             return;

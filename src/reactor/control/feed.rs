@@ -76,9 +76,7 @@ impl Feed {
             self.first += 1;
         }
     }
-}
 
-impl Feed {
     /// A client waits for the next line; those that are gone are forgotten for it.
     fn wait(&mut self, client: Key, is_there: impl Fn(Key) -> bool) {
         if self.waiting.contains(&client) {

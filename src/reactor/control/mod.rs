@@ -34,6 +34,7 @@ use crate::control::access::{ControlSpec, Role};
 use crate::env::{Announced, Caller, Env, Files, Moment, SocketId};
 use crate::handover::state::{ControlState, FeedState};
 use crate::limits;
+use admission::Door;
 use body::Body;
 use client::{Client, Served};
 use deadlines::Deadlines;
@@ -131,10 +132,7 @@ pub(super) struct Control<S> {
     queue: VecDeque<Key>,
     /// When which is to be looked at.
     deadlines: Deadlines,
-    /// Somebody may wait to be accepted.
-    knocked: bool,
-    /// When it is tried again, after there were no descriptors for him.
-    knock_again_at: Option<Moment>,
+    door: Door,
     /// Whether clients may yet take what VMs printed last.
     farewell: Farewell,
     /// State changes, for those who follow them.
@@ -150,8 +148,7 @@ impl<S> Default for Control<S> {
             clients: Table::new(),
             queue: VecDeque::new(),
             deadlines: Deadlines::default(),
-            knocked: false,
-            knock_again_at: None,
+            door: Door::default(),
             farewell: Farewell::NotYet,
             feed: None,
             underway: Vec::new(),
@@ -253,7 +250,7 @@ impl<E: Env> Reactor<E> {
             self.drop_clients();
         }
         self.control.listening = Some((spec, id));
-        self.control.knocked = true;
+        self.control.door.knocked = true;
         self.begin_feed();
         Ok(())
     }
@@ -263,8 +260,7 @@ impl<E: Env> Reactor<E> {
         if self.control.listening.take().is_some() {
             self.env.stop_listening();
         }
-        self.control.knocked = false;
-        self.control.knock_again_at = None;
+        self.control.door = Door::default();
         self.control.feed = None;
         self.drop_clients();
     }
@@ -315,13 +311,13 @@ impl<E: Env> Reactor<E> {
 
     /// Whether something is left to be done at once.
     pub(super) fn has_clients_to_serve(&self) -> bool {
-        self.control.knocked || self.scraping.knocked || !self.control.queue.is_empty()
+        self.control.door.knocked || self.scraping.door.knocked || !self.control.queue.is_empty()
     }
 
     /// When something is to be done although nothing became ready.
     pub(super) fn clients_deadline(&self) -> Option<Moment> {
         let clients = [self.control.deadlines.next(), self.consoles.deadline()];
-        let again = [self.control.knock_again_at, self.scraping.knock_again_at];
+        let again = [self.control.door.again_at, self.scraping.door.again_at];
         let farewell = match self.control.farewell {
             Farewell::Until(until) => Some(until),
             Farewell::NotYet | Farewell::Over => None,
@@ -331,7 +327,7 @@ impl<E: Env> Reactor<E> {
 
     /// Somebody wants to be let in.
     pub(super) fn mark_listener(&mut self) {
-        self.control.knocked = self.control.listening.is_some();
+        self.control.door.knocked = self.control.listening.is_some();
     }
 
     /// Something became ready for a client; nothing of it runs yet.
@@ -350,11 +346,8 @@ impl<E: Env> Reactor<E> {
 
     /// Deadlines of clients that are due.
     pub(super) fn control_timer(&mut self, now: Moment) {
-        if self.control.knock_again_at.is_some_and(|at| at <= now) {
-            self.control.knock_again_at = None;
-            self.control.knocked = true;
-        }
-        self.scraping_timer(now);
+        self.control.door.on_timer(now);
+        self.scraping.door.on_timer(now);
         self.consoles_timer(now);
         let mut pace = self.pace_of_clients();
         while let Some(key) = self.control.deadlines.take_due(now) {
@@ -419,7 +412,7 @@ impl<E: Env> Reactor<E> {
         }
         let spec = ControlSpec { mode, group, ..ControlSpec::new(path) };
         self.control.listening = Some((spec, socket));
-        self.control.knocked = true;
+        self.control.door.knocked = true;
         self.take_feed_over(feed);
     }
 

@@ -6,10 +6,11 @@
 //! control socket.
 
 use super::ControlError;
+use super::admission::Door;
 use super::client::Client;
 use crate::control::access::Role;
 use crate::control::metrics_spec::MetricsSpec;
-use crate::env::{Env, Moment};
+use crate::env::Env;
 use crate::handover::state::ScrapingState;
 use crate::limits;
 use crate::reactor::Reactor;
@@ -23,10 +24,7 @@ pub(in crate::reactor) struct Scraping {
     spec: MetricsSpec,
     /// The address that there is.
     address: Option<SocketAddr>,
-    /// Somebody may wait to be accepted.
-    pub(super) knocked: bool,
-    /// When it is tried again, after there were no descriptors for him.
-    pub(super) knock_again_at: Option<Moment>,
+    pub(super) door: Door,
     /// The configuration that was read last was not taken, or not all of it.
     reload_failed: bool,
 }
@@ -75,7 +73,7 @@ impl<E: Env> Reactor<E> {
         self.drop_scrapers();
         self.scraping.spec = spec;
         self.scraping.address = Some(bound);
-        self.scraping.knocked = true;
+        self.scraping.door.knocked = true;
         ::log::info!("metrics: http://{bound}/metrics");
         Ok(())
     }
@@ -86,8 +84,7 @@ impl<E: Env> Reactor<E> {
             self.env.stop_listening_tcp();
         }
         self.scraping.spec.listen = None;
-        self.scraping.knocked = false;
-        self.scraping.knock_again_at = None;
+        self.scraping.door = Door::default();
         self.drop_scrapers();
     }
 
@@ -120,15 +117,7 @@ impl<E: Env> Reactor<E> {
 
     /// Somebody wants to be let in by TCP.
     pub(in crate::reactor) fn mark_scraping(&mut self) {
-        self.scraping.knocked = self.scraping.address.is_some();
-    }
-
-    /// It is tried again to let those in who wait.
-    pub(super) fn scraping_timer(&mut self, now: Moment) {
-        if self.scraping.knock_again_at.is_some_and(|at| at <= now) {
-            self.scraping.knock_again_at = None;
-            self.scraping.knocked = true;
-        }
+        self.scraping.door.knocked = self.scraping.address.is_some();
     }
 
     /// What a successor in this process needs of the socket. Clients are not handed over.
@@ -145,7 +134,7 @@ impl<E: Env> Reactor<E> {
             Ok(address) => {
                 self.scraping.spec = MetricsSpec { per_vm, listen: Some(asked_for) };
                 self.scraping.address = Some(address);
-                self.scraping.knocked = true;
+                self.scraping.door.knocked = true;
             }
             Err(error) => ::log::warn!("metrics: {asked_for} was not taken over: {error}"),
         }

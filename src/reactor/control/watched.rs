@@ -8,6 +8,7 @@
 
 use super::body::Body;
 use super::client::Asker;
+use super::deadlines::Deadlines;
 use crate::control::frames::{Notice, Writer};
 use crate::control::pacing::Ahead;
 use crate::control::ring::Ring;
@@ -16,7 +17,7 @@ use crate::limits;
 use crate::log::{History, LogError};
 use crate::reactor::key::Key;
 use crate::reactor::{EventKind, Reactor, VmId};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 /// All of them.
 pub(in crate::reactor) struct Consoles<F: Files> {
@@ -26,15 +27,15 @@ pub(in crate::reactor) struct Consoles<F: Files> {
     /// The logs of VMs that are gone, by the VM, for those who were to read back and had not begun.
     pub(super) last_histories: HashMap<Key, History<F>>,
     /// VMs whose watchers are to be told at a time that there is more.
-    due: BTreeSet<(Moment, Key)>,
+    due: Deadlines,
     /// How much input may wait for the guest of a VM that is not watched, and what is loose of it.
     left: HashMap<Key, (u64, u64)>,
 }
 
 impl<F: Files> Default for Consoles<F> {
     fn default() -> Self {
-        let (watched, histories, last_histories) = Default::default();
-        Consoles { watched, histories, last_histories, due: BTreeSet::new(), left: HashMap::new() }
+        let (watched, histories, last_histories, due, left) = Default::default();
+        Consoles { watched, histories, last_histories, due, left }
     }
 }
 
@@ -49,7 +50,7 @@ impl<F: Files> Consoles<F> {
 
     /// When somebody is to be told that there is more.
     pub(super) fn deadline(&self) -> Option<Moment> {
-        self.due.first().map(|(at, _)| *at)
+        self.due.next()
     }
 
     /// Whether there is room for one more that is watched for what was typed into it alone.
@@ -65,6 +66,8 @@ pub(super) struct Watched {
     mark_at: Moment,
     /// Its watchers are told of more from then on, or earlier of much.
     tell_at: Moment,
+    /// The same, as it stands in the order of all; `None`: they were told of all.
+    armed: Option<Moment>,
     /// They were told of all before this byte.
     told: u64,
     /// Clients who look at the console.
@@ -86,6 +89,7 @@ impl Watched {
             ring: Ring::new(offset),
             mark_at: Moment::ZERO,
             tell_at: Moment::ZERO,
+            armed: None,
             told: offset,
             viewers: Vec::new(),
             followers: Vec::new(),
@@ -161,7 +165,9 @@ impl<E: Env> Reactor<E> {
             let left = (watched.ahead.unproved(), watched.ahead.loose());
             self.consoles.left.insert(vm, left);
         }
-        self.consoles.watched.remove(&vm);
+        if let Some(mut watched) = self.consoles.watched.remove(&vm) {
+            self.consoles.due.set(vm, &mut watched.armed, None);
+        }
         self.consoles.last_histories.remove(&vm);
         if let Some(slot) = self.table.get_mut(vm) {
             slot.watched = false;
@@ -186,8 +192,8 @@ impl<E: Env> Reactor<E> {
         let most = self.control.viewer_buffer_bytes();
         watched.ring.push(bytes, end, most);
         if now < watched.tell_at && end.saturating_sub(watched.told) < limits::WATCH_BYTES {
-            self.consoles.due.insert((watched.tell_at, vm));
-            return;
+            let at = Some(watched.tell_at);
+            return self.consoles.due.set(vm, &mut watched.armed, at);
         }
         self.tell_watchers(vm, end, now);
     }
@@ -195,18 +201,18 @@ impl<E: Env> Reactor<E> {
     /// Those who watch a VM are told of all before `end`, and not again at once.
     fn tell_watchers(&mut self, vm: Key, end: u64, now: Moment) {
         let Some(watched) = self.consoles.watched.get_mut(&vm) else { return };
-        self.consoles.due.remove(&(watched.tell_at, vm));
+        self.consoles.due.set(vm, &mut watched.armed, None);
         (watched.tell_at, watched.told) = (now + limits::WATCH_INTERVAL, end);
         self.wake_watchers(vm);
     }
 
     /// Tells those whose time has come.
     pub(super) fn consoles_timer(&mut self, now: Moment) {
-        while let Some((_, vm)) = self.consoles.due.first().copied().filter(|(at, _)| *at <= now) {
-            self.consoles.due.pop_first();
-            if let Some(end) = self.consoles.watched.get(&vm).map(|watched| watched.ring.end()) {
-                self.tell_watchers(vm, end, now);
-            }
+        while let Some(vm) = self.consoles.due.take_due(now) {
+            let Some(watched) = self.consoles.watched.get_mut(&vm) else { continue };
+            watched.armed = None;
+            let end = watched.ring.end();
+            self.tell_watchers(vm, end, now);
         }
     }
 
